@@ -1,0 +1,150 @@
+package grandstand
+
+import "cmp"
+
+// Quality says how far a board can be trusted.
+type Quality uint8
+
+// The qualities of a board. Peak and history take only live ones.
+const (
+	Live    Quality = iota // every gateway's tally is younger than two ticks
+	Partial                // some gateway's is older: its last good tally stands in for it
+	Stale                  // there is no fresh board: these are the last good numbers
+	Final                  // the event is over
+)
+
+var qualityNames = [...]string{"live", "partial", "stale", "final"}
+
+func (q Quality) String() string { return qualityNames[q] }
+
+// MarshalText writes the name.
+func (q Quality) MarshalText() ([]byte, error) { return []byte(q.String()), nil }
+
+// Board is all tallies of one event merged.
+type Board struct {
+	Event   string
+	At      int64 // Redis ms of the state that was counted
+	Epoch   int64 // At never goes back within an epoch
+	TickMS  int64
+	Quality Quality
+
+	// Coverage is the share of sessions, 0 to 1, that come from tallies
+	// younger than two ticks. 1 for a live board.
+	Coverage float64
+
+	// Segments is sorted by CompareSegments: the world first. For every
+	// dimension the sessions sum up to the world's, exactly.
+	Segments []SegmentCount
+
+	// Public replaces the segment "other" of the dimensions in which segments
+	// are folded for the public (SegmentCount.Folded). With it in place the
+	// public's sums hold as well. Sorted like Segments.
+	Public []SegmentCount
+}
+
+// SegmentCount is one segment of a Board.
+type SegmentCount struct {
+	Segment  Segment
+	Sessions uint64 // watching now, exact
+	Fans     uint64 // distinct viewers watching now: an estimate, never above Sessions
+	Peak     uint64 // the highest Sessions of any live board
+	Reach    uint64 // distinct viewers since the event started: an estimate
+	Folded   bool   // smaller than the event's min_cohort: the public sees it within "other"
+}
+
+// CompareSegments orders the world before all, then by dimension and value.
+func CompareSegments(a, b Segment) int {
+	if aw, bw := a.Dim == World, b.Dim == World; aw != bw {
+		if aw {
+			return -1
+		}
+		return 1
+	}
+	return cmp.Or(cmp.Compare(a.Dim, b.Dim), cmp.Compare(a.Value, b.Value))
+}
+
+// Find returns the count of a segment as operators see it; nil if nobody is in
+// it.
+func (b *Board) Find(s Segment) *SegmentCount { return find(b.Segments, s) }
+
+func find(list []SegmentCount, s Segment) *SegmentCount {
+	lo, hi := 0, len(list)
+	for lo < hi {
+		mid := int(uint(lo+hi) >> 1)
+		switch c := CompareSegments(list[mid].Segment, s); {
+		case c == 0:
+			return &list[mid]
+		case c < 0:
+			lo = mid + 1
+		default:
+			hi = mid
+		}
+	}
+	return nil
+}
+
+// PublicView returns the segments as the public sees them: folded ones left
+// out, "other" enlarged by them.
+func (b *Board) PublicView() []SegmentCount {
+	out := make([]SegmentCount, 0, len(b.Segments)+len(b.Public))
+	public := b.Public
+	for _, s := range b.Segments {
+		for len(public) > 0 && CompareSegments(public[0].Segment, s.Segment) < 0 {
+			out, public = append(out, public[0]), public[1:]
+		}
+		if len(public) > 0 && public[0].Segment == s.Segment {
+			s, public = public[0], public[1:]
+		} else if s.Folded {
+			continue
+		}
+		out = append(out, s)
+	}
+	return append(out, public...)
+}
+
+// CheckSums returns an error that names the first dimension whose sessions do
+// not add up to the world's, in the operators' or in the public's view.
+func (b *Board) CheckSums() error {
+	if err := checkSums(b.Segments); err != nil {
+		return err
+	}
+	if len(b.Public) == 0 {
+		return nil
+	}
+	return checkSums(b.PublicView())
+}
+
+func checkSums(list []SegmentCount) error {
+	if len(list) == 0 {
+		return nil
+	}
+	if list[0].Segment != WorldSegment {
+		return Errorf(CodeInternal, "board has segments but no world")
+	}
+	world := list[0].Sessions
+	for i := 1; i < len(list); {
+		dim, sum := list[i].Segment.Dim, uint64(0)
+		for ; i < len(list) && list[i].Segment.Dim == dim; i++ {
+			sum += list[i].Sessions
+		}
+		if sum != world {
+			return Errorf(CodeInternal, "sessions of %s sum up to %d, the world has %d", dim, sum, world)
+		}
+	}
+	return nil
+}
+
+// NewerThan reports whether a board of (epoch, at) may follow one of o's: a
+// later epoch, or a later time within the same.
+func NewerThan(epoch, at, oEpoch, oAt int64) bool {
+	return epoch > oEpoch || epoch == oEpoch && at > oAt
+}
+
+// ShardBoard is one message of a board shard: all boards of its events. At is
+// the newest of theirs.
+type ShardBoard struct {
+	Shard  int
+	At     int64
+	Epoch  int64
+	Boards []*Board // by event name
+}

@@ -1,0 +1,3 @@
+module grandstand
+
+go 1.26.0

@@ -1,0 +1,61 @@
+package grandstand
+
+// Role is what a member of the cluster does.
+type Role string
+
+// The roles that hold a membership lease.
+const (
+	RoleGateway    Role = "gateway"
+	RoleAggregator Role = "aggregator"
+)
+
+// Member is one running process in one role. Its lease in Redis lasts a few
+// ticks; who stops renewing it is gone.
+type Member struct {
+	ID       string `json:"id"` // random, new at every start
+	Role     Role   `json:"role"`
+	Peer     string `json:"peer,omitempty"`      // host:port of --peer
+	JoinedAt int64  `json:"joined_at,omitempty"` // Redis ms of the first renewal
+	SeenAt   int64  `json:"seen_at,omitempty"`   // Redis ms of the last renewal
+	Alive    bool   `json:"alive"`               // the lease holds
+}
+
+// Membership is what a member learns at each renewal of its lease.
+type Membership struct {
+	Now     int64    // Redis ms
+	Members []Member // of all roles, oldest first; the dead stay listed for a minute
+
+	// Boot names the life of the Redis data set: it changes when the data was
+	// lost, and everybody writes again what they know. BootAt is its beginning.
+	Boot   string
+	BootAt int64
+
+	// EventsVersion changes whenever any event's configuration or state does.
+	EventsVersion int64
+}
+
+// Record is the owner's entry of a session in Redis: who it is and who counts
+// it. It is what a session takes along to another gateway.
+type Record struct {
+	Event   string
+	Session string
+	Owner   string // member id
+	Gen     uint64
+	Values  []string // the audience at the owner
+}
+
+// Claimed is the answer to a claim: the session's generation from now on, and
+// the record of the owner before, nil if there was none but the claimer.
+type Claimed struct {
+	Gen      uint64
+	Previous *Record
+}
+
+// Release tells an owner that a session of a generation up to Gen is no longer
+// its own.
+type Release struct {
+	ID      ReleaseID
+	Event   string
+	Session string
+	Gen     uint64
+}
