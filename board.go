@@ -148,3 +148,13 @@ type ShardBoard struct {
 	Epoch  int64
 	Boards []*Board // by event name
 }
+
+// Published is the answer to a ShardBoard that was offered for publication.
+type Published struct {
+	Epoch int64 // of the shard from now on
+	At    int64 // of the newest board there is
+
+	// Refused is "" if the board was published; "old" if one as new was there
+	// already; "future" if its time has not come yet.
+	Refused string
+}

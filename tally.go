@@ -64,3 +64,9 @@ type ShardRef struct {
 	Shard int
 	At    int64 // ShardTally.At
 }
+
+// TallyRef names the tally that one gateway wrote for one shard.
+type TallyRef struct {
+	Gateway string
+	Shard   int
+}
