@@ -1,0 +1,54 @@
+# CI is this file: .ci/run calls `make test` and nothing else.
+
+SHELL       := /bin/bash
+GO          ?= go
+BIN         := bin
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+MINIO       := github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c
+GOBIN_DIR   := $(shell $(GO) env GOPATH)/bin
+
+.PHONY: demo build test check unit tools fuzz bench audit clean help
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: ## run everything on this machine, with a simulated crowd
+	$(GO) run ./cmd/grandstand demo
+
+build: ## build bin/grandstand
+	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN)/grandstand ./cmd/grandstand
+
+test: tools check unit ## install what the tests need, then vet, staticcheck, gofmt and all tests with -race
+
+tools: ## install what the tests need: redis-server, chromium, minio
+	@./.ci/tools $(MINIO)
+
+check: ## vet, staticcheck and gofmt
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	$(GO) mod verify
+	@$(GO) mod tidy -diff || { echo "go.mod is not tidy: run go mod tidy"; exit 1; }
+
+unit: ## all tests, with the race detector
+	PATH="$$PATH:$(GOBIN_DIR)" $(GO) test -race -timeout 9m ./...
+
+fuzz: ## fuzz every decoder for a minute each
+	@set -e; for pkg in $$($(GO) list ./...); do \
+	  for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime 60s $$pkg; \
+	  done; done
+
+bench: ## the benchmarks of the hot paths
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+audit: ## known vulnerabilities (needs https://vuln.go.dev) and the module list
+	$(GO) list -m all
+	@$(GO) run $(GOVULNCHECK) ./... || { \
+	  echo; echo "audit: govulncheck found something, or could not reach its database (see above)."; \
+	  echo "audit: without the database nothing was checked: this is not a pass."; exit 1; }
+
+clean: ## remove what the demo and the build left
+	rm -rf $(BIN) data artifacts
