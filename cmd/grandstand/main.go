@@ -1,0 +1,97 @@
+// Command grandstand is every role of Grandstand in one binary; the sub-command
+// says which. It is the only place where stages meet.
+//
+//	                  ┌───────────────────────── one process of "all" or "demo" ─────────────────────────┐
+//	players ──HTTP──▶ │ listener ─▶ gateway ──tallies──▶ redis.Client ──tallies──▶ aggregator            │
+//	                  │    │           ▲                      │    ▲                  │     │            │
+//	                  │    └─▶ web     └── frames ── hub ◀─ boards └──── boards ──────┘     └─▶ archive  │
+//	                  └──────────────────────────────────────────────────────────────────────────────────┘
+//
+// Each role alone is the same drawing with the other boxes in other processes.
+//
+// In: flags, GRANDSTAND_* variables and one YAML file, in that order.
+//
+// Out: a running role, its log, and an exit code: 0 stopped as asked, 1 went
+// wrong, 2 was asked wrongly, 3 a simulated crowd saw a promise broken.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// version is set by the linker of release builds.
+var version = "devel"
+
+type cli struct {
+	Config string `help:"YAML file of settings." type:"existingfile" placeholder:"FILE"`
+
+	Demo       demoCmd       `cmd:"" help:"Everything on this machine with a simulated crowd: nothing else is needed."`
+	All        allCmd        `cmd:"" help:"Every role in one process."`
+	Gateway    gatewayCmd    `cmd:"" help:"Serve players: WebSockets, REST, counts, streams."`
+	Aggregator aggregatorCmd `cmd:"" help:"Merge the gateways' tallies into boards."`
+	Web        webCmd        `cmd:"" help:"Serve the pages."`
+	Simulate   simulateCmd   `cmd:"" help:"Send a simulated crowd to a deployment and check what it is shown."`
+	Version    versionCmd    `cmd:"" help:"Print the version."`
+}
+
+// errBroken is returned by simulate when a promise was broken: exit code 3.
+var errBroken = errors.New("a promise was broken")
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+func run(args []string) int {
+	var c cli
+	events := &eventList{}
+	parser, err := newParser(&c, events)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "grandstand:", err)
+		return 2
+	}
+	selected, err := parser.Parse(args)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "grandstand: %v\nTry: grandstand --help\n", err)
+		return 2
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	go func() {
+		<-ctx.Done()
+		stop() // a second signal ends the process at once
+	}()
+	selected.BindTo(ctx, (*context.Context)(nil))
+	switch err := selected.Run(events); {
+	case err == nil:
+		return 0
+	case errors.Is(err, errBroken):
+		fmt.Fprintln(os.Stderr, "grandstand:", err)
+		return 3
+	default:
+		fmt.Fprintln(os.Stderr, "grandstand:", err)
+		return 1
+	}
+}
+
+func newParser(c *cli, events *eventList) (*kong.Kong, error) {
+	return kong.New(c,
+		kong.Name("grandstand"),
+		kong.Description("Shows every viewer of a live event how many others like them are watching."),
+		kong.DefaultEnvars("GRANDSTAND"),
+		kong.UsageOnError(),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.WithBeforeResolve(func(k *kong.Context) error { return addFile(k, c, events) }),
+	)
+}
+
+type versionCmd struct{}
+
+func (versionCmd) Run() error {
+	fmt.Println("grandstand", version)
+	return nil
+}

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/goccy/go-yaml"
+
+	"grandstand"
+)
+
+// common are the settings of every role that runs.
+type common struct {
+	Admin     string `help:"Address of metrics, health and pprof; empty: none." default:"127.0.0.1:9090"`
+	Redis     string `help:"redis://host:port[,host:port…]; absent: an embedded Redis in this process, which forgets everything at exit." placeholder:"URL"`
+	Archive   string `help:"file:DIR or s3://bucket/prefix?endpoint=URL: where check-points go." default:"file:./data/archive"`
+	Secret    string `help:"The cluster's secret, 16 characters or more: keys of viewers and sessions derive from it. Every node needs the same." placeholder:"TEXT"`
+	LogLevel  string `help:"debug, info, warn or error." enum:"debug,info,warn,error" default:"info"`
+	LogFormat string `help:"text or json." enum:"text,json" default:"text"`
+}
+
+// public are the settings of the roles that serve players or pages.
+type public struct {
+	Listen   string   `help:"Public address." default:"127.0.0.1:8080"`
+	Origins  []string `help:"Origins of pages that may connect and read: https://www.example.com, https://*.example.com, or * for any. The server's own is always allowed." placeholder:"ORIGIN"`
+	Insecure bool     `help:"Allow --auth none on an address that others can reach."`
+}
+
+// serving are the settings of a gateway.
+type serving struct {
+	Auth        string        `help:"none: identity comes from the query, for demos and tests. jwt: signed tokens." enum:"none,jwt" default:"none"`
+	JWTSecret   string        `help:"Secret of HS256 tokens." name:"jwt-secret" placeholder:"TEXT"`
+	JWKSURL     string        `help:"URL of the key set of RS, ES and EdDSA tokens." name:"jwks-url" placeholder:"URL"`
+	JWTIssuer   string        `help:"Required issuer of tokens; empty: any." name:"jwt-issuer" placeholder:"TEXT"`
+	JWTAudience string        `help:"Required audience of tokens; empty: any." name:"jwt-audience" placeholder:"TEXT"`
+	AdminToken  string        `help:"Token that may configure and end events." placeholder:"TEXT"`
+	ReadKeys    []string      `help:"Keys (?key=) that may read counts." placeholder:"KEY"`
+	OpenEvents  bool          `help:"Create unknown events at their first viewer. Default: on with --auth none." negatable:"" default:"${open_events_default}"`
+	MaxConns    int           `help:"Connections at most; more are told 503." default:"18000"`
+	DrainOver   time.Duration `help:"Time over which viewers are sent elsewhere at SIGTERM." default:"20s"`
+
+	TrustedProxies []string `help:"Addresses (CIDR) of proxies whose headers are believed." placeholder:"CIDR"`
+	CountryHeader  string   `help:"Edge header that holds the country, such as CF-IPCountry." placeholder:"NAME"`
+	RegionHeader   string   `help:"Edge header that holds the region." placeholder:"NAME"`
+}
+
+// minSecret is the least length of --secret: 128 bits in hexadecimal would be
+// 32 characters, a passphrase may be shorter than that but not by much.
+const minSecret = 16
+
+// secret returns the key material. Without --secret a process that is alone
+// (embedded Redis) makes one up.
+func (c *common) secret(log *slog.Logger) ([]byte, error) {
+	if len(c.Secret) >= minSecret {
+		return []byte(c.Secret), nil
+	}
+	if c.Secret != "" {
+		return nil, fmt.Errorf("--secret is too short: %d characters or more, the same on every node", minSecret)
+	}
+	if c.Redis != "" {
+		return nil, fmt.Errorf("--secret is missing: with --redis every node needs the same, %d characters or more", minSecret)
+	}
+	log.Warn("no --secret: made one up for this run; sessions cannot be resumed after a restart")
+	return []byte(randomText(32)), nil
+}
+
+func (c *common) logger() *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(c.LogLevel)) // kong has checked the names
+	opts := &slog.HandlerOptions{Level: level}
+	if c.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, opts))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, opts))
+}
+
+// checkExposure refuses --auth none where strangers can reach it: with it
+// anybody may claim to be anybody.
+func checkExposure(p *public, auth string) error {
+	if auth != "none" || p.Insecure {
+		return nil
+	}
+	host, _, err := net.SplitHostPort(p.Listen)
+	if err != nil {
+		return fmt.Errorf("--listen %q: %w", p.Listen, err)
+	}
+	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
+		return nil
+	}
+	return fmt.Errorf("--auth none on %s would let anybody be anybody: use --auth jwt, listen on 127.0.0.1, or say --insecure", p.Listen)
+}
+
+// eventList is the list "events:" of the YAML file.
+type eventList struct {
+	events []*grandstand.Event
+}
+
+// addFile makes the YAML file of --config the last source of settings: flags
+// and environment variables come before it. Keys are the flags' names; unknown
+// ones are errors, so that a typing mistake is no silent default.
+func addFile(k *kong.Context, c *cli, events *eventList) error {
+	path := ""
+	for _, p := range k.Path {
+		for _, f := range p.Flags {
+			if f.Name == "config" {
+				path, _ = k.FlagValue(f).(string)
+			}
+		}
+	}
+	if path == "" {
+		path = os.Getenv("GRANDSTAND_CONFIG")
+	}
+	if path == "" {
+		return nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("read --config: %w", err)
+	}
+	values := map[string]any{}
+	if err := yaml.Unmarshal(text, &values); err != nil {
+		return fmt.Errorf("read --config %s: %w", path, err)
+	}
+	if list, ok := values["events"]; ok {
+		delete(values, "events")
+		if events.events, err = parseEvents(list); err != nil {
+			return fmt.Errorf("read --config %s: %w", path, err)
+		}
+	}
+	known := map[string]bool{}
+	for _, flag := range k.Model.AllFlags(true) {
+		for _, f := range flag {
+			known[f.Name] = true
+		}
+	}
+	for _, node := range k.Model.Leaves(false) {
+		for _, f := range node.Flags {
+			known[f.Name] = true
+		}
+	}
+	for name := range values {
+		if !known[strings.ReplaceAll(name, "_", "-")] {
+			return fmt.Errorf("read --config %s: there is no setting %q", path, name)
+		}
+	}
+	k.AddResolver(kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+		for _, env := range flag.Envs {
+			if os.Getenv(env) != "" {
+				return nil, nil
+			}
+		}
+		for name, v := range values {
+			if strings.ReplaceAll(name, "_", "-") == flag.Name {
+				return resolved(v), nil
+			}
+		}
+		return nil, nil
+	}))
+	return nil
+}
+
+// resolved turns a YAML value into what kong parses.
+func resolved(v any) any {
+	switch v := v.(type) {
+	case []any:
+		parts := make([]string, len(v))
+		for i, p := range v {
+			parts[i] = fmt.Sprint(p)
+		}
+		return strings.Join(parts, ",")
+	default:
+		return fmt.Sprint(v)
+	}
+}
+
+func parseEvents(list any) ([]*grandstand.Event, error) {
+	text, err := yaml.MarshalWithOptions(list, yaml.JSON())
+	if err != nil {
+		return nil, fmt.Errorf("events: %w", err)
+	}
+	return decodeEvents(text)
+}
