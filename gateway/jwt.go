@@ -1,0 +1,427 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"grandstand"
+)
+
+// JWTConfig says which tokens are believed. Secret or JWKS must be set; with
+// both, HS256 tokens are checked by the secret and all others by the key set.
+type JWTConfig struct {
+	// Secret signs HS256 tokens; at least 32 bytes (RFC 7518, section 3.2).
+	Secret []byte
+
+	// JWKS is the URL of a JSON Web Key Set (RFC 7517) with the keys of RS256,
+	// RS384, RS512 (2048 bits and more), ES256, ES384, ES512 and EdDSA
+	// (Ed25519) tokens.
+	JWKS string
+
+	// Audience, Issuer: if set, "aud" must hold one of these, and "iss" be
+	// this. Default: neither is looked at.
+	Audience []string
+	Issuer   string
+
+	// MaxLife is how far ahead "exp" may be. Default 30 days.
+	MaxLife time.Duration
+
+	// Leeway is how far "nbf" and "iat" may be ahead of our clock. Default 30 s.
+	Leeway time.Duration
+
+	// AdminToken is a static bearer token with admin and service rights.
+	// Default: none.
+	AdminToken string
+
+	// ReadKeys are the values of ?key= that may read counts. Default: none.
+	ReadKeys []string
+
+	// Edge knows the country of a client whose token names none. Nil: nothing
+	// is known.
+	Edge *Edge
+
+	// Client fetches the key set. Default: a client of its own. Each fetch
+	// ends after FetchTimeout, default 5 s.
+	Client       *http.Client
+	FetchTimeout time.Duration
+
+	// Refresh is the age at which the key set is fetched again. Default 10
+	// minutes. RefreshUnknown is the least time between two fetches, for a key
+	// that is not in the set or after a failure. Default 10 s.
+	Refresh        time.Duration
+	RefreshUnknown time.Duration
+
+	// Now is the wall clock. Default time.Now.
+	Now func() time.Time
+
+	// Logger is told about failed fetches. Nil: nobody is.
+	Logger *slog.Logger
+}
+
+func (c *JWTConfig) validate() error {
+	if len(c.Secret) == 0 && c.JWKS == "" {
+		return errors.New("jwt: a secret or the URL of a key set is needed")
+	}
+	if len(c.Secret) > 0 && len(c.Secret) < 32 {
+		return errors.New("jwt: the secret has fewer than 32 bytes")
+	}
+	if c.JWKS != "" {
+		u, err := url.Parse(c.JWKS)
+		if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+			return errors.New("jwt: the URL of the key set is no http or https URL")
+		}
+	}
+	setDefault(&c.MaxLife, 30*24*time.Hour)
+	setDefault(&c.Leeway, 30*time.Second)
+	setDefault(&c.FetchTimeout, 5*time.Second)
+	setDefault(&c.Refresh, 10*time.Minute)
+	setDefault(&c.RefreshUnknown, 10*time.Second)
+	if c.Client == nil {
+		c.Client = &http.Client{}
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
+func setDefault(d *time.Duration, def time.Duration) {
+	if *d <= 0 {
+		*d = def
+	}
+}
+
+// JWT believes signed tokens (RFC 7519). Its methods may be called at the same
+// time; Close waits for a fetch that is under way.
+type JWT struct {
+	cfg    JWTConfig
+	parser *jwt.Parser
+	keys   *keySet // nil without a JWKS URL
+}
+
+// The algorithms of a key set. HS256 is not among them: a public key must never
+// serve as a secret.
+var setMethods = []string{"RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "EdDSA"}
+
+// NewJWT checks the configuration. It fetches nothing yet: the first token
+// does.
+func NewJWT(cfg JWTConfig) (*JWT, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	var methods []string
+	j := &JWT{cfg: cfg}
+	if len(cfg.Secret) > 0 {
+		methods = append(methods, "HS256")
+	}
+	if cfg.JWKS != "" {
+		methods = append(methods, setMethods...)
+		j.keys = newKeySet(&j.cfg)
+	}
+	j.parser = jwt.NewParser(
+		jwt.WithValidMethods(methods),
+		jwt.WithStrictDecoding(),
+		jwt.WithoutClaimsValidation(), // claims.check does it, in our words
+	)
+	return j, nil
+}
+
+// Close ends a fetch of the key set that is under way. The JWT goes on with the
+// keys that it has.
+func (j *JWT) Close() {
+	if j.keys != nil {
+		j.keys.close()
+	}
+}
+
+// Identify believes the token of the request, and the edge for a country or a
+// region that the token does not name. A service may name in the query whom it
+// acts for.
+func (j *JWT) Identify(r *http.Request, event string) (*Identity, error) {
+	q, err := query(r)
+	if err != nil {
+		return nil, err
+	}
+	token, err := tokenOf(r)
+	if err != nil {
+		return nil, err
+	}
+	id := &Identity{Segments: map[string]string{}, Service: true}
+	if !sameSecret(token, j.cfg.AdminToken) {
+		if id, err = j.identity(r.Context(), token, event); err != nil {
+			return nil, err
+		}
+	}
+	if id.Service {
+		// The edge would only know where the backend stands.
+		if err := id.claimQuery(q); err != nil {
+			return nil, err
+		}
+	} else {
+		for dim, v := range j.cfg.Edge.Segments(r) {
+			if _, named := id.Segments[dim]; !named {
+				id.Segments[dim] = v
+			}
+		}
+	}
+	if err := id.resumeQuery(q); err != nil {
+		return nil, err
+	}
+	return id, nil
+}
+
+// Renew accepts a token of the same viewer, account and device.
+func (j *JWT) Renew(ctx context.Context, token, event string, old *Identity) (*Identity, error) {
+	id, err := j.identity(ctx, token, event)
+	if err != nil {
+		return nil, err
+	}
+	if id.Service && id.Viewer == "" && id.Account == "" && id.Device == "" && old.Service {
+		id.Viewer, id.Account, id.Device, id.Limit = old.Viewer, old.Account, old.Device, old.Limit
+	}
+	if id.Viewer != old.Viewer || id.Account != old.Account || id.Device != old.Device {
+		return nil, unauthorized("the new token is for another viewer, account or device")
+	}
+	segments := maps.Clone(old.Segments)
+	if segments == nil {
+		segments = map[string]string{}
+	}
+	maps.Copy(segments, id.Segments)
+	id.Segments, id.Session, id.IntervalMS = segments, old.Session, old.IntervalMS
+	return id, nil
+}
+
+// Admin asks for the scope "admin" or the admin token.
+func (j *JWT) Admin(r *http.Request) error {
+	token, err := tokenOf(r)
+	if err != nil {
+		return err
+	}
+	if sameSecret(token, j.cfg.AdminToken) {
+		return nil
+	}
+	c, err := j.parse(r.Context(), token)
+	if err != nil {
+		return err
+	}
+	if !c.scope["admin"] {
+		return grandstand.Errorf(grandstand.CodeForbidden, "the token does not have the scope admin")
+	}
+	return nil
+}
+
+// Reader asks for a public event, a read key, or a token that is good for the
+// event.
+func (j *JWT) Reader(r *http.Request, e *grandstand.Event) error {
+	if e.Public || readKeyOf(r, j.cfg.ReadKeys) {
+		return nil
+	}
+	token, err := tokenOf(r)
+	if err != nil || sameSecret(token, j.cfg.AdminToken) {
+		return err
+	}
+	_, err = j.identity(r.Context(), token, e.Name)
+	return err
+}
+
+func (j *JWT) identity(ctx context.Context, token, event string) (*Identity, error) {
+	c, err := j.parse(ctx, token)
+	if err != nil {
+		return nil, err
+	}
+	if c.id.Events != nil && !slices.Contains(c.id.Events, event) {
+		return nil, grandstand.Errorf(grandstand.CodeForbidden, "the token is not for this event")
+	}
+	return &c.id, nil
+}
+
+// The bounds of a token that is looked at at all, checked before anything is
+// decoded.
+const (
+	maxTokenLen  = 8 << 10
+	maxTokenDots = 2
+)
+
+// claims is what a valid token says.
+type claims struct {
+	id    Identity
+	scope map[string]bool
+}
+
+func (j *JWT) parse(ctx context.Context, token string) (*claims, error) {
+	switch {
+	case token == "":
+		return nil, unauthorized("a token is needed: as Authorization: Bearer, or as the WebSocket subprotocol bearer.<token>")
+	case len(token) > maxTokenLen:
+		return nil, unauthorized("the token is longer than 8 KiB")
+	case strings.Count(token, ".") > maxTokenDots:
+		return nil, unauthorized("the token is not a signed JWT")
+	}
+	mc := jwt.MapClaims{}
+	_, err := j.parser.ParseWithClaims(token, mc, func(t *jwt.Token) (any, error) { return j.keyOf(ctx, t) })
+	var e *grandstand.Error
+	switch {
+	case errors.As(err, &e):
+		return nil, e
+	case errors.Is(err, jwt.ErrTokenMalformed):
+		return nil, grandstand.WrapError(grandstand.CodeUnauthorized, err, "the token is not a signed JWT")
+	case err != nil:
+		return nil, grandstand.WrapError(grandstand.CodeUnauthorized, err, "the token's signature does not hold")
+	}
+	return j.check(mc)
+}
+
+// keyOf returns the key that must have signed t. The algorithm says where to
+// look, the kind of key found there must be the algorithm's.
+func (j *JWT) keyOf(ctx context.Context, t *jwt.Token) (any, error) {
+	if _, ok := t.Header["crit"]; ok {
+		// RFC 7515, section 4.1.11: not understood, hence refused.
+		return nil, unauthorized("the token uses an extension that is not supported")
+	}
+	if t.Method.Alg() == "HS256" {
+		return j.cfg.Secret, nil // WithValidMethods: only if there is one
+	}
+	return j.keys.key(ctx, t)
+}
+
+func unauthorized(message string) error {
+	return grandstand.Errorf(grandstand.CodeUnauthorized, "%s", message)
+}
+
+// check validates the claims of a token whose signature holds.
+func (j *JWT) check(mc jwt.MapClaims) (*claims, error) {
+	if err := j.checkTimes(mc); err != nil {
+		return nil, err
+	}
+	if iss, _ := mc["iss"].(string); j.cfg.Issuer != "" && iss != j.cfg.Issuer {
+		return nil, unauthorized("the token is not of the issuer that is asked for")
+	}
+	if len(j.cfg.Audience) > 0 {
+		aud, ok := stringList(mc["aud"])
+		if !ok || !slices.ContainsFunc(aud, func(a string) bool { return slices.Contains(j.cfg.Audience, a) }) {
+			return nil, unauthorized("the token is for another audience")
+		}
+	}
+	return readClaims(mc)
+}
+
+// checkTimes checks exp, nbf and iat: numbers of seconds since 1970.
+func (j *JWT) checkTimes(mc jwt.MapClaims) error {
+	now := float64(j.cfg.Now().UnixMilli()) / 1000
+	exp, ok := mc["exp"].(float64)
+	switch {
+	case !ok:
+		return unauthorized("the token has no exp, or one that is no number")
+	case exp <= now:
+		return unauthorized("the token has expired")
+	case exp > now+j.cfg.MaxLife.Seconds():
+		return unauthorized("the token's exp is too far ahead")
+	}
+	for _, name := range []string{"nbf", "iat"} {
+		v, there := mc[name]
+		at, ok := v.(float64)
+		switch {
+		case there && !ok:
+			return unauthorized("the token's " + name + " is no number")
+		case at > now+j.cfg.Leeway.Seconds():
+			return unauthorized("the token is not valid yet")
+		}
+	}
+	return nil
+}
+
+func readClaims(mc jwt.MapClaims) (*claims, error) {
+	c := &claims{scope: map[string]bool{}}
+	c.id.Expires = int64(mc["exp"].(float64) * 1000) // bounded by MaxLife
+	for name, at := range map[string]*string{"sub": &c.id.Viewer, "acc": &c.id.Account, "dev": &c.id.Device} {
+		v, there := mc[name]
+		if s, ok := v.(string); ok && validID(s) {
+			*at = s
+		} else if there {
+			return nil, unauthorized(fmt.Sprintf("the token's %s is not text of 1 to %d bytes", name, maxIDLen))
+		}
+	}
+	if v, there := mc["lim"]; there {
+		n, ok := v.(float64)
+		if !ok || n != math.Trunc(n) || n < 1 || n > maxLimit {
+			return nil, unauthorized("the token's lim is not a whole number from 1")
+		}
+		c.id.Limit = int(n)
+	}
+	if v, there := mc["evt"]; there {
+		var ok bool
+		if c.id.Events, ok = stringList(v); !ok {
+			return nil, unauthorized("the token's evt is not an event or a list of events")
+		}
+	}
+	if v, there := mc["scope"]; there {
+		scopes, ok := stringList(v)
+		if !ok {
+			return nil, unauthorized("the token's scope is not text or a list of texts")
+		}
+		for _, s := range scopes {
+			for word := range strings.FieldsSeq(s) {
+				c.scope[word] = true
+			}
+		}
+	}
+	c.id.Service = c.scope["service"]
+	var err error
+	c.id.Segments, err = segmentClaim(mc)
+	return c, err
+}
+
+// segmentClaim reads the object "seg". A name that is no dimension of the event
+// is ignored later; an impossible value is the issuer's mistake.
+func segmentClaim(mc jwt.MapClaims) (map[string]string, error) {
+	segments := map[string]string{}
+	v, there := mc["seg"]
+	if !there {
+		return segments, nil
+	}
+	obj, ok := v.(map[string]any)
+	if !ok {
+		return nil, unauthorized("the token's seg is not an object")
+	}
+	for name, v := range obj {
+		s, ok := v.(string)
+		if !ok || !grandstand.ValidValue(s) {
+			return nil, unauthorized(fmt.Sprintf("the token's seg holds a value that is not 1 to %d characters of A-Z a-z 0-9 . _ -", grandstand.MaxValueLen))
+		}
+		segments[name] = s
+	}
+	return segments, nil
+}
+
+// stringList reads a string or a list of strings. The list is never nil.
+func stringList(v any) (list []string, ok bool) {
+	switch v := v.(type) {
+	case string:
+		return []string{v}, true
+	case []any:
+		list = make([]string, 0, len(v))
+		for _, e := range v {
+			s, ok := e.(string)
+			if !ok {
+				return nil, false
+			}
+			list = append(list, s)
+		}
+		return list, true
+	}
+	return nil, false
+}
