@@ -42,11 +42,11 @@ type Message struct {
 	State      State
 	Pos        float64 // seconds, -1 to 1e9; -1: unknown or not given
 	Bitrate    int64   // kbit/s, 0 to 1e9, fractions cut off; -1: not given
-	IntervalMS int64   // as declared, see ClampInterval; 0: not given
+	IntervalMS int64   // as declared (see ClampInterval), fractions cut off; 0: not given
 
 	// Of an event.
 	Name []byte // ValidValue
-	TS   int64  // the client's clock, Unix ms, 0 to 2^53-1; 0: not given
+	TS   int64  // the client's clock, Unix ms, 0 to 2^53-1, fractions cut off; 0: not given
 	Data []byte // JSON
 
 	Seg   []SegPair // of a join; at most MaxDimensions, each dimension once

@@ -101,9 +101,14 @@ func appendEncodedBoard(dst []byte, b *EncodedBoard, shardAt int64) []byte {
 	dst = appendString(dst, b.Event)
 	dst = appendFrom(dst, uint64(max(b.At, 0)), uint64(max(shardAt, 0)))
 	dst = appendTime(dst, b.TickMS)
-	dst = append(dst, byte(b.Quality)<<1|byte(bit(b.Coverage >= 1)))
-	if !(b.Coverage >= 1) {
-		dst = binary.BigEndian.AppendUint64(dst, math.Float64bits(max(b.Coverage, 0)))
+	full := b.Coverage >= 1
+	dst = append(dst, byte(b.Quality)<<1|byte(bit(full)))
+	if !full {
+		coverage := b.Coverage
+		if !(coverage > 0) { // NaN as well
+			coverage = 0
+		}
+		dst = binary.BigEndian.AppendUint64(dst, math.Float64bits(coverage))
 	}
 	return appendBytes(dst, b.Body)
 }
