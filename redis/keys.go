@@ -1,0 +1,97 @@
+package redis
+
+import (
+	"strconv"
+	"time"
+
+	"grandstand"
+)
+
+// Every key of the system. The part in braces is what Redis Cluster hashes, so
+// keys with the same one share a slot and may meet in one script. Nothing that
+// grows with an audience lies in one slot.
+//
+//	key                           type    holds                                                lives
+//	gs:{s<bucket>}:<session>      string  owner and generation of a session (record.go)        recordTTL after it was last kept
+//	gs:{g<gateway>}:releases      stream  sessions that the gateway no longer owns             releaseTTL after the last; entries as long
+//	gs:{g<gateway>}:manifest      string  AppendManifest                                       tallyTTL after it was written
+//	gs:{t<gateway>/<shard>}:tally string  AppendShardTally                                     tallyTTL after it was written
+//	gs:{r<event>}:values          hash    "dim=value": 1, "#dim": how many, "#": how many      registryTTL after the last question
+//	gs:{b<shard mod 16>}:<shard>  stream  of length one: at, e(poch), d: AppendShardBoard      boardTTL after the last board
+//	gs:{e<event>}:event           hash    u(pdated at), d: JSON of the event                   for ever; endedTTL once it has ended
+//	gs:{h<event>/<hour>}:steps    list    AppendStep, any order, possibly twice                historyTTL after the last step
+//	gs:{k<event>}:reach           hash    segment: peak, its time, sketch (reach.go)           reachTTL after the last save
+//	gs:{members}:list             hash    member: joined, seen, JSON                           membersTTL after the last renewal
+//	gs:{members}:boot             string  random name of this data set, its beginning          for ever: it ends with the data
+//	gs:{members}:shards           hash    "@<aggregator>" and <shard>: leases (hold.lua)       membersTTL after the last call
+//	gs:{members}:events           set     names of all events                                  for ever
+//	gs:{members}:version          string  changes whenever an event does                       for ever
+//
+// The slot of {members} takes a few commands per member and second, whatever
+// the audience.
+const (
+	recordTTL   = 180 * time.Second
+	releaseTTL  = 180 * time.Second
+	tallyTTL    = 180 * time.Second
+	registryTTL = 7 * 24 * time.Hour
+	boardTTL    = 25 * time.Hour
+	endedTTL    = 7 * 24 * time.Hour
+	historyTTL  = 25 * time.Hour
+	reachTTL    = 48 * time.Hour
+	membersTTL  = 180 * time.Second
+)
+
+// Leases and the tolerances of compare-and-publish. They are compared with
+// Redis TIME within scripts, not left to key expiry.
+const (
+	memberLease  = 5 * time.Second  // who did not renew for so long is not alive
+	memberListed = 60 * time.Second // and is forgotten after so long
+	shardLease   = 4 * time.Second  // a holder that stops is replaced within 5 s by one who asks each second
+
+	claimRepeat = 10 * time.Second // a claim asked again within it is answered as the first time
+
+	publishAhead = 1 * time.Second // a board further ahead of Redis TIME is refused
+	poisoned     = 5 * time.Second // a stored board further ahead is replaced under a new epoch
+)
+
+// boardTags is the number of slots that the board streams lie in: so many
+// connections a follower needs in a cluster.
+const boardTags = 16
+
+const (
+	membersKey  = "gs:{members}:list"
+	bootKey     = "gs:{members}:boot"
+	shardsKey   = "gs:{members}:shards"
+	eventsKey   = "gs:{members}:events"
+	versionKey  = "gs:{members}:version"
+	boardPrefix = "gs:{b"
+)
+
+func recordKey(session string) string {
+	return "gs:{s" + strconv.Itoa(grandstand.BucketOf(session)) + "}:" + session
+}
+
+func releasesKey(gateway string) string { return "gs:{g" + gateway + "}:releases" }
+
+func manifestKey(gateway string) string { return "gs:{g" + gateway + "}:manifest" }
+
+func tallyKey(gateway string, shard int) string {
+	return "gs:{t" + gateway + "/" + strconv.Itoa(shard) + "}:tally"
+}
+
+func valuesKey(event string) string { return "gs:{r" + event + "}:values" }
+
+func boardKey(shard int) string {
+	return boardPrefix + strconv.Itoa(shard%boardTags) + "}:" + strconv.Itoa(shard)
+}
+
+func eventKey(event string) string { return "gs:{e" + event + "}:event" }
+
+func stepsKey(event string, hour int64) string {
+	return "gs:{h" + event + "/" + strconv.FormatInt(hour, 10) + "}:steps"
+}
+
+func reachKey(event string) string { return "gs:{k" + event + "}:reach" }
+
+// ms writes a duration as a script's argument.
+func ms(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }

@@ -1,0 +1,55 @@
+-- Renews an aggregator's leases of shards, gives up what exceeds its fair share
+-- and takes what is free. Returns the shards that it holds until lease ms from
+-- now.
+--
+-- KEYS[1]: the leases. ARGV: aggregator, lease ms, number of shards, TTL ms
+--
+-- A field "@<aggregator>" is the time until which that one counts as alive, a
+-- field <shard> is "<until> <aggregator>". So the share of one that stopped
+-- asking is divided at the same moment as its leases run out.
+local t = redis.call('TIME')
+local now = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
+local me, shards = ARGV[1], tonumber(ARGV[3])
+local till = string.format('%.0f', now + tonumber(ARGV[2]))
+
+local alive, owner, lease = 1, {}, {}
+local all = redis.call('HGETALL', KEYS[1])
+for i = 1, #all, 2 do
+  local field, value = all[i], all[i + 1]
+  if string.sub(field, 1, 1) ~= '@' then
+    local _, _, u, o = string.find(value, '^(%d+) (.*)$')
+    owner[field], lease[field] = o, tonumber(u)
+  elseif field ~= '@' .. me then
+    if tonumber(value) > now then
+      alive = alive + 1
+    else
+      redis.call('HDEL', KEYS[1], field)
+    end
+  end
+end
+
+local fair = math.ceil(shards / alive)
+local mine = {}
+for s = 0, shards - 1 do
+  local field = tostring(s)
+  if owner[field] == me then
+    if #mine < fair then
+      mine[#mine + 1] = s
+    else
+      redis.call('HDEL', KEYS[1], field)
+    end
+  end
+end
+for s = 0, shards - 1 do
+  local field = tostring(s)
+  if #mine < fair and owner[field] ~= me and (not owner[field] or lease[field] <= now) then
+    mine[#mine + 1] = s
+  end
+end
+
+redis.call('HSET', KEYS[1], '@' .. me, till)
+for _, s in ipairs(mine) do
+  redis.call('HSET', KEYS[1], tostring(s), till .. ' ' .. me)
+end
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+return mine

@@ -1,0 +1,35 @@
+-- Renews the lease of a member and tells it who else there is.
+-- Returns {now, boot, events version, then id, joined, seen, JSON for each}.
+--
+-- KEYS: members, boot, events version. ARGV: id, JSON, ms that the dead stay
+-- listed, TTL ms, a random name for the data set should it have none
+local t = redis.call('TIME')
+local now = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
+local stamp = string.format('%.0f', now)
+
+local boot = redis.call('GET', KEYS[2])
+if not boot then
+  boot = ARGV[5] .. ' ' .. stamp
+  redis.call('SET', KEYS[2], boot)
+end
+
+local joined = stamp
+local mine = redis.call('HGET', KEYS[1], ARGV[1])
+if mine then
+  joined = string.match(mine, '^(%d+) ') or stamp
+end
+redis.call('HSET', KEYS[1], ARGV[1], joined .. ' ' .. stamp .. ' ' .. ARGV[2])
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+
+local reply = {stamp, boot, redis.call('GET', KEYS[3]) or '0'}
+local all = redis.call('HGETALL', KEYS[1])
+for i = 1, #all, 2 do
+  local _, _, j, seen, json = string.find(all[i + 1], '^(%d+) (%d+) (.*)$')
+  if not j or tonumber(seen) + tonumber(ARGV[3]) < now then
+    redis.call('HDEL', KEYS[1], all[i])
+  else
+    local n = #reply
+    reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4] = all[i], j, seen, json
+  end
+end
+return reply

@@ -1,0 +1,100 @@
+package redis
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"slices"
+	"strconv"
+	"strings"
+
+	"grandstand"
+)
+
+// Renew renews the lease of a member for memberLease and returns what there is
+// to know about the cluster: one script, each second or so. A member that could
+// not renew in time is taken back as it was, with its JoinedAt, while it is
+// listed.
+func (c *Client) Renew(ctx context.Context, m grandstand.Member) (grandstand.Membership, error) {
+	m.JoinedAt, m.SeenAt, m.Alive = 0, 0, false // the script knows
+	text, err := json.Marshal(m)
+	if err != nil {
+		return grandstand.Membership{}, err
+	}
+	reply, err := c.evalStrings(ctx, renewScript, []string{membersKey, bootKey, versionKey},
+		m.ID, string(text), ms(memberListed), ms(membersTTL), rand.Text())
+	if err != nil {
+		return grandstand.Membership{}, err
+	}
+	out, err := parseMembership(reply)
+	if err != nil {
+		return grandstand.Membership{}, c.fail(renewScript.op, err)
+	}
+	return out, nil
+}
+
+func parseMembership(reply []string) (grandstand.Membership, error) {
+	var out grandstand.Membership
+	if len(reply) < 3 || len(reply)%4 != 3 {
+		return out, strconv.ErrSyntax
+	}
+	var err error
+	number := func(text string) (n int64) {
+		if err == nil {
+			n, err = strconv.ParseInt(text, 10, 64)
+		}
+		return n
+	}
+	out.Now = number(reply[0])
+	boot, since, _ := strings.Cut(reply[1], " ")
+	out.Boot, out.BootAt = boot, number(since)
+	out.EventsVersion = number(reply[2])
+	for r := reply[3:]; len(r) > 0; r = r[4:] {
+		var m grandstand.Member
+		if e := json.Unmarshal([]byte(r[3]), &m); e != nil {
+			continue // of a version to come
+		}
+		m.ID, m.JoinedAt, m.SeenAt = r[0], number(r[1]), number(r[2])
+		m.Alive = out.Now-m.SeenAt < memberLease.Milliseconds()
+		out.Members = append(out.Members, m)
+	}
+	slices.SortFunc(out.Members, func(a, b grandstand.Member) int {
+		return cmp.Or(cmp.Compare(a.JoinedAt, b.JoinedAt), cmp.Compare(a.ID, b.ID))
+	})
+	return out, err
+}
+
+// Resign ends the lease of a member, which is listed no more.
+func (c *Client) Resign(ctx context.Context, id string) error {
+	return c.doAll(ctx, "resign", c.rc.B().Hdel().Key(membersKey).Field(id).Build().ToRetryable())
+}
+
+// HoldShards renews the leases of an aggregator and settles its share: it gives
+// up what exceeds the fair share of the aggregators that hold or wait for
+// shards, and takes what nobody holds. The shards are its own for shardLease
+// from the call; it is called each second, so that those of an aggregator that
+// stopped are taken within 5 s.
+func (c *Client) HoldShards(ctx context.Context, member string) ([]int, error) {
+	list, err := c.evalInts(ctx, holdScript, []string{shardsKey},
+		member, ms(shardLease), strconv.Itoa(grandstand.Shards), ms(membersTTL))
+	if err != nil {
+		return nil, err
+	}
+	shards := make([]int, 0, len(list))
+	for _, s := range list {
+		if s >= 0 && s < grandstand.Shards {
+			shards = append(shards, int(s))
+		}
+	}
+	slices.Sort(shards)
+	return shards, nil
+}
+
+// DropShards gives up all shards of an aggregator that shuts down.
+func (c *Client) DropShards(ctx context.Context, member string) error {
+	if err := c.eval(ctx, dropScript, call{[]string{shardsKey}, []string{member}})[0].Error(); err != nil {
+		return c.fail(dropScript.op, err)
+	}
+	return nil
+}

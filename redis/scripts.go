@@ -1,0 +1,99 @@
+package redis
+
+import (
+	"context"
+	"crypto/sha1"
+	"embed"
+	"encoding/hex"
+
+	"github.com/redis/rueidis"
+)
+
+// The scripts compare and change what others change as well. Each stays in one
+// slot, and each may be carried out again when its reply was lost: the second
+// time means the same. In Lua numbers are doubles, and the embedded server
+// writes them with 14 digits: times and generations stay below 1e14, and are
+// written with %.0f.
+var (
+	claimScript     = loadScript("claim")
+	keepScript      = loadScript("keep")
+	forgetScript    = loadScript("forget")
+	admitScript     = loadScript("admit")
+	publishScript   = loadScript("publish")
+	renewScript     = loadScript("renew")
+	holdScript      = loadScript("hold")
+	dropScript      = loadScript("drop")
+	putEventScript  = loadScript("put_event")
+	listEventScript = loadScript("list_event")
+	timeScript      = loadScript("time")
+)
+
+//go:embed lua/*.lua
+var luaFiles embed.FS
+
+type script struct {
+	op   string // for the metrics
+	body string
+	sha  string
+}
+
+func loadScript(name string) *script {
+	b, err := luaFiles.ReadFile("lua/" + name + ".lua")
+	if err != nil {
+		panic(err) // embedded at build time
+	}
+	sum := sha1.Sum(b) // what Redis calls scripts by
+	return &script{op: name, body: string(b), sha: hex.EncodeToString(sum[:])}
+}
+
+// call is one run of a script.
+type call struct {
+	keys, args []string
+}
+
+// eval runs a script once for each call, pipelined. A server that does not know
+// the script (it is new, or lost its data) is given it with the calls that it
+// did not know.
+func (c *Client) eval(ctx context.Context, s *script, calls ...call) []rueidis.RedisResult {
+	cmds := make([]rueidis.Completed, len(calls))
+	for i, cl := range calls {
+		cmds[i] = c.rc.B().Evalsha().Sha1(s.sha).Numkeys(int64(len(cl.keys))).Key(cl.keys...).Arg(cl.args...).Build().ToRetryable()
+	}
+	res := c.do(ctx, s.op, cmds...)
+	var again []int
+	for i, r := range res {
+		if re, ok := rueidis.IsRedisErr(r.Error()); ok && re.IsNoScript() {
+			again = append(again, i)
+		}
+	}
+	if len(again) == 0 {
+		return res
+	}
+	cmds = cmds[:0]
+	for _, i := range again {
+		cl := calls[i]
+		cmds = append(cmds, c.rc.B().Eval().Script(s.body).Numkeys(int64(len(cl.keys))).Key(cl.keys...).Arg(cl.args...).Build().ToRetryable())
+	}
+	for k, r := range c.do(ctx, s.op, cmds...) {
+		res[again[k]] = r
+	}
+	return res
+}
+
+// evalStrings runs a script that returns a list of strings.
+func (c *Client) evalStrings(ctx context.Context, s *script, keys []string, args ...string) ([]string, error) {
+	list, err := c.eval(ctx, s, call{keys, args})[0].AsStrSlice()
+	if err != nil {
+		return nil, c.fail(s.op, err)
+	}
+	return list, nil
+}
+
+// evalInts runs a script that returns a list of integers.
+func (c *Client) evalInts(ctx context.Context, s *script, keys []string, args ...string) ([]int64, error) {
+	list, err := c.eval(ctx, s, call{keys, args})[0].AsIntSlice()
+	if err != nil {
+		return nil, c.fail(s.op, err)
+	}
+	return list, nil
+}

@@ -1,0 +1,171 @@
+package redis
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/redis/rueidis"
+
+	"grandstand"
+)
+
+// Bounds of what is sent at once: a script must not hold a server up, and a
+// portion must fit into one timeout, on the embedded server too.
+const (
+	scriptKeys  = 100  // records in one script
+	portionSize = 1000 // records in one pipeline
+)
+
+// Claim makes rec.Owner the owner of a session. The record of another owner
+// before is returned, so that it can be told (Release) and the session be
+// listed as a Move. A session without a record gets a generation above any that
+// it can have had: the Redis time in ms. Two claims at once are answered one
+// after the other, each with the owner before it.
+//
+// Claim may be called again when its reply was lost: for claimRepeat the same
+// owner is told the same again.
+func (c *Client) Claim(ctx context.Context, rec grandstand.Record) (grandstand.Claimed, error) {
+	if err := validRecord(&rec); err != nil {
+		return grandstand.Claimed{}, err
+	}
+	reply, err := c.evalStrings(ctx, claimScript, []string{recordKey(rec.Session)},
+		rec.Owner, strconv.FormatUint(rec.Gen, 10), encodeRecord(&rec), ms(recordTTL), ms(claimRepeat))
+	if err != nil {
+		return grandstand.Claimed{}, err
+	}
+	if len(reply) != 4 {
+		return grandstand.Claimed{}, c.fail(claimScript.op, strconv.ErrSyntax)
+	}
+	gen, err := strconv.ParseUint(reply[0], 10, 64)
+	if err != nil {
+		return grandstand.Claimed{}, c.fail(claimScript.op, err)
+	}
+	claimed := grandstand.Claimed{Gen: gen}
+	if reply[1] == "" {
+		return claimed, nil
+	}
+	prev, err := grandstand.DecodeRecord([]byte(reply[3]))
+	if err != nil {
+		// The owner before is known, what it counts is not: it will notice by
+		// itself that it lost the session (Keep).
+		c.corrupt(claimScript.op, recordKey(rec.Session), err)
+		return claimed, nil
+	}
+	// What the script compared holds, not the copy in the encoded record.
+	prev.Owner = reply[1]
+	if prev.Gen, err = strconv.ParseUint(reply[2], 10, 64); err != nil {
+		return grandstand.Claimed{}, c.fail(claimScript.op, err)
+	}
+	claimed.Previous = prev
+	return claimed, nil
+}
+
+// Keep writes the records of sessions that their owners still have, for another
+// recordTTL. It returns the indices of those that somebody else owns by now, in
+// order: their owner must let go of them. Records of one bucket
+// (grandstand.BucketOf) go in one script. After an error some records may have
+// been kept; to keep them again does no harm.
+func (c *Client) Keep(ctx context.Context, recs []grandstand.Record) (lost []int, err error) {
+	for i := range recs {
+		if err := validRecord(&recs[i]); err != nil {
+			return nil, err
+		}
+	}
+	for _, portion := range byBucket(recs) {
+		calls := make([]call, len(portion))
+		for k, batch := range portion {
+			cl := call{args: []string{ms(recordTTL)}}
+			for _, i := range batch {
+				r := &recs[i]
+				cl.keys = append(cl.keys, recordKey(r.Session))
+				cl.args = append(cl.args, r.Owner, strconv.FormatUint(r.Gen, 10), encodeRecord(r))
+			}
+			calls[k] = cl
+		}
+		for k, res := range c.eval(ctx, keepScript, calls...) {
+			list, e := res.AsIntSlice()
+			if e != nil {
+				if err == nil {
+					err = c.fail(keepScript.op, e)
+				}
+				continue
+			}
+			for _, n := range list {
+				if n >= 1 && int(n) <= len(portion[k]) {
+					lost = append(lost, portion[k][n-1])
+				}
+			}
+		}
+		if err != nil {
+			break // the next portion would wait for the same trouble
+		}
+	}
+	slices.Sort(lost)
+	return lost, err
+}
+
+// Forget deletes the records of sessions that ended, unless somebody else owns
+// them or the same owner claimed them again.
+func (c *Client) Forget(ctx context.Context, recs []grandstand.Record) error {
+	for _, portion := range byBucket(recs) {
+		calls := make([]call, len(portion))
+		for k, batch := range portion {
+			for _, i := range batch {
+				r := &recs[i]
+				calls[k].keys = append(calls[k].keys, recordKey(r.Session))
+				calls[k].args = append(calls[k].args, r.Owner, strconv.FormatUint(r.Gen, 10))
+			}
+		}
+		for _, res := range c.eval(ctx, forgetScript, calls...) {
+			if err := res.Error(); err != nil {
+				return c.fail(forgetScript.op, err)
+			}
+		}
+	}
+	return nil
+}
+
+// byBucket groups the indices of records: into portions to be pipelined, of
+// batches that share a slot.
+func byBucket(recs []grandstand.Record) (portions [][][]int) {
+	buckets := map[int][]int{}
+	var order []int
+	for i := range recs {
+		b := grandstand.BucketOf(recs[i].Session)
+		if buckets[b] == nil {
+			order = append(order, b)
+		}
+		buckets[b] = append(buckets[b], i)
+	}
+	var portion [][]int
+	size := 0
+	for _, b := range order {
+		for batch := range slices.Chunk(buckets[b], scriptKeys) {
+			portion = append(portion, batch)
+			if size += len(batch); size >= portionSize {
+				portions, portion, size = append(portions, portion), nil, 0
+			}
+		}
+	}
+	if len(portion) > 0 {
+		portions = append(portions, portion)
+	}
+	return portions
+}
+
+func encodeRecord(r *grandstand.Record) string {
+	return rueidis.BinaryString(grandstand.AppendRecord(nil, r))
+}
+
+// validRecord refuses what the form of a stored record cannot hold.
+func validRecord(r *grandstand.Record) error {
+	if r.Session == "" || r.Owner == "" || strings.ContainsRune(r.Owner, '|') {
+		return grandstand.Errorf(grandstand.CodeInvalid, "a session record needs a session and an owner without |")
+	}
+	if r.Gen >= 1e14 {
+		return grandstand.Errorf(grandstand.CodeInvalid, "a generation is below 1e14")
+	}
+	return nil
+}
