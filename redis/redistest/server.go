@@ -33,7 +33,6 @@ type Server struct {
 	mu     sync.Mutex
 	cmd    *exec.Cmd
 	exited chan struct{} // closed when cmd has ended
-	frozen bool
 }
 
 // StartServer starts a server on a free port of 127.0.0.1. It is killed when the
@@ -100,7 +99,7 @@ func (s *Server) start() error {
 		close(exited)
 	}()
 	s.mu.Lock()
-	s.cmd, s.exited, s.frozen = cmd, exited, false
+	s.cmd, s.exited = cmd, exited
 	s.mu.Unlock()
 
 	deadline := time.Now().Add(startTimeout)
@@ -158,12 +157,12 @@ func (s *Server) Restart() {
 
 // Stop freezes the server (SIGSTOP): it keeps its connections and answers
 // nothing until Cont.
-func (s *Server) Stop() { s.tb.Helper(); s.signal(syscall.SIGSTOP, true) }
+func (s *Server) Stop() { s.tb.Helper(); s.signal(syscall.SIGSTOP) }
 
 // Cont lets a frozen server go on.
-func (s *Server) Cont() { s.tb.Helper(); s.signal(syscall.SIGCONT, false) }
+func (s *Server) Cont() { s.tb.Helper(); s.signal(syscall.SIGCONT) }
 
-func (s *Server) signal(sig os.Signal, frozen bool) {
+func (s *Server) signal(sig os.Signal) {
 	s.tb.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -173,7 +172,6 @@ func (s *Server) signal(sig os.Signal, frozen bool) {
 	if err := s.cmd.Process.Signal(sig); err != nil {
 		s.tb.Fatalf("signal %v: %v", sig, err)
 	}
-	s.frozen = frozen
 }
 
 // FlushAll deletes everything.

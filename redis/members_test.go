@@ -1,0 +1,174 @@
+package redis
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"grandstand"
+)
+
+func testMembers(t *testing.T, r *rig) {
+	c := open(t, r.url)
+	ctx := t.Context()
+	a := grandstand.Member{ID: "a", Role: grandstand.RoleGateway, Peer: "10.0.0.1:7000"}
+	b := grandstand.Member{ID: "b", Role: grandstand.RoleAggregator}
+	first, err := c.Renew(ctx, a)
+	ok(t, err)
+	a.JoinedAt, a.SeenAt, a.Alive = first.Now, first.Now, true
+	if diff := cmp.Diff([]grandstand.Member{a}, first.Members); diff != "" {
+		t.Fatalf("alone (-want +got):\n%s", diff)
+	}
+	eventually(t, time.Second, "time goes on", func() bool { return c.Now() > first.Now+2 })
+	second, err := c.Renew(ctx, b)
+	ok(t, err)
+	b.JoinedAt, b.SeenAt, b.Alive = second.Now, second.Now, true
+	if diff := cmp.Diff([]grandstand.Member{a, b}, second.Members); diff != "" {
+		t.Fatalf("two (-want +got):\n%s", diff)
+	}
+	if second.Boot == "" || second.Boot != first.Boot || second.BootAt != first.BootAt || first.BootAt > first.Now {
+		t.Errorf("boot %q at %d, then %q at %d", first.Boot, first.BootAt, second.Boot, second.BootAt)
+	}
+	// JoinedAt stays, whatever the member says.
+	third, err := c.Renew(ctx, grandstand.Member{ID: "a", Role: grandstand.RoleGateway, JoinedAt: 1})
+	ok(t, err)
+	if got := third.Members[0]; got.JoinedAt != a.JoinedAt || got.SeenAt < second.Now || got.Peer != "" {
+		t.Errorf("renewed: %+v", got)
+	}
+	ok(t, c.Resign(ctx, "b"))
+	third, err = c.Renew(ctx, a)
+	ok(t, err)
+	if len(third.Members) != 1 {
+		t.Errorf("members after one resigned: %+v", third.Members)
+	}
+
+	// One that stopped is dead after its lease, and forgotten after a minute.
+	old := func(age time.Duration) {
+		text := "1 " + ms(time.Duration(c.Now())*time.Millisecond-age) + ` {"id":"c","role":"gateway"}`
+		ok(t, c.rc.Do(ctx, c.rc.B().Hset().Key(membersKey).FieldValue().FieldValue("c", text).Build()).Error())
+	}
+	old(memberLease - 2*time.Second)
+	m, err := c.Renew(ctx, a)
+	ok(t, err)
+	if len(m.Members) != 2 || m.Members[0].ID != "c" || !m.Members[0].Alive {
+		t.Errorf("within the lease: %+v", m.Members)
+	}
+	old(memberLease + 500*time.Millisecond)
+	if m, err = c.Renew(ctx, a); err != nil || len(m.Members) != 2 || m.Members[0].Alive {
+		t.Errorf("after the lease: %+v, %v", m.Members, err)
+	}
+	old(memberListed + time.Second)
+	if m, err = c.Renew(ctx, a); err != nil || len(m.Members) != 1 {
+		t.Errorf("after a minute: %+v, %v", m.Members, err)
+	}
+}
+
+func testBoot(t *testing.T, r *rig) {
+	c := open(t, r.url)
+	ctx := t.Context()
+	m := grandstand.Member{ID: "a", Role: grandstand.RoleGateway}
+	ok(t, c.PutEvent(ctx, &grandstand.Event{Name: "final"}))
+	before, err := c.Renew(ctx, m)
+	ok(t, err)
+	r.flush()
+	after, err := c.Renew(ctx, m)
+	ok(t, err)
+	if after.Boot == before.Boot || after.BootAt < before.BootAt {
+		t.Errorf("boot %q at %d after the data was lost, %q at %d before", after.Boot, after.BootAt, before.Boot, before.BootAt)
+	}
+	if after.EventsVersion == before.EventsVersion {
+		t.Errorf("the version of the events is still %d", after.EventsVersion)
+	}
+	ok(t, c.PutEvent(ctx, &grandstand.Event{Name: "final"}))
+	again, err := c.Renew(ctx, m)
+	ok(t, err)
+	if again.EventsVersion == before.EventsVersion {
+		t.Errorf("the version of the events is that of before the loss: %d", again.EventsVersion)
+	}
+}
+
+// hold calls HoldShards and checks that nobody else holds one of them.
+func hold(t *testing.T, c *Client, held map[string][]int, member string) []int {
+	t.Helper()
+	list, err := c.HoldShards(t.Context(), member)
+	ok(t, err)
+	held[member] = list
+	owner := map[int]string{}
+	for m, shards := range held {
+		for _, s := range shards {
+			if owner[s] != "" {
+				t.Fatalf("shard %d is held by %s and by %s", s, owner[s], m)
+			}
+			owner[s] = m
+		}
+	}
+	return list
+}
+
+func testHoldShards(t *testing.T, r *rig) {
+	c := open(t, r.url)
+	held := map[string][]int{}
+	if got := hold(t, c, held, "a"); len(got) != grandstand.Shards {
+		t.Fatalf("alone it holds %d shards", len(got))
+	}
+	if got := hold(t, c, held, "b"); len(got) != 0 {
+		t.Fatalf("the second holds %v before the first gave any up", got)
+	}
+	if got := hold(t, c, held, "a"); len(got) != grandstand.Shards/2 {
+		t.Fatalf("the first keeps %d of two's share", len(got))
+	}
+	if got := hold(t, c, held, "b"); len(got) != grandstand.Shards/2 {
+		t.Fatalf("the second takes %d", len(got))
+	}
+	before := held["a"]
+	if got := hold(t, c, held, "a"); !cmp.Equal(before, got) {
+		t.Fatalf("shards changed for no reason: %v, then %v", before, got)
+	}
+	hold(t, c, held, "c") // joins
+	hold(t, c, held, "a")
+	hold(t, c, held, "b")
+	hold(t, c, held, "c")
+	if a, b, n := len(held["a"]), len(held["b"]), len(held["c"]); a != 22 || b != 22 || n != 20 {
+		t.Fatalf("three hold %d, %d, %d", a, b, n)
+	}
+	ok(t, c.DropShards(t.Context(), "a"))
+	delete(held, "a")
+	hold(t, c, held, "b")
+	hold(t, c, held, "c")
+	if b, n := len(held["b"]), len(held["c"]); b != 32 || n != 32 {
+		t.Fatalf("after one left two hold %d, %d", b, n)
+	}
+}
+
+// testTakeover lets a holder stop without a word, in real time.
+func testTakeover(t *testing.T, r *rig) {
+	c := open(t, r.url)
+	held := map[string][]int{}
+	for range 2 {
+		hold(t, c, held, "a")
+		hold(t, c, held, "b")
+	}
+	hold(t, c, held, "a")
+	stopped := c.Now()
+	till := stopped + shardLease.Milliseconds()
+	for len(held["b"]) < grandstand.Shards {
+		now := c.Now()
+		if now > stopped+5_000 {
+			t.Fatalf("5 s after the other stopped %d shards are held", len(held["b"]))
+		}
+		if now >= till-100 {
+			delete(held, "a") // its lease has run out, by its own reckoning
+		}
+		hold(t, c, held, "b")
+		time.Sleep(50 * time.Millisecond)
+	}
+	// It comes back and takes part again.
+	if got := hold(t, c, held, "a"); len(got) != 0 {
+		t.Errorf("back, it still holds %v", got)
+	}
+	hold(t, c, held, "b")
+	if got := hold(t, c, held, "a"); len(got) != grandstand.Shards/2 {
+		t.Errorf("back, it gets %d shards", len(got))
+	}
+}
