@@ -307,12 +307,11 @@ func (r *messageReader) null() bool {
 // text reads a string of at most limit bytes (0: any number). It returns nil
 // for null and for what cannot be used, and never nil for "".
 func (r *messageReader) text(field string, limit int) []byte {
-	if r.null() {
-		return nil
-	}
 	if r.peek() != '"' {
-		r.skip(2)
-		r.refuse("%s is not a string", field)
+		if !r.null() {
+			r.skip(2)
+			r.refuse("%s is not a string", field)
+		}
 		return nil
 	}
 	text, escaped := r.str()
@@ -329,24 +328,27 @@ func (r *messageReader) text(field string, limit int) []byte {
 	return text
 }
 
-// number reads a number of least to most; whole ones are written without
-// fraction and exponent. given is false, and v is 0, for null and for what
-// cannot be used.
+// number reads a number of least (0 or less) to most; whole ones are written
+// without fraction and exponent. given is false, and v is 0, for null and for
+// what cannot be used.
 func (r *messageReader) number(field string, least, most float64, whole bool) (v float64, given bool) {
-	if r.null() {
-		return 0, false
-	}
 	c := r.peek()
-	if c != '-' && (c < '0' || c > '9') {
-		r.skip(2)
-		r.refuse("%s is not a number", field)
-		return 0, false
+	n, isWhole := r.short()
+	v, ok := float64(n), true
+	if !isWhole {
+		if c != '-' && (c < '0' || c > '9') {
+			if !r.null() {
+				r.skip(2)
+				r.refuse("%s is not a number", field)
+			}
+			return 0, false
+		}
+		text := r.num()
+		if text == nil {
+			return 0, false
+		}
+		v, isWhole, ok = parseNumber(text)
 	}
-	text := r.num()
-	if text == nil {
-		return 0, false
-	}
-	v, isWhole, ok := parseNumber(text)
 	switch {
 	case !ok || v < least || v > most:
 		r.refuse("%s is out of range: it is %.0f to %.0f", field, least, most)

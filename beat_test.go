@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"pgregory.net/rapid"
 )
 
 const beatText = `{"t":"beat","seq":1,"state":"playing","pos":12.3,"bitrate":4500,"interval_ms":10000}`
@@ -35,12 +36,16 @@ func TestDecodeMessage(t *testing.T) {
 		{`{"t":"join","t":"beat","seq":1,"seq":2}`, Message{Type: MsgBeat, HasSeq: true, Seq: 2, Pos: -1, Bitrate: -1}},
 		{`{"\u0074":"b\u0065at","s\u0065q":4,"interval_m\u0073":7000,"x":{"t":[true,false,null,1.5e-7,"\"\ud83c\udfc8"]},"T":1}`,
 			Message{Type: MsgBeat, HasSeq: true, Seq: 4, Pos: -1, Bitrate: -1, IntervalMS: 7000}},
+		{`{"t":"beat","` + everyEscape("interval_ms") + `":8000}`, Message{Type: MsgBeat, Pos: -1, Bitrate: -1, IntervalMS: 8000}},
 		{`{"t":"event","seq":2,"name":"startup","ts":1795299042179,"data":{"a":[1, "é\n"]}}`,
 			Message{Type: MsgEvent, HasSeq: true, Seq: 2, Pos: -1, Bitrate: -1, Name: []byte("startup"), TS: 1795299042179, Data: []byte(`{"a":[1, "é\n"]}`)}},
 		{`{"t":"event","name":"x","data": 7 }`, Message{Type: MsgEvent, Pos: -1, Bitrate: -1, Name: []byte("x"), Data: []byte("7")}},
 		{`{"t":"event","name":"x","data":1,"data":null,"ts":17.9}`, Message{Type: MsgEvent, Pos: -1, Bitrate: -1, Name: []byte("x"), TS: 17}},
 		{`{"t":"join","seg":{"team":"KC","region":null,"t\u0065am":"SF","country":""}}`,
 			Message{Type: MsgJoin, Pos: -1, Bitrate: -1, Seg: []SegPair{pair("team", "SF"), pair("region", ""), pair("country", "")}}},
+		{`{"t":"join","seg":{"team":"KC"},"seg":{"region":"\ud83c\u0041\ud83cB\ud83c\udfc8"}}`,
+			Message{Type: MsgJoin, Pos: -1, Bitrate: -1, Seg: []SegPair{pair("region", "\ufffdA\ufffdB\U0001f3c8")}}},
+		{`{"t":"takeover","codes":["old"],"codes":["new"]}`, Message{Type: MsgTakeover, Pos: -1, Bitrate: -1, Codes: [][]byte{[]byte("new")}}},
 		{`{"t":"takeover","codes":["abc","d\/e"]}`, Message{Type: MsgTakeover, Pos: -1, Bitrate: -1, Codes: [][]byte{[]byte("abc"), []byte("d/e")}}},
 		{`{"t":"auth","token":"a.b.c"}`, Message{Type: MsgAuth, Pos: -1, Bitrate: -1, Token: []byte("a.b.c")}},
 		{`{"t":"beat","session":"s1","viewer":"v","device":"d","account":"a"}`,
@@ -60,6 +65,14 @@ func TestDecodeMessage(t *testing.T) {
 	}
 }
 
+// everyEscape writes each character as \uXXXX.
+func everyEscape(s string) (out string) {
+	for _, c := range s {
+		out += fmt.Sprintf("\\u%04X", c)
+	}
+	return out
+}
+
 func TestDecodeMessageSaysWhatIsWrong(t *testing.T) {
 	nested := func(n int) string { return strings.Repeat("[", n) + strings.Repeat("]", n) }
 	many := func(n int, item string) string { return strings.TrimSuffix(strings.Repeat(item+",", n), ",") }
@@ -68,39 +81,43 @@ func TestDecodeMessageSaysWhatIsWrong(t *testing.T) {
 		dims = append(dims, fmt.Sprintf(`"d%d":"v"`, i))
 	}
 	for in, want := range map[string]string{
-		``:                                 "the message is not valid JSON: trouble at byte 0",
-		`{"t":"beat"`:                      "the message is not valid JSON: trouble at byte 11",
-		`{"t":"beat",}`:                    "the message is not valid JSON: trouble at byte 12",
-		`{"t":"beat"} x`:                   "the message is not valid JSON: trouble at byte 13",
-		`{"t":"no","seq":-1 "x"}`:          "the message is not valid JSON: trouble at byte 19",
-		"{\"t\":\"be\nat\"}":               "the message is not valid JSON: trouble at byte 8",
-		`{"t":"\ud8"}`:                     "the message is not valid JSON: trouble at byte 6",
-		`[1]`:                              "the message is not a JSON object",
-		`null`:                             "the message is not a JSON object",
-		`{}`:                               "the message has no type: t is missing",
-		`{"t":null}`:                       "the message has no type: t is missing",
-		`{"t":"hello"}`:                    "unknown message type",
-		`{"t":""}`:                         "unknown message type",
-		`{"t":3}`:                          "t is not a string",
-		`{"t":"beat","seq":-1}`:            "seq is out of range: it is 0 to 9007199254740991",
-		`{"t":"beat","seq":1e400}`:         "seq is out of range: it is 0 to 9007199254740991",
-		`{"t":"beat","seq":1.5}`:           "seq is not a whole number",
-		`{"t":"beat","seq":"1"}`:           "seq is not a number",
-		`{"t":"beat","seq":true}`:          "seq is not a number",
-		`{"t":"beat","state":"watching"}`:  "state is starting, playing, paused, buffering or ended",
-		`{"t":"beat","state":""}`:          "state is starting, playing, paused, buffering or ended",
-		`{"t":"beat","state":{}}`:          "state is not a string",
-		`{"t":"beat","pos":-1.5}`:          "pos is out of range: it is -1 to 1000000000",
-		`{"t":"beat","pos":1000000000.5}`:  "pos is out of range: it is -1 to 1000000000",
-		`{"t":"beat","bitrate":-1}`:        "bitrate is out of range: it is 0 to 1000000000",
-		`{"t":"beat","interval_ms":1e300}`: "interval_ms is out of range: it is -9007199254740991 to 9007199254740991",
-		`{"t":"beat","interval_ms":[]}`:    "interval_ms is not a number",
-		`{"t":"event"}`:                    "an event needs a name",
-		`{"t":"event","name":""}`:          "an event needs a name",
-		`{"t":"event","name":"a b"}`:       "name is not 1 to 64 characters of A-Z a-z 0-9 . _ -",
-		`{"t":"event","name":"x","ts":-1}`: "ts is out of range: it is 0 to 9007199254740991",
-		`{"t":"event","name":"` + strings.Repeat("x", 65) + `"}`:     "name is longer than 64 bytes",
-		`{"t":"event","name":"x","data":` + nested(MaxNesting) + `}`: "the message is nested deeper than 32",
+		``:                                    "the message is not valid JSON: trouble at byte 0",
+		`{"t":"beat"`:                         "the message is not valid JSON: trouble at byte 11",
+		`{"t":"beat",}`:                       "the message is not valid JSON: trouble at byte 12",
+		`{"t":"beat"} x`:                      "the message is not valid JSON: trouble at byte 13",
+		`{"t":"no","seq":-1 "x"}`:             "the message is not valid JSON: trouble at byte 19",
+		"{\"t\":\"be\nat\"}":                  "the message is not valid JSON: trouble at byte 8",
+		`{"t":"\ud8"}`:                        "the message is not valid JSON: trouble at byte 6",
+		`[1]`:                                 "the message is not a JSON object",
+		`null`:                                "the message is not a JSON object",
+		`{}`:                                  "the message has no type: t is missing",
+		`{"t":null}`:                          "the message has no type: t is missing",
+		`{"t":"hello"}`:                       "unknown message type",
+		`{"t":""}`:                            "unknown message type",
+		`{"t":3}`:                             "t is not a string",
+		`{"t":"beat","seq":-1}`:               "seq is out of range: it is 0 to 9007199254740991",
+		`{"t":"beat","seq":1e400}`:            "seq is out of range: it is 0 to 9007199254740991",
+		`{"t":"beat","seq":9007199254740992}`: "seq is out of range: it is 0 to 9007199254740991",
+		`{"t":"beat","seq":18446744073709551617}`:                           "seq is out of range: it is 0 to 9007199254740991",
+		`{"t":"beat","seq":1e}`:                                             "the message is not valid JSON: trouble at byte 20",
+		`{"t":"beat","seq":1E+}`:                                            "the message is not valid JSON: trouble at byte 21",
+		`{"t":"beat","seq":1.5}`:                                            "seq is not a whole number",
+		`{"t":"beat","seq":"1"}`:                                            "seq is not a number",
+		`{"t":"beat","seq":true}`:                                           "seq is not a number",
+		`{"t":"beat","state":"watching"}`:                                   "state is starting, playing, paused, buffering or ended",
+		`{"t":"beat","state":""}`:                                           "state is starting, playing, paused, buffering or ended",
+		`{"t":"beat","state":{}}`:                                           "state is not a string",
+		`{"t":"beat","pos":-1.5}`:                                           "pos is out of range: it is -1 to 1000000000",
+		`{"t":"beat","pos":1000000000.5}`:                                   "pos is out of range: it is -1 to 1000000000",
+		`{"t":"beat","bitrate":-1}`:                                         "bitrate is out of range: it is 0 to 1000000000",
+		`{"t":"beat","interval_ms":1e300}`:                                  "interval_ms is out of range: it is -9007199254740991 to 9007199254740991",
+		`{"t":"beat","interval_ms":[]}`:                                     "interval_ms is not a number",
+		`{"t":"event"}`:                                                     "an event needs a name",
+		`{"t":"event","name":""}`:                                           "an event needs a name",
+		`{"t":"event","name":"a b"}`:                                        "name is not 1 to 64 characters of A-Z a-z 0-9 . _ -",
+		`{"t":"event","name":"x","ts":-1}`:                                  "ts is out of range: it is 0 to 9007199254740991",
+		`{"t":"event","name":"` + strings.Repeat("x", 65) + `"}`:            "name is longer than 64 bytes",
+		`{"t":"event","name":"x","data":` + nested(MaxNesting) + `}`:        "the message is nested deeper than 32",
 		`{"t":"join"}`:                                                      "a join needs seg, an object of dimensions and values",
 		`{"t":"join","seg":{}}`:                                             "a join needs seg, an object of dimensions and values",
 		`{"t":"join","seg":["KC"]}`:                                         "seg is not an object",
@@ -342,7 +359,12 @@ func depthOf(b []byte) (deepest int) {
 	}
 }
 
-func compareMessages(t *testing.T, b []byte, got Message, gotErr error, want Message, wantErr error) {
+type failer interface {
+	Helper()
+	Fatalf(format string, args ...any)
+}
+
+func compareMessages(t failer, b []byte, got Message, gotErr error, want Message, wantErr error) {
 	t.Helper()
 	form := gotErr != nil && (strings.Contains(MessageOf(gotErr), "not valid JSON") || strings.Contains(MessageOf(gotErr), "nested deeper"))
 	if gotErr != nil && CodeOf(gotErr) != CodeInvalid {
@@ -378,6 +400,44 @@ func addMessages(f *testing.F) {
 	} {
 		f.Add([]byte(s))
 	}
+}
+
+// Bytes at random seldom make a message: this makes objects of the members that
+// there are, with values that fit and values that do not, and breaks some.
+func TestDecodeMessageAgreesWithEncodingJSON(t *testing.T) {
+	key := rapid.SampledFrom([]string{
+		"t", "t", "t", "seq", "state", "pos", "bitrate", "interval_ms", "name", "ts", "data", "seg", "codes", "token",
+		"session", "viewer", "device", "account", "x", "T", `s\u0065q`, "n\\u0061me", "interval_msx", "",
+	})
+	value := rapid.OneOf(
+		rapid.SampledFrom([]string{
+			`"beat"`, `"beat"`, `"event"`, `"join"`, `"takeover"`, `"auth"`, `"b\u0065at"`, `"playing"`, `"ended"`, `"x.y-Z_1"`, `"é"`, `""`,
+			`null`, `true`, `false`, `0`, `-0`, `-1`, `1.5`, `1e3`, `12.25`, `1795299042179`, `9007199254740991`, `9007199254740992`, `1e309`,
+			`999999999999999`, `1000000000000000`, `01`, `-`, `1.`, `[]`, `{}`, `["a","b\n"]`, `["a",null]`, `{"team":"KC","region":null}`,
+			`{"team":1}`, `{"team":"KC","te\u0061m":"SF"}`, `[[{"a":[1]}]]`, `{"team":{"a":"b"}}`, `nul`, `"\ud83c\udfc8\ud83c"`, `"\x"`,
+		}),
+		rapid.Map(rapid.Float64(), func(f float64) string { return fmt.Sprint(f) }),
+		rapid.Map(rapid.Int64(), func(i int64) string { return fmt.Sprint(i) }),
+		rapid.Map(rapid.IntRange(28, 34), func(n int) string { return strings.Repeat("[", n) + strings.Repeat("]", n) }),
+	)
+	space := rapid.SampledFrom([]string{"", "", "", " ", "\t\r\n"})
+	rapid.Check(t, func(t *rapid.T) {
+		text := "{"
+		for i := range rapid.IntRange(0, 6).Draw(t, "members") {
+			if i > 0 {
+				text += ","
+			}
+			text += space.Draw(t, "space") + `"` + key.Draw(t, "key") + `"` + space.Draw(t, "space") + ":" + space.Draw(t, "space") + value.Draw(t, "value") + space.Draw(t, "space")
+		}
+		b := []byte(text + "}")
+		if rapid.IntRange(0, 3).Draw(t, "break") == 0 {
+			b[rapid.IntRange(0, len(b)-1).Draw(t, "where")] = rapid.Byte().Draw(t, "with")
+		}
+		var m Message
+		err := DecodeMessage(b, &m)
+		want, wantErr := referenceMessage(b, MsgNone)
+		compareMessages(t, b, m, err, want, wantErr)
+	})
 }
 
 func FuzzDecodeMessage(f *testing.F) {

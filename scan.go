@@ -44,12 +44,11 @@ func (s *scanner) err() error {
 // peek skips white space and returns the next byte, 0 at the end.
 func (s *scanner) peek() byte {
 	for s.i < len(s.b) {
-		switch c := s.b[s.i]; c {
-		case ' ', '\t', '\n', '\r':
-			s.i++
-		default:
+		c := s.b[s.i]
+		if c > ' ' || c != ' ' && c != '\t' && c != '\n' && c != '\r' {
 			return c
 		}
+		s.i++
 	}
 	return 0
 }
@@ -97,31 +96,39 @@ func (s *scanner) key() (raw []byte, escaped bool) {
 // quotes, and whether that has escapes (see unescape).
 func (s *scanner) str() (raw []byte, escaped bool) {
 	s.i++
-	start := s.i
-	for i := start; i < len(s.b); i++ {
-		switch c := s.b[i]; {
-		case c == '"':
-			s.i = i + 1
-			return s.b[start:i:i], escaped
-		case c == '\\':
-			escaped = true
-			n := escapeLen(s.b[i:])
-			if n == 0 {
-				s.i = i
-				s.fail()
-				return nil, false
-			}
-			i += n - 1
-		case c < ' ':
-			s.i = i
-			s.fail()
-			return nil, false
+	b, i := s.b[s.i:], 0
+	for ; i < len(b); i++ {
+		c := b[i]
+		if !special[c] {
+			continue
 		}
+		if c == '"' {
+			s.i += i + 1
+			return b[:i:i], escaped
+		}
+		n := 0
+		if c == '\\' {
+			n = escapeLen(b[i:])
+		}
+		if n == 0 {
+			break
+		}
+		escaped = true
+		i += n - 1
 	}
-	s.i = len(s.b)
+	s.i += i
 	s.fail()
 	return nil, false
 }
+
+// special are the bytes that do not stand for themselves in a string.
+var special = func() (is [256]bool) {
+	for c := range ' ' {
+		is[c] = true
+	}
+	is['"'], is['\\'] = true, true
+	return is
+}()
 
 // escapeLen returns the length of the escape that b begins with, 0 if it is
 // none.
@@ -237,6 +244,20 @@ func (s *scanner) num() []byte {
 		return nil
 	}
 	return s.b[start:s.i]
+}
+
+// short reads a number that is written with 1 to 15 digits and nothing else:
+// most are. It reads nothing, and ok is false, if another thing is next.
+func (s *scanner) short() (v int64, ok bool) {
+	b, n := s.b[s.i:], 0
+	for ; n < len(b) && b[n]-'0' <= 9; n++ {
+		v = v*10 + int64(b[n]-'0') // may wrap around: then there are over 15
+	}
+	if n == 0 || n >= len(tens) || b[0] == '0' && n > 1 || n < len(b) && (b[n] == '.' || b[n]|0x20 == 'e') {
+		return 0, false
+	}
+	s.i += n
+	return v, true
 }
 
 func (s *scanner) literal(word string) {

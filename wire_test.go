@@ -2,6 +2,7 @@ package grandstand
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -167,6 +168,59 @@ func TestWireRefusesTruncatedAndTrailingBytes(t *testing.T) {
 		}
 		if c.check(append([]byte{c.sample[0] + 1}, c.sample[1:]...)) == nil {
 			t.Errorf("%s: decodes with another version", c.name)
+		}
+	}
+}
+
+func TestWireRefusesWhatIsOutOfRange(t *testing.T) {
+	uvarints := func(version byte, list ...uint64) []byte {
+		b := []byte{version}
+		for _, v := range list {
+			b = binary.AppendUvarint(b, v)
+		}
+		return b
+	}
+	coverage := func(c float64) []byte { // a board with that coverage
+		b := AppendBoard(nil, &Board{Coverage: 0.5})
+		old := binary.BigEndian.AppendUint64(nil, math.Float64bits(0.5))
+		return bytes.Replace(b, old, binary.BigEndian.AppendUint64(nil, math.Float64bits(c)), 1)
+	}
+	decode := map[string]func([]byte) error{}
+	for _, c := range wireCases() {
+		decode[c.name] = c.check
+	}
+	for _, tt := range []struct {
+		what, name string
+		in         []byte
+		ok         bool
+	}{
+		{"shard 63", "shard-tally", AppendShardTally(nil, &ShardTally{Shard: 63}), true},
+		{"shard 64", "shard-tally", AppendShardTally(nil, &ShardTally{Shard: 64}), false},
+		{"shard -1", "shard-tally", AppendShardTally(nil, &ShardTally{Shard: -1}), false},
+		{"shard 64", "shard-board", AppendShardBoard(nil, &ShardBoard{Shard: 64}), false},
+		{"shard 64", "manifest", AppendManifest(nil, &Manifest{Shards: []ShardRef{{Shard: 64}}}), false},
+		{"quality 3", "board", AppendBoard(nil, &Board{Quality: 3}), true},
+		{"quality 4", "board", AppendBoard(nil, &Board{Quality: 4}), false},
+		{"coverage 0.25", "board", coverage(0.25), true},
+		{"coverage -1", "board", coverage(-1), false},
+		{"coverage 1.5", "board", coverage(1.5), false},
+		{"coverage NaN", "board", coverage(math.NaN()), false},
+		{"a time of 2^53-1", "step", uvarints(stepVersion, maxWireNumber, 0, 0), true},
+		{"a time of 2^53", "step", uvarints(stepVersion, maxWireNumber+1, 0, 0), false},
+		{"a flag of 2", "step", uvarints(stepVersion, 1, 2, 0), false},
+		{"a dimension that was not named", "step", uvarints(stepVersion, 1, 0, 1, 1, 1, 5, 0), false},
+		{"a segment without a dimension", "step", uvarints(stepVersion, 1, 0, 1, 0, 5, 0), false},
+		{"5 sessions, 5 fans", "step", uvarints(stepVersion, 1, 0, 1, 1, 0, 0, 5, 0), true},
+		{"5 sessions, -1 fans", "step", uvarints(stepVersion, 1, 0, 1, 1, 0, 0, 5, zigzag(-6)), false},
+		{"2^32-1 sessions", "tally", uvarints(tallyVersion, 0, 0, 1, 1, 0, 0, math.MaxUint32, 0, 0), true},
+		{"2^32 sessions", "tally", uvarints(tallyVersion, 0, 0, 1, 1, 0, 0, math.MaxUint32+1, 0, 0), false},
+		{"a move from nobody named", "tally", uvarints(tallyVersion, 0, 0, 0, 1, 1, 2, 0, 0, 0), false},
+		{"a move of no audience named", "tally", uvarints(tallyVersion, 0, 0, 0, 1, 0, 0, 2, 0, 1), false},
+		{"a move of an empty audience", "tally", uvarints(tallyVersion, 0, 0, 0, 1, 0, 0, 2, 0, 0, 0), true},
+		{"an event that is no JSON", "checkpoint", uvarints(checkpointVersion, 1, 'x', 0, 0), false},
+	} {
+		if err := decode[tt.name](tt.in); (err == nil) != tt.ok {
+			t.Errorf("%s: %s: %v", tt.name, tt.what, err)
 		}
 	}
 }
