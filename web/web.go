@@ -1,0 +1,155 @@
+// Package web serves the pages of Grandstand. For now that is one, the demo
+// page: plain ES modules and a style sheet, embedded in the binary, that talk
+// to the gateway of the same origin.
+//
+// In: GET and HEAD requests of browsers.
+//
+// Out: the page at /, its parts under /static/, and for every other path an
+// error in the form that all roles use.
+package web
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"html/template"
+	"io/fs"
+	"net/http"
+	"path"
+	"time"
+
+	"github.com/gorilla/mux"
+
+	"grandstand"
+)
+
+//go:embed static
+var static embed.FS
+
+// Config says what the pages show.
+type Config struct {
+	// Event is the event that the demo page opens when its URL names none.
+	// Default "demo".
+	Event string
+}
+
+func (c *Config) validate() error {
+	if c.Event == "" {
+		c.Event = "demo"
+	}
+	if !grandstand.ValidValue(c.Event) {
+		return fmt.Errorf("web: %q is not the name of an event", c.Event)
+	}
+	return nil
+}
+
+// file is one embedded file as it is served.
+type file struct {
+	name string
+	body []byte
+	etag string
+}
+
+// The kinds of files there are. They do not come from the machine's MIME table,
+// which may lack them or say otherwise.
+var kinds = map[string]string{
+	".html": "text/html; charset=utf-8",
+	".js":   "text/javascript; charset=utf-8",
+	".css":  "text/css; charset=utf-8",
+	".svg":  "image/svg+xml",
+}
+
+// New returns the handler of the pages. It starts nothing.
+func New(cfg Config) (http.Handler, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	entries, err := fs.ReadDir(static, "static")
+	if err != nil {
+		return nil, fmt.Errorf("list pages: %w", err)
+	}
+	r := mux.NewRouter()
+	r.NotFoundHandler = http.HandlerFunc(notFound)
+	r.MethodNotAllowedHandler = http.HandlerFunc(notAllowed)
+	for _, e := range entries {
+		body, err := static.ReadFile("static/" + e.Name())
+		if err != nil {
+			return nil, fmt.Errorf("read page: %w", err)
+		}
+		if kinds[path.Ext(e.Name())] == "" {
+			return nil, fmt.Errorf("web: no content type for %s", e.Name())
+		}
+		at := "/static/" + e.Name()
+		if e.Name() == "index.html" {
+			at = "/"
+			if body, err = fill(body, cfg); err != nil {
+				return nil, err
+			}
+		}
+		r.Handle(at, newFile(e.Name(), body)).Methods(http.MethodGet, http.MethodHead)
+	}
+	return secured(r), nil
+}
+
+// fill puts the configuration into a page.
+func fill(page []byte, cfg Config) ([]byte, error) {
+	t, err := template.New("page").Parse(string(page))
+	if err != nil {
+		return nil, fmt.Errorf("parse page: %w", err)
+	}
+	var b bytes.Buffer
+	if err := t.Execute(&b, cfg); err != nil {
+		return nil, fmt.Errorf("fill page: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+func newFile(name string, body []byte) *file {
+	sum := sha256.Sum256(body)
+	return &file{name: name, body: body, etag: `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`}
+}
+
+// ServeHTTP serves the file. A browser asks each time whether it has changed,
+// so that a page and its modules are always of the same release.
+func (f *file) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Content-Type", kinds[path.Ext(f.name)])
+	h.Set("ETag", f.etag)
+	h.Set("Cache-Control", "no-cache")
+	http.ServeContent(w, r, f.name, time.Time{}, bytes.NewReader(f.body))
+}
+
+// policy lets a page load only what is embedded, and talk only to its own
+// origin and to gateways; text never becomes markup.
+const policy = "default-src 'self'; connect-src 'self' ws: wss:; object-src 'none'; base-uri 'none'; " +
+	"form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+
+func secured(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", policy)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer") // the URL names the viewer
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		next.ServeHTTP(w, r)
+	})
+}
+
+func notFound(w http.ResponseWriter, _ *http.Request) {
+	writeError(w, http.StatusNotFound, grandstand.CodeNotFound, "there is no such page; the demo page is at /")
+}
+
+func notAllowed(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Allow", "GET, HEAD")
+	writeError(w, http.StatusMethodNotAllowed, grandstand.CodeInvalid, "pages are read with GET or HEAD")
+}
+
+func writeError(w http.ResponseWriter, status int, code grandstand.Code, message string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(map[string]string{"code": string(code), "message": message})
+}

@@ -1,0 +1,150 @@
+package web
+
+import (
+	"encoding/json"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"path"
+	"strings"
+	"testing"
+)
+
+func newHandler(t *testing.T, cfg Config) http.Handler {
+	t.Helper()
+	h, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func get(h http.Handler, method, target string, headers ...string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, target, nil)
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+func TestFiles(t *testing.T) {
+	h := newHandler(t, Config{})
+	paths := []string{"/"}
+	entries, err := fs.ReadDir(static, "static")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if e.Name() != "index.html" {
+			paths = append(paths, "/static/"+e.Name())
+		}
+	}
+	if len(paths) < 6 {
+		t.Fatalf("only %v are embedded", paths)
+	}
+	for _, p := range paths {
+		w := get(h, "GET", p)
+		if w.Code != 200 || w.Body.Len() == 0 {
+			t.Errorf("GET %s: %d, %d bytes", p, w.Code, w.Body.Len())
+		}
+		want := kinds[path.Ext(p)]
+		if p == "/" {
+			want = kinds[".html"]
+		}
+		for name, v := range map[string]string{
+			"Content-Type": want, "Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff",
+			"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer",
+		} {
+			if got := w.Header().Get(name); got != v {
+				t.Errorf("GET %s: %s %q, want %q", p, name, got, v)
+			}
+		}
+		etag := w.Header().Get("ETag")
+		if again := get(h, "GET", p, "If-None-Match", etag); etag == "" || again.Code != 304 || again.Body.Len() != 0 {
+			t.Errorf("GET %s with ETag %q: %d, %d bytes", p, etag, again.Code, again.Body.Len())
+		}
+		if other := get(h, "GET", p, "If-None-Match", `"other"`); other.Code != 200 {
+			t.Errorf("GET %s with another ETag: %d", p, other.Code)
+		}
+		if head := get(h, "HEAD", p); head.Code != 200 || head.Body.Len() != 0 || head.Header().Get("ETag") != etag {
+			t.Errorf("HEAD %s: %d, %d bytes", p, head.Code, head.Body.Len())
+		}
+	}
+}
+
+func TestRefuses(t *testing.T) {
+	h := newHandler(t, Config{})
+	for _, c := range []struct {
+		method, target string
+		status         int
+		code           string
+	}{
+		{"GET", "/nothing", 404, "not_found"},
+		{"GET", "/index.html", 404, "not_found"},
+		{"GET", "/static/", 404, "not_found"},
+		{"GET", "/static/index.html", 404, "not_found"},
+		{"GET", "/static/../web.go", 301, ""},
+		{"GET", "/static/%2e%2e/web.go", 301, ""},
+		{"GET", "/static/demo.js/", 404, "not_found"},
+		{"POST", "/nothing", 404, "not_found"},
+		{"POST", "/", 405, "invalid"},
+		{"PUT", "/static/demo.js", 405, "invalid"},
+		{"OPTIONS", "/", 405, "invalid"},
+	} {
+		w := get(h, c.method, c.target)
+		if w.Code != c.status {
+			t.Errorf("%s %s: %d, want %d", c.method, c.target, w.Code, c.status)
+			continue
+		}
+		if c.code == "" {
+			continue // mux cleans the path first; where it leads to is refused
+		}
+		var body struct{ Code, Message string }
+		if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil || body.Code != c.code || body.Message == "" {
+			t.Errorf("%s %s: body %q, %v", c.method, c.target, w.Body, err)
+		}
+		if w.Header().Get("Content-Security-Policy") == "" || w.Header().Get("Content-Type") != "application/json" {
+			t.Errorf("%s %s: headers %v", c.method, c.target, w.Header())
+		}
+		if c.status == 405 && w.Header().Get("Allow") != "GET, HEAD" {
+			t.Errorf("%s %s: Allow %q", c.method, c.target, w.Header().Get("Allow"))
+		}
+	}
+}
+
+func TestConfig(t *testing.T) {
+	if w := get(newHandler(t, Config{Event: "final-2026"}), "GET", "/"); !strings.Contains(w.Body.String(), `content="final-2026"`) {
+		t.Error("the page does not name the configured event")
+	}
+	if w := get(newHandler(t, Config{}), "GET", "/"); !strings.Contains(w.Body.String(), `content="demo"`) {
+		t.Error("the page does not name the event demo by default")
+	}
+	if _, err := New(Config{Event: `"><script>`}); err == nil {
+		t.Error("an impossible event was accepted")
+	}
+}
+
+// TestNoMarkupFromText keeps the ways of turning text into markup out of the
+// scripts; the policy refuses them as well.
+func TestNoMarkupFromText(t *testing.T) {
+	err := fs.WalkDir(static, "static", func(p string, _ fs.DirEntry, err error) error {
+		if err != nil || path.Ext(p) != ".js" && path.Ext(p) != ".html" {
+			return err
+		}
+		b, err := static.ReadFile(p)
+		for _, bad := range []string{"innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "DOMParser", "style=", "onclick=", "javascript:"} {
+			if strings.Contains(string(b), bad) {
+				t.Errorf("%s uses %s", p, bad)
+			}
+		}
+		if n := strings.Count(string(b), "\n"); n > 500 {
+			t.Errorf("%s has %d lines", p, n)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
