@@ -13,13 +13,13 @@ import (
 var updateGolden = flag.Bool("update", false, "write the golden files in testdata anew")
 
 // golden compares bytes with testdata/name, which holds them as they are if the
-// name ends in .jsonl, and as lines of 64 hexadecimal digits otherwise. It
+// name has .json in it, and as lines of 64 hexadecimal digits otherwise. It
 // returns what the file holds, so that old bytes can be decoded too.
 func golden(t *testing.T, name string, got []byte) []byte {
 	t.Helper()
 	path := filepath.Join("testdata", name)
 	text := got
-	if !strings.HasSuffix(name, ".jsonl") {
+	if !strings.Contains(name, ".json") {
 		text = nil
 		for i := 0; i < len(got); i += 32 {
 			text = append(hex.AppendEncode(text, got[i:min(i+32, len(got))]), '\n')
@@ -40,7 +40,7 @@ func golden(t *testing.T, name string, got []byte) []byte {
 	if !bytes.Equal(text, want) {
 		t.Errorf("%s has changed: a format that outlives a deploy needs a new version\ngot:\n%s\nwant:\n%s", path, text, want)
 	}
-	if strings.HasSuffix(name, ".jsonl") {
+	if strings.Contains(name, ".json") {
 		return want
 	}
 	b, err := hex.DecodeString(strings.ReplaceAll(string(want), "\n", ""))
