@@ -1,6 +1,9 @@
 package grandstand
 
-import "cmp"
+import (
+	"cmp"
+	"slices"
+)
 
 // Quality says how far a board can be trusted.
 type Quality uint8
@@ -105,33 +108,42 @@ func (b *Board) PublicView() []SegmentCount {
 // CheckSums returns an error that names the first dimension whose sessions do
 // not add up to the world's, in the operators' or in the public's view.
 func (b *Board) CheckSums() error {
-	if err := checkSums(b.Segments); err != nil {
+	dims, err := checkSums(b.Segments)
+	if err != nil {
 		return err
 	}
-	if len(b.Public) == 0 {
+	if !slices.ContainsFunc(b.Segments, func(s SegmentCount) bool { return s.Folded }) && len(b.Public) == 0 {
 		return nil
 	}
-	return checkSums(b.PublicView())
+	public, err := checkSums(b.PublicView())
+	if err != nil {
+		return err
+	}
+	if public < dims && b.Segments[0].Sessions > 0 {
+		return Errorf(CodeInternal, "the public's view lacks %d dimensions", dims-public)
+	}
+	return nil
 }
 
-func checkSums(list []SegmentCount) error {
+// checkSums returns the number of dimensions besides the world.
+func checkSums(list []SegmentCount) (dims int, err error) {
 	if len(list) == 0 {
-		return nil
+		return 0, nil
 	}
 	if list[0].Segment != WorldSegment {
-		return Errorf(CodeInternal, "board has segments but no world")
+		return 0, Errorf(CodeInternal, "board has segments but no world")
 	}
 	world := list[0].Sessions
-	for i := 1; i < len(list); {
+	for i := 1; i < len(list); dims++ {
 		dim, sum := list[i].Segment.Dim, uint64(0)
 		for ; i < len(list) && list[i].Segment.Dim == dim; i++ {
 			sum += list[i].Sessions
 		}
 		if sum != world {
-			return Errorf(CodeInternal, "sessions of %s sum up to %d, the world has %d", dim, sum, world)
+			return 0, Errorf(CodeInternal, "sessions of %s sum up to %d, the world has %d", dim, sum, world)
 		}
 	}
-	return nil
+	return dims, nil
 }
 
 // NewerThan reports whether a board of (epoch, at) may follow one of o's: a

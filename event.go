@@ -99,8 +99,8 @@ func DefaultDims() []Dimension {
 // Normalize fills the defaults in and checks the rest. It keeps State and the
 // times as they are. Its errors have CodeInvalid and say what to do.
 func (e *Event) Normalize() error {
-	if !ValidValue(e.Name) {
-		return Errorf(CodeInvalid, "an event's name is 1 to %d characters of A-Z a-z 0-9 . _ -", MaxValueLen)
+	if !ValidValue(e.Name) || e.Name == "." || e.Name == ".." { // names are parts of paths
+		return Errorf(CodeInvalid, "an event's name is 1 to %d characters of A-Z a-z 0-9 . _ -, and not . or ..", MaxValueLen)
 	}
 	if e.State == "" {
 		e.State = EventScheduled

@@ -88,7 +88,10 @@ func (s *Session) Renew(now int64, state State, intervalMS int64) {
 		s.IntervalMS = intervalMS
 	}
 	if state == StateNone {
-		return
+		if !s.Left {
+			return
+		}
+		state = StateStarting // it is back, and does not say how
 	}
 	if state == StatePaused {
 		if s.PausedAt == 0 {

@@ -224,7 +224,7 @@ func TestViewerKeysFillASketchWell(t *testing.T) {
 }
 
 func TestSketchGolden(t *testing.T) {
-	for name, n := range map[string]int{"sketch-empty.golden": 0, "sketch-sparse.golden": 300, "sketch-dense.golden": 20_000} {
+	for name, n := range map[string]int{"sketch-empty-v1.hex": 0, "sketch-sparse-v1.hex": 300, "sketch-dense-v1.hex": 20_000} {
 		b := sketchOf(hashes(2026, n)).AppendBinary(nil)
 		old := golden(t, name, b)
 		s, err := DecodeSketch(old)

@@ -119,8 +119,7 @@ func (u *Union) AppendBinary(dst []byte) []byte {
 }
 
 // The registers are below 128, so eight fit a word with a bit to spare for the
-// borrow of each comparison: 1.5 µs for all, a loop over bytes takes five times
-// that.
+// borrow of each comparison: 2.5 µs for all, where a loop over bytes takes 10.
 const (
 	lowBits  = 0x0101010101010101
 	highBits = 0x8080808080808080
