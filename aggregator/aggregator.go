@@ -1,0 +1,315 @@
+package aggregator
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"grandstand"
+)
+
+// Config says what an Aggregator works on.
+type Config struct {
+	// ID is the member's id, new at every start. Required.
+	ID string
+
+	// Peer is the host:port that other members reach this one at. May be empty.
+	Peer string
+
+	Clock   Clock   // required
+	Leases  Leases  // required
+	Members Members // required
+	Tallies Tallies // required
+	Boards  Boards  // required
+	Series  Series  // required
+	Events  Events  // required
+	Archive Archive // nil: nothing is check-pointed
+
+	// MinCohort is the min_cohort of events that do not say. Default 0:
+	// nothing is folded.
+	MinCohort int
+
+	// TickMS is the tick at which manifests are read when no event has a
+	// shorter one, a multiple of 1,000. Default grandstand.DefaultTickMS.
+	TickMS int64
+
+	// Offset is how long after each phase the aggregator looks: the gateways
+	// write meanwhile. Below Phase. Default 250 ms.
+	Offset time.Duration
+
+	// Timeout bounds every call to Redis. Default 500 ms.
+	Timeout time.Duration
+
+	// ArchiveTimeout bounds every call to the archive. Default 15 s.
+	ArchiveTimeout time.Duration
+
+	Logger     *slog.Logger          // default: discard
+	Registerer prometheus.Registerer // default: metrics are kept, but nowhere to be seen
+}
+
+func (c *Config) validate() {
+	if c.ID == "" || c.Clock == nil || c.Leases == nil || c.Members == nil || c.Tallies == nil ||
+		c.Boards == nil || c.Series == nil || c.Events == nil {
+		panic("aggregator: Config lacks something that is required")
+	}
+	c.TickMS = cmp.Or(c.TickMS, grandstand.DefaultTickMS)
+	c.Offset = cmp.Or(c.Offset, 250*time.Millisecond)
+	c.Timeout = cmp.Or(c.Timeout, 500*time.Millisecond)
+	c.ArchiveTimeout = cmp.Or(c.ArchiveTimeout, 15*time.Second)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+}
+
+// Aggregator merges the tallies of the shards that it holds. Run works, once;
+// no other method may be called meanwhile.
+type Aggregator struct {
+	cfg     Config   // static after New
+	metrics *metrics // static after New
+
+	// Owned by Run's goroutine.
+	merger     merger
+	shards     [grandstand.Shards]shard
+	gateways   map[string]*gateway
+	ticks      map[int64]bool // the ticks of the events that are there, in ms
+	over       map[string]int64
+	membership grandstand.Membership
+	configs    configs
+	records    *worker
+	archive    *worker
+	parting    []*event // of shards that were given up, until they are saved
+	troubles   map[string]*trouble
+
+	heldAt        int64 // when the leases were last renewed
+	readAt        int64 // when manifests were last read
+	readableSince int64 // since when they could be, without a gap
+	epoch         int64 // the highest that any gateway has seen
+	phase         int64 // the last that was worked on
+}
+
+// New returns an Aggregator that does nothing before Run. It panics if
+// something required is missing.
+func New(cfg Config) *Aggregator {
+	cfg.validate()
+	a := &Aggregator{
+		cfg:      cfg,
+		metrics:  newMetrics(cfg.Registerer),
+		gateways: map[string]*gateway{},
+		ticks:    map[int64]bool{},
+		over:     map[string]int64{},
+		troubles: map[string]*trouble{},
+		records:  newWorker(16, 4*cfg.Timeout),
+		archive:  newWorker(8, cfg.ArchiveTimeout),
+	}
+	a.merger = merger{minCohort: cfg.MinCohort, violation: a.violation}
+	for i := range a.shards {
+		a.shards[i] = shard{id: i, events: map[string]*event{}}
+	}
+	return a
+}
+
+// Phase is the time between two wake-ups.
+const Phase = 500 * time.Millisecond
+
+// goodbye bounds what is done after Run's context has ended.
+const goodbye = 5 * time.Second
+
+// Run works until ctx ends, then hands its shards over. It returns nil: trouble
+// with Redis or the archive is logged, counted and outlived.
+func (a *Aggregator) Run(ctx context.Context) error {
+	var workers sync.WaitGroup
+	workers.Go(func() { a.records.run(ctx) })
+	workers.Go(func() { a.archive.run(ctx) })
+
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			workers.Wait()
+			a.leave(context.WithoutCancel(ctx))
+			return nil
+		case <-timer.C:
+		}
+		if phase, due := a.nextPhase(a.cfg.Clock.Now()); due {
+			a.wake(ctx, phase)
+		}
+		timer.Reset(a.untilNext(a.cfg.Clock.Now()))
+	}
+}
+
+// nextPhase returns the newest phase at now, and whether it is to be worked on.
+// Phases that were missed are counted. A clock that is put back by more than a
+// second starts over; jitter does not.
+func (a *Aggregator) nextPhase(now int64) (phase int64, due bool) {
+	step := Phase.Milliseconds()
+	now -= a.cfg.Offset.Milliseconds()
+	phase = now - now%step
+	switch late := phase - a.phase; {
+	case a.phase == 0:
+	case late <= 0 && late >= -2*step:
+		return a.phase, false
+	case late > step:
+		a.metrics.skipped.Add(float64(late/step - 1))
+	}
+	a.phase = phase
+	return phase, true
+}
+
+// untilNext returns how long it is until the next phase.
+func (a *Aggregator) untilNext(now int64) time.Duration {
+	wait := a.phase + Phase.Milliseconds() + a.cfg.Offset.Milliseconds() - now
+	return time.Duration(max(wait, 1)) * time.Millisecond
+}
+
+// wake does what a phase asks for: leases at each, boards at the full seconds
+// that are some event's tick, and at once for shards that were just taken over.
+func (a *Aggregator) wake(ctx context.Context, phase int64) {
+	start := time.Now()
+	a.records.collect()
+	a.archive.collect()
+	a.renew(ctx, phase)
+	second := phase - phase%1000
+	switch {
+	case phase == second && a.due(second):
+		a.tick(ctx, second, false)
+	case a.adopting():
+		a.tick(ctx, second, true)
+	default:
+		return
+	}
+	a.metrics.tick.Observe(time.Since(start).Seconds())
+}
+
+// due reports whether any event has a tick at that time.
+func (a *Aggregator) due(at int64) bool {
+	if at%a.cfg.TickMS == 0 {
+		return true
+	}
+	for tick := range a.ticks {
+		if at%tick == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// tick makes and publishes the boards of the events whose tick it is; with
+// takeover, those of the shards that were just taken over, whatever their tick.
+func (a *Aggregator) tick(ctx context.Context, at int64, takeover bool) {
+	if now := a.cfg.Clock.Now(); now-a.heldAt > leaseMS {
+		return // they may be somebody else's by now
+	}
+	a.adopt(ctx, at)
+	if err := a.read(ctx, at); err != nil {
+		a.trouble("read tallies", err)
+		if a.readAt != at {
+			return // not even the manifests
+		}
+	}
+	a.learn(ctx, at)
+	var offers []*offer
+	for _, sh := range a.held() {
+		if o := a.refresh(sh, at, takeover); o != nil {
+			offers = append(offers, o)
+		}
+	}
+	a.publish(ctx, offers)
+	a.save(at)
+	a.takeStock()
+}
+
+// leave hands everything over: what is not saved, the shards, the membership.
+func (a *Aggregator) leave(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, goodbye)
+	defer cancel()
+	a.records.collect()
+	a.archive.collect()
+	at := a.cfg.Clock.Now()
+	a.records.flush(ctx, a.recordJobs(at, true))
+	if err := a.cfg.Leases.DropShards(ctx, a.cfg.ID); err != nil {
+		a.trouble("drop shards", err)
+	}
+	if err := a.cfg.Members.Resign(ctx, a.cfg.ID); err != nil {
+		a.trouble("resign", err)
+	}
+	a.archive.flush(ctx, a.archiveJobs(at, true))
+}
+
+// trouble logs at most one line a second of a kind, with the number of those
+// left out.
+type trouble struct {
+	at      time.Time
+	skipped int
+}
+
+func (a *Aggregator) trouble(what string, err error) {
+	a.metrics.troubles.WithLabelValues(what).Inc()
+	t := a.troubles[what]
+	if t == nil {
+		t = &trouble{}
+		a.troubles[what] = t
+	}
+	if time.Since(t.at) < time.Second {
+		t.skipped++
+		return
+	}
+	a.cfg.Logger.Warn(what, "error", err, "more", t.skipped)
+	t.at, t.skipped = time.Now(), 0
+}
+
+// violation counts a number that should not be.
+func (a *Aggregator) violation(what string) { a.metrics.violations.WithLabelValues(what).Inc() }
+
+// parallel calls f for 0 to n-1, in at most so many goroutines, and waits.
+func parallel(n, workers int, f func(i int)) {
+	if n == 0 {
+		return
+	}
+	next := make(chan int, n)
+	for i := range n {
+		next <- i
+	}
+	close(next)
+	var wg sync.WaitGroup
+	for range min(n, workers) {
+		wg.Go(func() {
+			for i := range next {
+				f(i)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// held returns the shards that are held and may be worked on.
+func (a *Aggregator) held() []*shard {
+	list := make([]*shard, 0, len(a.shards))
+	for i := range a.shards {
+		if a.shards[i].held && !a.shards[i].adopt {
+			list = append(list, &a.shards[i])
+		}
+	}
+	return list
+}
+
+// eventOf returns the event of a shard, a new one if need be; nil if it is over
+// and done with.
+func (a *Aggregator) eventOf(sh *shard, name string, at int64) *event {
+	e := sh.events[name]
+	if e == nil {
+		if a.over[name] != 0 {
+			return nil
+		}
+		e = newEvent(name, at)
+		sh.events[name] = e
+		i, _ := slices.BinarySearchFunc(sh.list, name, func(e *event, name string) int { return cmp.Compare(e.name, name) })
+		sh.list = slices.Insert(sh.list, i, e)
+	}
+	return e
+}

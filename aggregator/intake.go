@@ -1,0 +1,281 @@
+package aggregator
+
+import (
+	"context"
+	"slices"
+
+	"grandstand"
+)
+
+// gateway is what is known of one gateway. It outlives its lease, and what
+// Redis knows of it, for as long as its last tallies count.
+type gateway struct {
+	id       string
+	listed   bool // in the newest membership
+	alive    bool
+	joinedAt int64
+
+	manifest *grandstand.Manifest // the newest; nil: none yet
+	refs     [grandstand.Shards]int64
+	periodMS int64 // between the last two manifests, in whole seconds up to the longest tick
+	holdings map[int]*holding // by shard, of the shards held here
+}
+
+// holding is the newest tally of one gateway for one shard.
+type holding struct {
+	gateway *gateway
+	shard   int
+
+	at       int64                // ShardTally.At
+	released grandstand.ReleaseID // ShardTally.Released
+	asOf     int64                // up to when the manifest vouches for it, else at
+	upTo     grandstand.ReleaseID // with that, else released
+
+	round  uint64 // counts the tallies
+	events []*event
+}
+
+// maxLingerMS is the longest time that a tally can stand in for its gateway.
+var maxLingerMS = grandstand.LingerMS(grandstand.MaxBeatMS)
+
+// left reports whether the gateway has shut down on purpose.
+func (g *gateway) left() bool { return g.manifest != nil && g.manifest.Left }
+
+// late reports whether the gateway is there but has not said anything for two
+// ticks of the event, or of its own if it only has slower ones: nobody knows
+// what it counts.
+func (g *gateway) late(at, tickMS int64) bool {
+	if !g.alive || g.left() {
+		return false
+	}
+	limit := 2 * max(tickMS, g.periodMS)
+	seen := g.joinedAt
+	if g.manifest != nil {
+		seen = max(seen, g.manifest.At)
+	}
+	return at-seen > limit
+}
+
+// enlist takes a membership.
+func (a *Aggregator) enlist(ms grandstand.Membership) {
+	for _, g := range a.gateways {
+		g.listed, g.alive = false, false
+	}
+	for _, m := range ms.Members {
+		if m.Role != grandstand.RoleGateway {
+			continue
+		}
+		g := a.gateways[m.ID]
+		if g == nil {
+			g = &gateway{id: m.ID, holdings: map[int]*holding{}}
+			a.gateways[m.ID] = g
+		}
+		g.listed, g.alive, g.joinedAt = true, m.Alive, m.JoinedAt
+	}
+}
+
+// read brings the manifests and the tallies that changed.
+func (a *Aggregator) read(ctx context.Context, at int64) error {
+	if err := a.readManifests(ctx, at); err != nil {
+		return err
+	}
+	err := a.readTallies(ctx, at)
+	for _, g := range a.gateways {
+		a.vouch(g, at)
+	}
+	return err
+}
+
+func (a *Aggregator) readManifests(ctx context.Context, at int64) error {
+	ids := make([]string, 0, len(a.gateways))
+	for id, g := range a.gateways {
+		if !g.listed && at-g.lastWord() > maxLingerMS {
+			a.forget(g)
+			continue
+		}
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
+	defer cancel()
+	var manifests []*grandstand.Manifest
+	if len(ids) > 0 {
+		var err error
+		if manifests, err = a.cfg.Tallies.Manifests(ctx, ids); err != nil {
+			return err
+		}
+	}
+	if gap := at - a.readAt; gap > 2*a.cfg.TickMS || gap < 0 {
+		a.readableSince = at
+	}
+	a.readAt = at
+	for i, m := range manifests {
+		if m != nil && m.Gateway == ids[i] {
+			a.gateways[ids[i]].hear(m, at)
+			a.epoch = max(a.epoch, m.Epoch)
+		}
+	}
+	return nil
+}
+
+func (g *gateway) lastWord() int64 {
+	last := g.joinedAt
+	if g.manifest != nil {
+		last = max(last, g.manifest.At)
+	}
+	for _, h := range g.holdings {
+		last = max(last, h.asOf)
+	}
+	return last
+}
+
+// aheadMS is by how much a time may be ahead of now without being from another
+// timeline: of a Redis whose clock was put back.
+const aheadMS = 2_000
+
+// hear takes a manifest unless an older one has come back.
+func (g *gateway) hear(m *grandstand.Manifest, at int64) {
+	if old := g.manifest; old != nil && m.At <= old.At && old.At <= at+aheadMS {
+		return
+	}
+	if g.manifest != nil {
+		period := (m.At - g.manifest.At + 500) / 1000 * 1000
+		g.periodMS = min(max(period, 0), grandstand.MaxTickMS)
+	}
+	c := *m
+	g.manifest = &c
+	g.refs = [grandstand.Shards]int64{}
+	for _, ref := range m.Shards {
+		if ref.Shard >= 0 && ref.Shard < grandstand.Shards {
+			g.refs[ref.Shard] = ref.At
+		}
+	}
+}
+
+// fetchChunk is how many tallies are asked for at once, so that a slow answer
+// does not void the others.
+const fetchChunk = 64
+
+// readTallies fetches what the manifests name and is not here.
+func (a *Aggregator) readTallies(ctx context.Context, at int64) error {
+	var refs []grandstand.TallyRef
+	for _, id := range a.gatewayIDs() {
+		g := a.gateways[id]
+		for _, sh := range a.held() {
+			if ref := g.refs[sh.id]; ref != 0 {
+				if h := g.holdings[sh.id]; h == nil || h.at != ref {
+					refs = append(refs, grandstand.TallyRef{Gateway: id, Shard: sh.id})
+				}
+			}
+		}
+	}
+	chunks := slices.Collect(slices.Chunk(refs, fetchChunk))
+	answers := make([][]*grandstand.ShardTally, len(chunks))
+	errs := make([]error, len(chunks))
+	parallel(len(chunks), 4, func(i int) {
+		ctx, cancel := context.WithTimeout(ctx, 2*a.cfg.Timeout)
+		defer cancel()
+		answers[i], errs[i] = a.cfg.Tallies.ShardTallies(ctx, chunks[i])
+	})
+	var err error
+	for i, chunk := range chunks {
+		if errs[i] != nil {
+			err = errs[i]
+			continue
+		}
+		for j, t := range answers[i] {
+			if t != nil {
+				a.takeTally(chunk[j], t, at)
+			}
+		}
+	}
+	return err
+}
+
+// takeTally takes the newest tally of one gateway for one shard.
+func (a *Aggregator) takeTally(ref grandstand.TallyRef, t *grandstand.ShardTally, at int64) {
+	if t.Gateway != ref.Gateway || t.Shard != ref.Shard {
+		a.violation(brokenShard)
+		return
+	}
+	g, sh := a.gateways[ref.Gateway], &a.shards[ref.Shard]
+	h := g.holdings[ref.Shard]
+	if h == nil {
+		h = &holding{gateway: g, shard: ref.Shard}
+		g.holdings[ref.Shard] = h
+	}
+	h.at, h.released, h.asOf, h.upTo = t.At, t.Released, t.At, t.Released
+	h.round++
+	before := h.events
+	h.events = make([]*event, 0, len(t.Events))
+	for i := range t.Events {
+		tally := &t.Events[i]
+		if grandstand.ShardOf(tally.Event) != sh.id {
+			a.violation(brokenShard)
+			continue
+		}
+		e := a.eventOf(sh, tally.Event, at)
+		if e == nil || e.final {
+			continue
+		}
+		if a.merger.take(e, h, tally) {
+			a.violation(brokenTally)
+		}
+		h.events = append(h.events, e)
+	}
+	for _, e := range before {
+		if c := e.find(g.id); c != nil && c.round != h.round {
+			e.drop(c)
+		}
+	}
+}
+
+// vouch carries over to the tallies what the manifest says of them.
+func (a *Aggregator) vouch(g *gateway, at int64) {
+	m := g.manifest
+	if m != nil && m.At > at+aheadMS {
+		m.At = at // from here on it ages
+	}
+	for _, h := range g.holdings {
+		switch ref := g.refs[h.shard]; {
+		case m == nil:
+		case ref == h.at:
+			h.asOf = m.At
+			if h.upTo = h.released; h.upTo.Before(m.Released) {
+				h.upTo = m.Released
+			}
+		case ref == 0 && m.At >= h.at:
+			a.dropHolding(h)
+			continue
+		}
+		if h.asOf > at+aheadMS {
+			h.asOf = at
+		}
+	}
+}
+
+func (a *Aggregator) dropHolding(h *holding) {
+	for _, e := range h.events {
+		if c := e.find(h.gateway.id); c != nil && c.holding == h {
+			e.drop(c)
+		}
+	}
+	delete(h.gateway.holdings, h.shard)
+}
+
+// forget gives up a gateway that is long gone.
+func (a *Aggregator) forget(g *gateway) {
+	for _, h := range g.holdings {
+		a.dropHolding(h)
+	}
+	delete(a.gateways, g.id)
+}
+
+func (a *Aggregator) gatewayIDs() []string {
+	ids := make([]string, 0, len(a.gateways))
+	for id := range a.gateways {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids
+}

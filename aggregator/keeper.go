@@ -1,0 +1,371 @@
+package aggregator
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"slices"
+
+	"grandstand"
+)
+
+// archiveBatch is how many events are check-pointed in one go: so many at most
+// an event that has just ended waits for.
+const archiveBatch = 256
+
+// save hands over what is due to be saved, and to be read, to the workers that
+// have nothing to do. What is not handed over is due at the next tick, in its
+// newest form: nothing queues up.
+func (a *Aggregator) save(at int64) {
+	if !a.records.busy {
+		a.records.start(append(a.recordJobs(at, false), a.relist(at)...))
+	}
+	if !a.archive.busy {
+		a.archive.start(a.archiveJobs(at, false))
+	}
+	a.retire(at)
+	a.parting = slices.DeleteFunc(a.parting, func(e *event) bool {
+		return e.saved() || at-e.partAt(at) > maxPartingMS
+	})
+}
+
+// maxPartingMS is for how long events of shards that were given up are kept
+// while they cannot be saved.
+const maxPartingMS = 30_000
+
+func (e *event) partAt(at int64) int64 {
+	if e.parted == 0 {
+		e.parted = at
+	}
+	return e.parted
+}
+
+// all calls f for every event that is held or parting.
+func (a *Aggregator) all(f func(*event)) {
+	for i := range a.shards {
+		for _, e := range a.shards[i].list {
+			f(e)
+		}
+	}
+	for _, e := range a.parting {
+		f(e)
+	}
+}
+
+// recordJobs returns one job per event that has something to read from or to
+// write to Redis; all of them if it is the last chance.
+func (a *Aggregator) recordJobs(at int64, last bool) (jobs []job) {
+	a.all(func(e *event) {
+		m := &e.memory
+		parting := last || e.parted != 0
+		switch {
+		case last:
+			m.busy = false
+		case m.busy || at < m.saveAt && (!parting || m.lastFailed):
+			return
+		}
+		if !m.loaded {
+			if !parting {
+				jobs = append(jobs, a.loadJob(e, at))
+			}
+			return
+		}
+		if j := a.recordJob(e, at); j != nil {
+			jobs = append(jobs, j)
+		}
+	})
+	return jobs
+}
+
+// loadJob reads what a former holder wrote. It adds to what is known; nothing
+// is written before, since that would overwrite it.
+func (a *Aggregator) loadJob(e *event, at int64) job {
+	e.memory.busy = true
+	hour := grandstand.HourOf(at)
+	return func(ctx context.Context) func() {
+		segs, err := a.cfg.Series.LoadReach(ctx, e.name)
+		steps, stepsErr := a.cfg.Series.Steps(ctx, e.name, hour)
+		return func() {
+			m := &e.memory
+			m.busy = false
+			if err = errors.Join(err, stepsErr); err != nil {
+				m.saveAt = at + retryMS
+				a.trouble("load reach and series", err)
+				return
+			}
+			m.loaded = true
+			a.recall(e, segs, true)
+			if a.cfg.Archive != nil && len(steps) > 0 {
+				m.steps = keepLast(append(steps, m.steps...), maxSteps)
+				m.stale = true
+			}
+		}
+	}
+}
+
+// recall adds what was saved of an event to what is known of it. Whatever
+// Redis does not have yet is to be saved there.
+func (a *Aggregator) recall(e *event, segs []grandstand.CheckpointSegment, inRedis bool) {
+	for i := range segs {
+		from := &segs[i]
+		s := &e.segs[e.slot(from.Segment)]
+		peak, reach := s.peak, s.reach
+		if from.Peak > s.peak || from.Peak == s.peak && s.peakAt == 0 {
+			s.peak, s.peakAt = from.Peak, from.PeakAt
+		}
+		a.recallReach(s, from.Reach)
+		if inRedis {
+			peak, reach = from.Peak, from.Reach
+		}
+		if s.peak != peak || !bytes.Equal(s.reach, reach) {
+			s.unsaved = true
+		}
+	}
+	e.changed = true
+	if e.final && e.board != nil {
+		e.finalBoard(e.board, e.board.At)
+		e.repeat = true
+	}
+}
+
+func (a *Aggregator) recallReach(s *segment, saved []byte) {
+	u := &a.merger.reach
+	u.Reset()
+	for _, sketch := range [][]byte{saved, s.reach} {
+		if len(sketch) == 0 {
+			continue
+		}
+		if err := u.Merge(sketch); err != nil {
+			a.violation(brokenSketch)
+		}
+	}
+	if n := u.Estimate(); n > 0 {
+		s.reach, s.reached = u.AppendBinary(nil), n
+	}
+}
+
+// recordJob writes what changed. Nil: nothing did.
+func (a *Aggregator) recordJob(e *event, at int64) job {
+	m := &e.memory
+	var slots []int32
+	var segs []grandstand.CheckpointSegment
+	for i := range e.segs {
+		if s := &e.segs[i]; s.unsaved {
+			slots = append(slots, int32(i))
+			segs = append(segs, s.checkpoint())
+			s.unsaved = false
+		}
+	}
+	steps, cfg := m.series, (*grandstand.Event)(nil)
+	if m.again && e.cfg != nil {
+		c := *e.cfg
+		cfg = &c
+	}
+	if len(segs) == 0 && len(steps) == 0 && cfg == nil {
+		return nil
+	}
+	m.busy, m.series, m.saveAt = true, nil, at+reachEveryMS
+	return func(ctx context.Context) func() {
+		var putErr, stepErr, reachErr error
+		if cfg != nil {
+			putErr = a.cfg.Events.PutEvent(ctx, cfg)
+		}
+		if len(steps) > 0 {
+			stepErr = a.cfg.Series.AppendSteps(ctx, e.name, steps)
+		}
+		if len(segs) > 0 {
+			reachErr = a.cfg.Series.SaveReach(ctx, e.name, segs)
+		}
+		return func() {
+			m.busy = false
+			m.again = m.again && putErr != nil
+			if stepErr != nil {
+				m.series = keepLast(append(steps, m.series...), maxSteps)
+			}
+			if reachErr != nil {
+				for _, slot := range slots {
+					e.segs[slot].unsaved = true
+				}
+			}
+			err := errors.Join(putErr, stepErr, reachErr)
+			if m.lastFailed = err != nil; m.lastFailed {
+				a.trouble("save reach and series", err)
+			}
+		}
+	}
+}
+
+func (s *segment) checkpoint() grandstand.CheckpointSegment {
+	return grandstand.CheckpointSegment{Segment: s.segment, Peak: s.peak, PeakAt: s.peakAt, Reach: s.reach}
+}
+
+// archiveJobs returns the jobs for the archive: events that are over first, then
+// those that waited longest. If it is the last chance, all of them.
+func (a *Aggregator) archiveJobs(at int64, last bool) []job {
+	if a.cfg.Archive == nil {
+		a.all(func(e *event) {
+			e.memory.stale, e.memory.recalled, e.memory.restore, e.memory.steps = false, true, false, nil
+		})
+		return nil
+	}
+	var due []*event
+	a.all(func(e *event) {
+		m := &e.memory
+		if last {
+			m.archiving = false
+		}
+		if m.archiving || !last && at < m.archiveAt && e.parted == 0 {
+			return
+		}
+		if !m.recalled || m.restore || m.stale {
+			due = append(due, e)
+		}
+	})
+	slices.SortStableFunc(due, func(x, y *event) int {
+		if x.memory.urgent != y.memory.urgent {
+			if x.memory.urgent {
+				return -1
+			}
+			return 1
+		}
+		return int(x.memory.archiveAt - y.memory.archiveAt)
+	})
+	if len(due) > archiveBatch && !last {
+		due = due[:archiveBatch]
+	}
+	jobs := make([]job, 0, len(due))
+	for _, e := range due {
+		if !e.memory.recalled && !last {
+			jobs = append(jobs, a.recallJob(e, at))
+		} else if j := a.archiveJob(e, at); j != nil {
+			jobs = append(jobs, j)
+		}
+	}
+	return jobs
+}
+
+// recallJob reads the checkpoint of an event that is new here.
+func (a *Aggregator) recallJob(e *event, at int64) job {
+	e.memory.archiving = true
+	return func(ctx context.Context) func() {
+		cp, err := a.cfg.Archive.LoadCheckpoint(ctx, e.name)
+		return func() {
+			m := &e.memory
+			m.archiving = false
+			if err != nil {
+				m.archiveAt = at + retryMS
+				a.trouble("load checkpoint", err)
+				return
+			}
+			m.recalled = true
+			// The next save is spread, so that those of a shard that was taken
+			// over do not all fall on one moment.
+			m.archiveAt = at + checkpointEveryMS/2 + int64(len(e.name)*7919+int(e.name[0])*104729)%(checkpointEveryMS/2)
+			if m.urgent {
+				m.archiveAt = 0
+			}
+			if cp != nil {
+				a.remember(e, cp, at)
+			}
+		}
+	}
+}
+
+// remember takes over what a checkpoint says, unless it is of an earlier run.
+func (a *Aggregator) remember(e *event, cp *grandstand.Checkpoint, at int64) {
+	if e.memory.newRun || cp.Event.State == grandstand.EventEnded && e.cfg != nil && !e.ended() && e.cfg.Newer(&cp.Event) {
+		return
+	}
+	b := cp.Board
+	if b != nil {
+		sh := &a.shards[grandstand.ShardOf(e.name)]
+		sh.epoch = max(sh.epoch, b.Epoch)
+		if b.At > at+aheadMS && b.At > sh.at {
+			sh.at, sh.boot = b.At, "" // of a clock that has been put back since
+		}
+	}
+	a.recall(e, cp.Segments, false)
+	if e.final && e.board == nil && b != nil {
+		e.finalBoard(b, at)
+		e.emptyAt = at
+	}
+	if e.final && b != nil && b.Quality == grandstand.Final && cp.Event.UpdatedAt >= e.cfg.UpdatedAt {
+		e.memory.stale, e.memory.urgent = false, false
+	}
+}
+
+// archiveJob writes a checkpoint and the steps since the last. Nil: there is
+// nothing to say yet.
+func (a *Aggregator) archiveJob(e *event, at int64) job {
+	m := &e.memory
+	cp := &grandstand.Checkpoint{Event: grandstand.Event{Name: e.name, UpdatedAt: 0}}
+	if e.cfg != nil {
+		cp.Event = *e.cfg
+	}
+	switch {
+	case e.final && e.board != nil:
+		b := *e.board
+		cp.Board = &b
+	case e.lastLive.At != 0:
+		b := e.lastLive
+		cp.Board = &b
+	}
+	for i := range e.segs {
+		if s := &e.segs[i]; s.peak > 0 || len(s.reach) > 0 {
+			cp.Segments = append(cp.Segments, s.checkpoint())
+		}
+	}
+	steps, restore, urgent := m.steps, m.restore, m.urgent
+	m.archiving, m.stale, m.steps, m.urgent, m.restore = true, false, nil, false, false
+	m.archiveAt = at + checkpointEveryMS
+	return func(ctx context.Context) func() {
+		err := a.archiveSteps(ctx, e.name, steps)
+		if err == nil && restore {
+			err = a.restore(ctx, e.name, at)
+		}
+		if err == nil {
+			err = a.cfg.Archive.SaveCheckpoint(ctx, cp)
+		}
+		return func() {
+			m.archiving = false
+			if err == nil {
+				a.metrics.checkpoints.Inc()
+				return
+			}
+			m.stale, m.urgent, m.restore = true, m.urgent || urgent, m.restore || restore
+			m.steps = keepLast(append(steps, m.steps...), maxSteps)
+			m.archiveAt = at + retryMS
+			a.trouble("save checkpoint", err)
+		}
+	}
+}
+
+// archiveSteps saves steps by their hours.
+func (a *Aggregator) archiveSteps(ctx context.Context, event string, steps []grandstand.Step) error {
+	for len(steps) > 0 {
+		hour, n := grandstand.HourOf(steps[0].At), 1
+		for n < len(steps) && grandstand.HourOf(steps[n].At) == hour {
+			n++
+		}
+		if err := a.cfg.Archive.SaveSteps(ctx, event, hour, steps[:n]); err != nil {
+			return err
+		}
+		steps = steps[n:]
+	}
+	return nil
+}
+
+// restore brings the series of this hour and the one before back to a Redis
+// that lost them.
+func (a *Aggregator) restore(ctx context.Context, event string, at int64) error {
+	for _, hour := range []int64{grandstand.HourOf(at) - 3_600_000, grandstand.HourOf(at)} {
+		steps, err := a.cfg.Archive.LoadSteps(ctx, event, hour)
+		if err == nil && len(steps) > 0 {
+			err = a.cfg.Series.AppendSteps(ctx, event, steps)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,303 @@
+package aggregator
+
+import "grandstand"
+
+// The numbers that should never be: labels of the metric of violations.
+const (
+	brokenSums   = "board_sums"  // a board did not add up and was not published
+	brokenTally  = "tally_sums"  // a tally did not add up and was mended
+	brokenMove   = "move"        // a move names a session that the tally does not count
+	brokenSketch = "sketch"      // a sketch cannot be read
+	brokenShard  = "wrong_shard" // a tally is not of the shard that it was written for
+)
+
+// merger merges the contributions to an event into a board. It holds the memory
+// that this takes, so it has one owner.
+type merger struct {
+	minCohort int               // of events that do not say
+	violation func(what string) // told of numbers that should not be
+
+	union, reach grandstand.Union
+	before       []int32 // by slot; all zero between calls
+	left         []int64 // by slot; all zero between calls
+	listed       []int32 // slots of the board's segments
+	audiences    map[*string][]int32
+}
+
+// grow returns a slice of at least n elements that are zero if those of s are.
+func grow[T any](s []T, n int) []T {
+	if n <= len(s) {
+		return s
+	}
+	return make([]T, n+n/2)
+}
+
+// merge counts the event anew, and returns the board without its head. Only the
+// segments whose sketches changed are estimated again. The peak is raised if
+// the board is live.
+func (m *merger) merge(e *event, at int64, live bool) *grandstand.Board {
+	m.gather(e)
+	m.sum(e)
+	for i := range e.segs {
+		if s := &e.segs[i]; s.stale {
+			m.estimate(s)
+		}
+	}
+	if live {
+		e.raise(at)
+	}
+	b := m.board(e, live)
+	for i := range e.segs {
+		s := &e.segs[i]
+		clear(s.sketches) // they would keep the messages they lie in
+		s.sketches = s.sketches[:0]
+	}
+	e.changed, e.unpeaked = false, !live
+	return b
+}
+
+// gather finds the moves to be taken off: those of sessions that a tally in use
+// still counts, since it was made before its gateway read the release.
+func (m *merger) gather(e *event) {
+	e.applied = 0
+	for _, c := range e.from {
+		clear(c.moved)
+		c.moved = c.moved[:0]
+	}
+	for _, by := range e.from {
+		if !by.used {
+			continue
+		}
+		var from *contribution
+		for i := range by.tally.Moves {
+			mv := &by.tally.Moves[i]
+			if i == 0 || mv.From != by.tally.Moves[i-1].From {
+				from = e.find(mv.From)
+			}
+			if from == nil || from == by || !from.used || !from.holding.upTo.Before(mv.Release) {
+				continue
+			}
+			from.moved = append(from.moved, mv)
+			e.applied++
+		}
+	}
+}
+
+// sum adds the contributions in use up, without the sessions that moved.
+func (m *merger) sum(e *event) {
+	for i := range e.segs {
+		e.segs[i].sessions = 0
+	}
+	for _, c := range e.from {
+		c.counted = 0
+		if !c.used {
+			continue
+		}
+		if len(c.moved) > 0 {
+			m.sumMoved(e, c)
+		} else {
+			for _, r := range c.rows {
+				e.segs[r.slot].sessions += r.sessions
+			}
+			c.counted = c.rows[0].sessions
+		}
+		for _, r := range c.rows {
+			if r.source >= 0 && r.sessions > 0 {
+				s := &e.segs[r.slot]
+				s.sketches = append(s.sketches, c.tally.Segments[r.source].Sketch)
+			}
+		}
+	}
+}
+
+// sumMoved adds a contribution without the sessions that moved away from it.
+// Their viewers stay in its sketches; they are in the new owner's as well, and
+// a union counts them once.
+func (m *merger) sumMoved(e *event, c *contribution) {
+	m.left = grow(m.left, len(e.segs))
+	for _, r := range c.rows {
+		m.left[r.slot] += int64(r.sessions)
+	}
+	if m.audiences == nil {
+		m.audiences = map[*string][]int32{}
+	}
+	clear(m.audiences)
+	for _, mv := range c.moved {
+		m.takeOff(e, c, m.slotsOf(e, mv.Values))
+	}
+	c.counted = uint64(m.left[worldSlot])
+	for _, r := range c.rows {
+		e.segs[r.slot].sessions += uint64(m.left[r.slot])
+		m.left[r.slot] = 0
+	}
+}
+
+// slotsOf returns the slots of an audience, one per dimension of the event; -1
+// where no such segment was ever counted.
+func (m *merger) slotsOf(e *event, values []string) []int32 {
+	if len(values) == 0 {
+		values = []string{""}
+	}
+	if slots, ok := m.audiences[&values[0]]; ok {
+		return slots
+	}
+	slots := make([]int32, len(e.dims))
+	for i, dim := range e.dims {
+		slots[i] = -1
+		// In the order of the dimensions, unless the configuration is not
+		// known or has just been changed.
+		try := values
+		if e.cfg != nil && len(values) == len(e.dims) {
+			try = values[i : i+1]
+		}
+		for _, v := range try {
+			if slot, ok := e.slots[grandstand.Segment{Dim: dim, Value: v}]; ok {
+				slots[i] = slot
+				break
+			}
+		}
+	}
+	m.audiences[&values[0]] = slots
+	return slots
+}
+
+// takeOff takes one session off the world and off one segment of each
+// dimension: that of the audience, or, so that the sums hold, another.
+func (m *merger) takeOff(e *event, c *contribution, slots []int32) {
+	if m.left[worldSlot] <= 0 {
+		m.violation(brokenMove)
+		return
+	}
+	m.left[worldSlot]--
+	for dim, slot := range slots {
+		if slot < 0 || m.left[slot] <= 0 {
+			m.violation(brokenMove)
+			slot = m.substitute(e, c, int32(dim))
+		}
+		m.left[slot]--
+	}
+}
+
+// substitute returns a segment of the dimension that has sessions left: unknown
+// if it has, else the largest. There is one, since the sums hold.
+func (m *merger) substitute(e *event, c *contribution, dim int32) int32 {
+	best := int32(-1)
+	for _, r := range c.rows {
+		if e.segs[r.slot].dim != dim || m.left[r.slot] <= 0 {
+			continue
+		}
+		if e.segs[r.slot].segment.Value == grandstand.Unknown {
+			return r.slot
+		}
+		if best < 0 || m.left[r.slot] > m.left[best] {
+			best = r.slot
+		}
+	}
+	return best
+}
+
+// estimate counts the viewers of a segment, now and since the start.
+func (m *merger) estimate(s *segment) {
+	s.stale = false
+	m.union.Reset()
+	for _, sketch := range s.sketches {
+		if len(sketch) == 0 {
+			continue
+		}
+		if err := m.union.Merge(sketch); err != nil {
+			m.violation(brokenSketch)
+		}
+	}
+	s.estimate = m.union.Estimate()
+	if s.estimate > 0 {
+		m.reachOut(s)
+	}
+}
+
+// reachOut adds the viewers in m.union to the reach of a segment.
+func (m *merger) reachOut(s *segment) {
+	m.reach.Reset()
+	m.reach.MergeUnion(&m.union)
+	if len(s.reach) > 0 {
+		if err := m.reach.Merge(s.reach); err != nil {
+			m.violation(brokenSketch)
+		}
+	}
+	reached := m.reach.Estimate()
+	if reached == s.reached && len(s.reach) > 0 {
+		return // nobody new
+	}
+	s.reach, s.reached, s.unsaved = m.reach.AppendBinary(nil), reached, true
+}
+
+// raise offers the sessions of a live board to the peaks.
+func (e *event) raise(at int64) {
+	for i := range e.segs {
+		if s := &e.segs[i]; s.sessions > s.peak {
+			s.peak, s.peakAt, s.unsaved = s.sessions, at, true
+		}
+	}
+}
+
+// board makes the segments of the event's board, and of the public's view.
+func (m *merger) board(e *event, live bool) *grandstand.Board {
+	b := &grandstand.Board{
+		Event:    e.name,
+		TickMS:   e.tickMS,
+		Segments: make([]grandstand.SegmentCount, 0, len(e.segs)),
+	}
+	m.listed = m.listed[:0]
+	for _, slot := range e.sorted() {
+		s := &e.segs[slot]
+		if slot != worldSlot && (s.dim < 0 || s.sessions == 0 && s.peak == 0 && s.reached == 0) {
+			continue
+		}
+		fans := min(s.estimate, s.sessions)
+		b.Segments = append(b.Segments, grandstand.SegmentCount{
+			Segment: s.segment, Sessions: s.sessions, Fans: fans,
+			Peak: s.peak, Reach: max(s.reached, s.reachFloor, fans),
+		})
+		m.listed = append(m.listed, slot)
+	}
+	for _, f := range fold(b.Segments, e.cohort(m.minCohort)) {
+		b.Public = append(b.Public, m.public(e, b.Segments, f, live))
+	}
+	return b
+}
+
+// public counts the "other" that the public is shown for a dimension.
+func (m *merger) public(e *event, segs []grandstand.SegmentCount, f folded, live bool) grandstand.SegmentCount {
+	dim := segs[f.lo].Segment.Dim
+	peak := e.publicPeak[dim]
+	if live {
+		peak = max(peak, f.sessions)
+	}
+	m.union.Reset()
+	m.reach.Reset()
+	merge := func(u *grandstand.Union, sketch []byte) {
+		if len(sketch) > 0 && u.Merge(sketch) != nil {
+			m.violation(brokenSketch)
+		}
+	}
+	for i := f.lo; i < f.hi; i++ {
+		own := segs[i].Segment.Value == grandstand.Other
+		if !own && !segs[i].Folded {
+			continue
+		}
+		if own {
+			peak = max(peak, segs[i].Peak)
+		}
+		s := &e.segs[m.listed[i]]
+		for _, sketch := range s.sketches {
+			merge(&m.union, sketch)
+		}
+		merge(&m.reach, s.reach)
+	}
+	fans := min(m.union.Estimate(), f.sessions)
+	reach := max(m.reach.Estimate(), fans, e.publicReach[dim])
+	e.publicPeak[dim], e.publicReach[dim] = peak, reach
+	return grandstand.SegmentCount{
+		Segment:  grandstand.Segment{Dim: dim, Value: grandstand.Other},
+		Sessions: f.sessions, Fans: fans, Peak: peak, Reach: reach,
+	}
+}

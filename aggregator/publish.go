@@ -1,0 +1,186 @@
+package aggregator
+
+import (
+	"context"
+
+	"grandstand"
+)
+
+// emptyMS is for how long an event that nobody watches stays on the boards.
+const emptyMS = 60_000
+
+// offer is a ShardBoard on its way.
+type offer struct {
+	shard  *shard
+	boards *grandstand.ShardBoard
+	answer grandstand.Published
+	err    error
+}
+
+// refresh makes the boards of the shard's events whose tick it is, and returns
+// what is to be published. Nil: nothing.
+func (a *Aggregator) refresh(sh *shard, at int64, takeover bool) *offer {
+	forced := sh.fresh
+	if takeover && !forced || forced && a.unread(sh, at) {
+		return nil
+	}
+	sh.fresh = false
+	due := forced || at%a.cfg.TickMS == 0 && sh.used
+	outdated := map[int64]bool{} // by tick
+	for _, e := range sh.list {
+		if !forced && at%e.tickMS != 0 {
+			continue
+		}
+		due = true
+		late, known := outdated[e.tickMS]
+		if !known {
+			late = a.outdated(sh, at, e.tickMS)
+			outdated[e.tickMS] = late
+		}
+		a.count(e, at, late)
+	}
+	if !due {
+		return nil
+	}
+	return a.offer(sh, at)
+}
+
+// unread reports whether a tally of a shard that was just taken over could not
+// be read. It is waited for, two ticks at most: without it there would be a dip.
+func (a *Aggregator) unread(sh *shard, at int64) bool {
+	if at >= sh.gainedAt+2*a.cfg.TickMS {
+		return false
+	}
+	for _, g := range a.gateways {
+		if g.refs[sh.id] != 0 && g.holdings[sh.id] == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// count makes the board of an event as of now. If nothing changed it is the
+// same one with another head.
+func (a *Aggregator) count(e *event, at int64, late bool) {
+	if e.ended() && !e.final {
+		a.finish(e, at)
+	}
+	if e.final {
+		if e.repeat && e.board != nil {
+			e.board.At, e.repeat = at, false
+		}
+		return
+	}
+	st := e.assess(at, a.readableSince+2*e.tickMS)
+	if st.hold || a.early(e, at) {
+		a.metrics.held.Inc()
+		return
+	}
+	if late {
+		st.quality = grandstand.Partial
+	}
+	live := st.quality == grandstand.Live
+	if e.changed || e.applied > 0 || live && e.unpeaked || e.board == nil {
+		b := a.merger.merge(e, at, live)
+		a.metrics.merges.Inc()
+		if err := b.CheckSums(); err != nil {
+			a.violation(brokenSums)
+			a.trouble("check sums of "+e.name, err)
+			if b, live, st.quality = e.board, false, grandstand.Partial; b == nil {
+				return
+			}
+			e.changed = true
+		}
+		e.board = b
+		e.memory.merged()
+	}
+	b := e.board
+	b.At, b.TickMS, b.Quality, b.Coverage = at, e.tickMS, st.quality, 1
+	if !live {
+		b.Coverage = e.coverage(at)
+	}
+	switch {
+	case e.world() > 0:
+		e.emptyAt = 0
+	case e.emptyAt == 0:
+		e.emptyAt = at
+	}
+	if live {
+		if e.lastLive.At < at {
+			e.beforeIt = e.lastLive
+		}
+		e.lastLive = *b
+		e.step(at)
+	}
+}
+
+// early reports whether it is too early for a board of the event: what it is
+// configured to be is not known, or it is new here and Redis is too, so that not
+// every gateway may have written yet.
+func (a *Aggregator) early(e *event, at int64) bool {
+	if e.cfg == nil && !e.asked {
+		return true
+	}
+	boot := a.membership.BootAt
+	return e.bornAt >= boot && at < boot+2*e.tickMS
+}
+
+// shown reports whether the event is on the boards.
+func (e *event) shown(at int64) bool {
+	return e.board != nil && (e.emptyAt == 0 || at-e.emptyAt < emptyMS)
+}
+
+// poisonedMS is from how far ahead of now a stored board is replaced rather
+// than respected.
+const poisonedMS = 5_000
+
+// offer puts the boards of a shard together. Nil: there is nothing new, or a
+// newer one is known.
+func (a *Aggregator) offer(sh *shard, at int64) *offer {
+	epoch := max(sh.epoch, a.epoch)
+	switch ahead := sh.at - at; {
+	case ahead < 0:
+	case sh.boot != a.membership.Boot:
+		epoch++ // the data and with it the clock were lost
+	case ahead < poisonedMS:
+		return nil
+	}
+	sb := &grandstand.ShardBoard{Shard: sh.id, At: at, Epoch: epoch}
+	for _, e := range sh.list {
+		if e.shown(at) {
+			e.board.Epoch = epoch
+			sb.Boards = append(sb.Boards, e.board)
+		}
+	}
+	if len(sb.Boards) == 0 && !sh.used {
+		return nil
+	}
+	return &offer{shard: sh, boards: sb}
+}
+
+// publish offers the boards, and takes what comes of it. Refused ones are
+// forgotten: somebody else has published newer ones, whose numbers are read at
+// the next tick.
+func (a *Aggregator) publish(ctx context.Context, offers []*offer) {
+	parallel(len(offers), 16, func(i int) {
+		ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
+		defer cancel()
+		offers[i].answer, offers[i].err = a.cfg.Boards.Publish(ctx, offers[i].boards)
+	})
+	for _, o := range offers {
+		switch {
+		case o.err != nil:
+			a.trouble("publish boards", o.err)
+			continue
+		case o.answer.Refused == "":
+			a.metrics.published.Inc()
+			o.shard.used = true
+		default:
+			a.metrics.refused.WithLabelValues(o.answer.Refused).Inc()
+			o.shard.adopt = o.answer.Refused == "old"
+		}
+		if o.answer.Epoch > 0 {
+			o.shard.epoch, o.shard.at, o.shard.boot = o.answer.Epoch, o.answer.At, a.membership.Boot
+		}
+	}
+}
