@@ -65,6 +65,7 @@ var conformance = []struct {
 }{
 	{"ClaimTellsTheOwnerBefore", testClaim},
 	{"ClaimAskedAgainIsAnsweredAgain", testClaimAgain},
+	{"ClaimForgetsTheOwnerBeforeInTime", testClaimWindow},
 	{"ClaimsAtOnceMakeOneChain", testClaimRace},
 	{"ClaimWithoutARecordPrevails", testClaimUnknown},
 	{"KeepReportsWhatIsLost", testKeep},
@@ -88,6 +89,8 @@ var conformance = []struct {
 	{"HistoryComesBackInOrder", testHistory},
 	{"ReachComesBack", testReach},
 	{"ClockFollowsRedis", testClock},
+	{"ScriptsAreGivenToAServerThatLostThem", testNoScript},
+	{"KeysHaveASlotAndAnEnd", testKeys},
 	{"ValuesThatCannotBeReadAreMissing", testCorrupt},
 }
 

@@ -123,7 +123,7 @@ func testReach(t *testing.T, r *rig) {
 	ok(t, c.SaveReach(ctx, "final", nil))
 	got, err := c.LoadReach(ctx, "final")
 	ok(t, err)
-	if diff := cmp.Diff(segs, got); diff != "" {
+	if diff := cmp.Diff(segs, got, cmp.Comparer(bytes.Equal)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

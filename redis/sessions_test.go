@@ -3,6 +3,8 @@ package redis
 import (
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -84,6 +86,32 @@ func testClaimAgain(t *testing.T, r *rig) {
 	ok(t, err)
 	if diff := cmp.Diff(grandstand.Claimed{Gen: 5}, got); diff != "" {
 		t.Errorf("claim by the owner (-want +got):\n%s", diff)
+	}
+}
+
+// testClaimWindow moves a claim back in time: an answer that old was received.
+func testClaimWindow(t *testing.T, r *rig) {
+	c := open(t, r.url)
+	ctx := t.Context()
+	for _, tc := range []struct {
+		age  time.Duration
+		told bool
+	}{{claimRepeat - 3*time.Second, true}, {claimRepeat + time.Second, false}} {
+		keep(t, c, record("s1", "A", 4, "US"))
+		claim := record("s1", "B", 0)
+		_, err := c.Claim(ctx, claim)
+		ok(t, err)
+		stored, err := c.rc.Do(ctx, c.rc.B().Get().Key(recordKey("s1")).Build()).ToString()
+		ok(t, err)
+		parts := strings.SplitN(stored, "|", 4)
+		parts[2] = strconv.FormatInt(c.Now()-tc.age.Milliseconds(), 10)
+		ok(t, c.rc.Do(ctx, c.rc.B().Set().Key(recordKey("s1")).Value(strings.Join(parts, "|")).Build()).Error())
+		got, err := c.Claim(ctx, claim)
+		ok(t, err)
+		if told := got.Previous != nil; told != tc.told || got.Gen != 5 {
+			t.Errorf("claimed again after %v: %+v, told %v, want %v", tc.age, got, told, tc.told)
+		}
+		ok(t, c.Forget(ctx, []grandstand.Record{record("s1", "B", got.Gen)}))
 	}
 }
 

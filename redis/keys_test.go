@@ -1,0 +1,122 @@
+package redis
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"grandstand"
+)
+
+// oneTag is what every key looks like: exactly one hash tag, near the front.
+var oneTag = regexp.MustCompile(`^gs:\{[^{}]+\}:[^{}]+$`)
+
+// forEver are the keys that end with the data only.
+var forEver = map[string]bool{
+	bootKey: true, eventsKey: true, versionKey: true, eventKey("final"): true,
+}
+
+// testKeys writes one of everything and looks at what is in Redis then.
+func testKeys(t *testing.T, r *rig) {
+	c := open(t, r.url)
+	ctx := t.Context()
+	keep(t, c, record("s1", "A", 1))
+	_, err := c.Claim(ctx, record("s2", "A", 1))
+	ok(t, err)
+	_, err = c.Release(ctx, "A", []grandstand.Release{{Event: "final", Session: "s1", Gen: 1}})
+	ok(t, err)
+	ok(t, c.WriteTallies(ctx, []*grandstand.ShardTally{{Gateway: "A", Shard: 3}}, &grandstand.Manifest{Gateway: "A"}))
+	_, err = c.Admit(ctx, &grandstand.Event{Name: "final", Dims: grandstand.DefaultDims()}, []grandstand.Segment{{Dim: "team", Value: "KC"}})
+	ok(t, err)
+	publish(t, c, boardsOf(1, 1, c.Now(), 1))
+	ok(t, c.PutEvent(ctx, &grandstand.Event{Name: "final"}))
+	ok(t, c.PutEvent(ctx, &grandstand.Event{Name: "past", State: grandstand.EventEnded}))
+	ok(t, c.AppendSteps(ctx, "final", []grandstand.Step{{At: 5}}))
+	ok(t, c.SaveReach(ctx, "final", []grandstand.CheckpointSegment{{Segment: grandstand.WorldSegment}}))
+	_, err = c.Renew(ctx, grandstand.Member{ID: "A"})
+	ok(t, err)
+	_, err = c.HoldShards(ctx, "A")
+	ok(t, err)
+
+	var keys []string
+	for _, n := range c.rc.Nodes() {
+		list, err := n.Do(ctx, n.B().Keys().Pattern("*").Build()).AsStrSlice()
+		ok(t, err)
+		keys = append(keys, list...)
+	}
+	if len(keys) != 14+2 { // a second record, and an event that ended
+		t.Errorf("%d keys, want one of each of the 14 kinds of the table and two more: %q", len(keys), keys)
+	}
+	for _, k := range keys {
+		if !oneTag.MatchString(k) {
+			t.Errorf("key %q does not have exactly one hash tag", k)
+		}
+		ttl, err := c.rc.Do(ctx, c.rc.B().Pttl().Key(k).Build()).AsInt64()
+		ok(t, err)
+		if (ttl < 0) != forEver[k] {
+			t.Errorf("key %q lives for %v", k, time.Duration(ttl)*time.Millisecond)
+		}
+	}
+}
+
+// TestKeysAreNamedInOnePlace looks for key names outside of keys.go: the scripts
+// and the rest take keys, they do not make them.
+func TestKeysAreNamedInOnePlace(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	ok(t, err)
+	lua, err := filepath.Glob("lua/*.lua")
+	ok(t, err)
+	if len(lua) == 0 {
+		t.Fatal("no scripts found")
+	}
+	for _, f := range append(files, lua...) {
+		if f == "keys.go" || strings.HasSuffix(f, "_test.go") {
+			continue
+		}
+		b, err := os.ReadFile(f)
+		ok(t, err)
+		if strings.Contains(string(b), `gs:{`) {
+			t.Errorf("%s makes a key name; they are all in keys.go", f)
+		}
+	}
+}
+
+func TestKeysSpread(t *testing.T) {
+	tags := map[string]bool{}
+	tag := func(key string) string {
+		_, rest, _ := strings.Cut(key, "{")
+		tag, _, _ := strings.Cut(rest, "}")
+		return tag
+	}
+	for range 20_000 {
+		tags[tag(recordKey(grandstand.NewSessionID(grandstand.EventKey{}, grandstand.Key{}, grandstand.Key{})))] = true
+	}
+	if len(tags) != grandstand.SessionBuckets {
+		t.Errorf("records of 20,000 sessions have %d tags, want %d", len(tags), grandstand.SessionBuckets)
+	}
+	clear(tags)
+	for s := range grandstand.Shards {
+		tags[tag(boardKey(s))] = true
+	}
+	if len(tags) != boardTags {
+		t.Errorf("the boards have %d tags, want %d", len(tags), boardTags)
+	}
+	for _, group := range followGroups(true) {
+		for _, s := range group {
+			if tag(boardKey(s)) != tag(boardKey(group[0])) {
+				t.Errorf("the read of shards %v spans slots", group)
+			}
+		}
+	}
+	if tag(tallyKey("A", 1)) == tag(tallyKey("A", 2)) || tag(stepsKey("e", 0)) == tag(stepsKey("e", 3_600_000)) {
+		t.Error("a gateway's tallies, or an event's hours, lie in one slot")
+	}
+	for _, k := range []string{bootKey, shardsKey, eventsKey, versionKey} {
+		if tag(k) != tag(membersKey) {
+			t.Errorf("%s is not in the slot of %s", k, membersKey)
+		}
+	}
+}
