@@ -1,0 +1,381 @@
+package simulator
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"grandstand"
+)
+
+// The checks. A report with a violation of any of them has failed.
+const (
+	checkSums     = "sums"     // a dimension adds up to something else than the world
+	checkOrder    = "order"    // at went back within an epoch
+	checkAgree    = "agree"    // two were shown different numbers of the same state
+	checkAbove    = "above"    // a count was higher than the truth could be
+	checkBelow    = "below"    // a count was over 1 % lower than the truth could be
+	checkFans     = "fans"     // an estimate was off by more than it may be
+	checkPeak     = "peak"     // a peak was higher than the true one
+	checkFinal    = "final"    // the counts after the quiet were not exact
+	checkLost     = "lost"     // somebody joined, or left, and it was never seen
+	checkProtocol = "protocol" // a message was not what DESIGN.md says
+)
+
+const maxPerCheck = 20 // violations kept with their text
+
+// Violation is one check that failed.
+type Violation struct {
+	Check string    `json:"check"`
+	At    int64     `json:"at,omitempty"` // of the state, Redis ms
+	Time  time.Time `json:"time"`         // when it was noticed
+	Text  string    `json:"text"`
+}
+
+// Bounds of error, see DESIGN.md, "Honest numbers".
+const (
+	sessionsBelow = 0.01  // of the truth: sessions on their way between gateways
+	fansError95   = 0.025 // of an estimate over fansExact, at the 95th percentile
+	fansErrorMax  = 0.05  // six standard errors
+	fansExact     = 2000  // up to here an estimate is exact to ±1
+	relativeFrom  = 100   // smaller segments are left out of relative errors
+)
+
+// audit compares what is shown with the truth. A state is judged a while after
+// it was counted, when all transitions around it are known.
+type audit struct {
+	cfg   *Config
+	truth *truth
+	stats *stats
+
+	mu         sync.Mutex
+	states     map[int64]*state // by at
+	offset     int64            // local ms minus Redis ms; the least seen
+	synced     bool             // offset is known
+	newest     int64            // at
+	waiting    []*moment        // joins that no board has shown yet
+	boardAt    int64            // of the newest full board
+	boardEpoch int64
+	past       bool // the event has a peak from before this crowd
+	pastKnown  bool
+	folded     map[string]bool // dimensions with values in "other"
+
+	violations []Violation
+	violated   map[string]int
+	judged     int
+	boards     int
+	lastFull   time.Time
+
+	finalFrom int64 // local ms; 0: not yet
+	final     chan struct{}
+	finalText string
+
+	worldError, segmentError, fansError samples
+}
+
+// state is what was shown of one at.
+type state struct {
+	at, epoch int64
+	live      bool
+	counts    map[grandstand.Segment][2]uint64
+	full      *fullBoard
+	first     time.Time
+	judged    bool
+}
+
+func newAudit(cfg *Config, t *truth, s *stats) *audit {
+	return &audit{
+		cfg: cfg, truth: t, stats: s, offset: math.MaxInt64,
+		states: map[int64]*state{}, folded: map[string]bool{}, violated: map[string]int{},
+		final: make(chan struct{}),
+	}
+}
+
+func (a *audit) violate(check string, at int64, format string, args ...any) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.violateLocked(check, at, format, args...)
+}
+
+func (a *audit) violateLocked(check string, at int64, format string, args ...any) {
+	if a.violated[check]++; a.violated[check] > maxPerCheck {
+		return
+	}
+	v := Violation{Check: check, At: at, Time: time.Now(), Text: fmt.Sprintf(format, args...)}
+	a.violations = append(a.violations, v)
+	a.cfg.Logger.Warn("violation", "check", check, "at", at, "text", v.Text)
+}
+
+// joined takes note of somebody who came.
+func (a *audit) joined(m *moment) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.waiting) < maxViewers {
+		a.waiting = append(a.waiting, m)
+	}
+}
+
+// frame takes a frame that a viewer was shown. settled says that it is not the
+// first of a connection, which is as old as it happens to be.
+func (a *audit) frame(who *person, c *counts, now time.Time, settled bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.syncLocked(now, c.At+c.Age)
+	s := a.stateLocked(c.At, c.Epoch, now)
+	s.live = c.Q == ""
+	if settled && s.live {
+		a.stats.delivery.add(float64(max(ms(now)-c.At-a.offset, 0)) / 1000)
+	}
+	for _, seg := range who.segments() {
+		if n := c.N[seg.Dim]; n != nil && (!a.folded[seg.Dim] || seg.Dim == grandstand.World) {
+			a.shownLocked(s, seg, *n)
+		}
+	}
+}
+
+// board takes a full board that an operator was shown.
+func (a *audit) board(b *fullBoard, now time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.boards++
+	a.lastFull = now
+	a.syncLocked(now, b.At+b.AgeMS)
+	if b.Epoch == a.boardEpoch && b.At < a.boardAt {
+		a.violateLocked(checkOrder, b.At, "the stream of full boards went back from %d to %d", a.boardAt, b.At)
+	}
+	a.boardAt, a.boardEpoch = b.At, b.Epoch
+	world := b.Counts[grandstand.WorldSegment].Sessions
+	sums := map[string]uint64{}
+	for seg, c := range b.Counts {
+		sums[seg.Dim] += c.Sessions
+		if c.Fans > c.Sessions {
+			a.violateLocked(checkFans, b.At, "%s has %d fans in %d sessions", seg, c.Fans, c.Sessions)
+		}
+		if seg.Value == grandstand.Other && c.Sessions > 0 {
+			a.folded[seg.Dim] = true
+		}
+	}
+	for dim := range b.Dims {
+		if sums[dim] != world {
+			a.violateLocked(checkSums, b.At, "the sessions of %s add up to %d, the world has %d", dim, sums[dim], world)
+		}
+	}
+	s := a.stateLocked(b.At, b.Epoch, now)
+	s.live = b.Quality == "live"
+	s.full = b
+	for seg, c := range b.Counts {
+		a.shownLocked(s, seg, [2]uint64{c.Sessions, c.Fans})
+	}
+}
+
+// syncLocked learns the difference of the clocks: whatever was sent at Redis ms
+// arrived later than that, so the least difference is the best.
+func (a *audit) syncLocked(now time.Time, redis int64) {
+	a.offset = min(a.offset, ms(now)-redis)
+	a.synced = true
+}
+
+func (a *audit) stateLocked(at, epoch int64, now time.Time) *state {
+	s := a.states[at]
+	if s != nil {
+		return s
+	}
+	s = &state{at: at, epoch: epoch, first: now, counts: map[grandstand.Segment][2]uint64{}}
+	a.states[at] = s
+	if at > a.newest {
+		a.newest = at
+		a.waiting = slices.DeleteFunc(a.waiting, func(m *moment) bool {
+			if ms(m.hello) > at+a.offset {
+				return false
+			}
+			a.stats.joinBoard.add(now.Sub(m.asked).Seconds())
+			return true
+		})
+	}
+	return s
+}
+
+func (a *audit) shownLocked(s *state, seg grandstand.Segment, n [2]uint64) {
+	if old, known := s.counts[seg]; known && old != n {
+		a.violateLocked(checkAgree, s.at, "%s is %v to one and %v to another", seg, old, n)
+	}
+	s.counts[seg] = n
+}
+
+// judgeAfterMS is how long after a state was counted all of it has been seen,
+// unless the machine is overloaded.
+const judgeAfterMS = 2000
+
+// judge judges the states that are due.
+func (a *audit) judge(now time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.synced {
+		return
+	}
+	var due []*state
+	for at, s := range a.states {
+		switch {
+		case !s.judged && at+a.offset+judgeAfterMS+a.cfg.Window.Milliseconds() <= ms(now):
+			due = append(due, s)
+		case s.judged && now.Sub(s.first) > 30*time.Second:
+			delete(a.states, at)
+		}
+	}
+	slices.SortFunc(due, func(x, y *state) int { return int(x.at - y.at) })
+	for _, s := range due {
+		s.judged = true
+		if a.cfg.Shared {
+			continue
+		}
+		if truth := a.truth.at(s.at + a.offset); truth != nil {
+			a.judged++
+			a.judgeLocked(s, truth)
+		}
+	}
+}
+
+func (a *audit) judgeLocked(s *state, truth map[grandstand.Segment]bounds) {
+	if s.full != nil {
+		a.completeLocked(s, truth)
+	}
+	for seg, n := range s.counts {
+		if a.folded[seg.Dim] && seg.Value == grandstand.Other {
+			continue // who is in it is not known here
+		}
+		if seg.Dim != grandstand.World && seg.Dim != "country" && seg.Dim != "region" && seg.Dim != "team" {
+			continue // a cross, or a dimension that the crowd knows nothing of
+		}
+		a.compareLocked(s, seg, n, truth[seg])
+	}
+	if a.finalFrom > 0 && s.full != nil && s.live && s.at+a.offset >= a.finalFrom {
+		a.finishLocked(s, truth)
+	}
+}
+
+// completeLocked adds what a full board does not list, because it counts
+// nobody in it, and checks the peaks.
+func (a *audit) completeLocked(s *state, truth map[grandstand.Segment]bounds) {
+	b := s.full
+	for seg := range truth {
+		if _, listed := s.counts[seg]; !listed && b.Dims[seg.Dim] && !a.folded[seg.Dim] {
+			s.counts[seg] = [2]uint64{}
+		}
+	}
+	if !a.pastKnown {
+		a.pastKnown = true
+		a.past = b.Counts[grandstand.WorldSegment].Peak > uint64(truth[grandstand.WorldSegment].Peak)
+	}
+	for seg, c := range b.Counts {
+		if t, known := truth[seg]; known && !a.past && !a.folded[seg.Dim] && c.Peak > uint64(t.Peak) {
+			a.violateLocked(checkPeak, s.at, "the peak of %s is %d, there were never more than %d", seg, c.Peak, t.Peak)
+		}
+	}
+}
+
+// compareLocked compares one segment with the truth.
+func (a *audit) compareLocked(s *state, seg grandstand.Segment, n [2]uint64, t bounds) {
+	sessions, fans := int(n[0]), int(n[1])
+	off := outside(sessions, t.Lo, t.Hi)
+	if seg == grandstand.WorldSegment {
+		a.worldError.add(math.Abs(float64(off)) / float64(max(t.Lo, 1)))
+	} else if t.Lo >= relativeFrom {
+		a.segmentError.add(math.Abs(float64(off)) / float64(t.Lo))
+	}
+	few := 1 // sessions that a segment may be short of, however small it is
+	if seg != grandstand.WorldSegment {
+		few += t.Moving
+	}
+	switch {
+	case off > 0:
+		a.violateLocked(checkAbove, s.at, "%s counts %d sessions, the truth is %d to %d", seg, sessions, t.Lo, t.Hi)
+	case float64(-off) > max(sessionsBelow*float64(t.Lo), float64(few)):
+		a.violateLocked(checkBelow, s.at, "%s counts %d sessions, the truth is %d to %d (%d on the move)", seg, sessions, t.Lo, t.Hi, t.Moving)
+	}
+	// Fans are measured against what is counted: sessions that are missing are
+	// reported above, and take their fans with them.
+	missing := max(-off, 0)
+	fansOff := outside(fans, t.FansLo-missing, t.FansHi)
+	if t.FansHi <= fansExact {
+		if fansOff > 1 || fansOff < -1-few {
+			a.violateLocked(checkFans, s.at, "%s counts %d fans, the truth is %d to %d", seg, fans, t.FansLo, t.FansHi)
+		}
+		return
+	}
+	relative := math.Abs(float64(fansOff)) / float64(t.FansHi)
+	a.fansError.add(relative)
+	if relative > fansErrorMax {
+		a.violateLocked(checkFans, s.at, "%s counts %d fans, the truth is %d to %d", seg, fans, t.FansLo, t.FansHi)
+	}
+}
+
+// outside returns how far n lies above hi, or below lo as a negative number.
+func outside(n, lo, hi int) int {
+	switch {
+	case n > hi:
+		return n - hi
+	case n < lo:
+		return n - lo
+	}
+	return 0
+}
+
+// settle asks for the final verdict: the first live full board of a state not
+// before from, at which nobody is coming or going, must be exact. The channel
+// is closed when it was given.
+func (a *audit) settle(from int64) <-chan struct{} {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.finalFrom = from
+	return a.final
+}
+
+func (a *audit) finishLocked(s *state, truth map[grandstand.Segment]bounds) {
+	if a.finalText != "" {
+		return
+	}
+	for _, t := range truth {
+		if t.Lo != t.Hi {
+			return // somebody's deadline is about to pass: the next board tells
+		}
+	}
+	wrong := 0
+	for seg, t := range truth {
+		n, listed := s.counts[seg]
+		if !listed || a.folded[seg.Dim] && seg.Dim != grandstand.World {
+			continue
+		}
+		if int(n[0]) != t.Lo {
+			wrong++
+			a.violateLocked(checkFinal, s.at, "after the quiet %s counts %d sessions, not %d", seg, n[0], t.Lo)
+		}
+	}
+	a.finalText = fmt.Sprintf("exact: %d sessions in %d segments", truth[grandstand.WorldSegment].Lo, len(truth))
+	if wrong > 0 {
+		a.finalText = fmt.Sprintf("wrong in %d of %d segments", wrong, len(truth))
+	}
+	close(a.final)
+}
+
+// run judges until done is closed.
+func (a *audit) run(done <-chan struct{}) {
+	ticker := time.NewTicker(100 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-done:
+			return
+		case now := <-ticker.C:
+			a.judge(now)
+		}
+	}
+}
+
+// close adds the verdicts that only the whole run can tell.
+func (a *audit) close() {
+	if q := a.fansError.quantiles(); q.N > 0 && q.P95 > fansError95 {
+		a.violate(checkFans, 0, "estimates over %d fans are off by %.2f %% at the 95th percentile", fansExact, 100*q.P95)
+	}
+}

@@ -1,0 +1,126 @@
+package simulator
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/url"
+	"os"
+	"strconv"
+	"time"
+
+	"grandstand"
+)
+
+// open connects, says who it is, and waits for hello.
+func (p *player) open(ctx context.Context) (*wire, error) {
+	c := p.crowd
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	at := p.gateway % len(c.targets)
+	conn, err := c.cfg.dial(ctx, at, p.number)
+	if err != nil {
+		c.stats.failed("dial")
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	asked := time.Now()
+	c.truth.begin(p.pres, ms(asked))
+	var nonce [16]byte
+	for i := range nonce {
+		nonce[i] = byte(p.rng.Uint32())
+	}
+	w, err := handshake(conn, c.targets[at].host, p.target(), nonce)
+	var hello notice
+	if err == nil {
+		hello, err = readHello(w)
+	}
+	if !stop() && err == nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		conn.Close()
+		var se *statusError
+		refused := errors.As(err, &se)
+		switch {
+		case refused:
+			c.stats.failed("status " + strconv.Itoa(se.status))
+		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
+			c.stats.failed("timeout")
+		default:
+			c.stats.failed("handshake")
+		}
+		c.truth.fail(p.pres, ms(time.Now()), p.lapse, c.linger(), refused)
+		return nil, err
+	}
+	p.welcome(hello, at, asked)
+	return w, nil
+}
+
+func readHello(w *wire) (hello notice, err error) {
+	op, b, err := w.next()
+	switch {
+	case err != nil:
+		return hello, err
+	case op != opText:
+		return hello, errors.New("the first message is not hello")
+	}
+	if err := json.Unmarshal(b, &hello); err != nil {
+		return hello, err
+	}
+	if hello.T != "hello" || hello.Session == "" || hello.BeatMS <= 0 || hello.TickMS <= 0 {
+		return hello, errors.New("the first message is not a hello with session, beat_ms and tick_ms")
+	}
+	return hello, nil
+}
+
+// welcome takes note of hello.
+func (p *player) welcome(hello notice, gateway int, asked time.Time) {
+	c, now := p.crowd, time.Now()
+	if p.session != "" && hello.Session != p.session {
+		// Another session has begun; the one before is left to its deadline.
+		c.stats.notResumed.Add(1)
+		c.truth.fail(p.pres, ms(now), p.lapse, 0, true)
+		c.truth.abandon(p.pres, ms(now))
+		p.pres = c.truth.add(p.who)
+		c.truth.begin(p.pres, ms(asked))
+	}
+	p.session = hello.Session
+	p.tick = time.Duration(hello.TickMS) * time.Millisecond
+	p.interval = time.Duration(hello.BeatMS) * time.Millisecond
+	linger := time.Duration(grandstand.LingerMS(hello.BeatMS)) * time.Millisecond
+	c.greeted(p.tick, linger)
+	p.beats = [2]beatSent{{asked, linger}, {now, linger}}
+	c.truth.confirm(p.pres, ms(now), gateway, linger.Milliseconds(), p.tick.Milliseconds())
+	if c.cfg.Interval > 0 {
+		p.interval = c.cfg.Interval
+	}
+	if p.dropped.IsZero() {
+		c.stats.joins.Add(1)
+	} else {
+		c.stats.reconnects.Add(1)
+		c.stats.away.add(now.Sub(p.dropped).Seconds())
+		p.dropped = time.Time{}
+	}
+	if !p.opened {
+		p.opened = true
+		m := &moment{asked: asked, hello: now}
+		p.joined.Store(m)
+		c.audit.joined(m)
+	}
+	if p.seen.at > 0 {
+		p.before = p.seen
+	}
+	p.seen = glance{}
+}
+
+// target returns the path and query of the player's WebSocket.
+func (p *player) target() string {
+	q := url.Values{"viewer": {p.who.id}, "device": {p.device}}
+	for dim, v := range map[string]string{"country": p.who.country, "region": p.who.region, "team": p.who.team, "session": p.session} {
+		if v != "" {
+			q.Set(dim, v)
+		}
+	}
+	return "/v1/events/" + p.crowd.cfg.Event + "/live?" + q.Encode()
+}

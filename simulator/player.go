@@ -1,0 +1,381 @@
+package simulator
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"grandstand"
+)
+
+// command is what the plan tells a player to do.
+type command int32
+
+const (
+	goOn   command = iota
+	leave          // say goodbye and go
+	vanish         // go without a word
+	change         // lose the connection and resume elsewhere
+	reload         // leave, and come back at once as a new session
+)
+
+// player is one session: a goroutine that beats and reads. The plan steers it
+// with tell.
+type player struct {
+	crowd   *crowd // static after newPlayer
+	who     *person
+	device  string
+	number  int
+	polite  bool // leaves with a beat; breaks down with an open socket
+	pres    *presence
+	observe func(*counts, time.Time) // of a probe lane: sees every frame in full
+
+	cmd    atomic.Int32
+	wake   chan struct{}          // ends a pause between two connections
+	conn   atomic.Pointer[wire]   // for tell, which ends a read by its deadline
+	joined atomic.Pointer[moment] // when the first hello came; nil before
+	silent atomic.Pointer[moment] // since when it has been silent: its last beat
+	index  int                    // in crowd.active, guarded by crowd.mu; -1: not there
+
+	// Owned by the player's goroutine.
+	rng      *rand.Rand
+	gateway  int
+	session  string
+	seq      int64
+	interval time.Duration // of beats
+	tick     time.Duration // as the gateway says
+	beats    [2]beatSent   // the last two
+	opened   bool          // has said hello once
+	dropped  time.Time     // when the connection was lost; zero while there is one
+	lapse    int64         // ms after which the truth does not count the session any more
+	seen     glance        // the newest frame of this connection
+	before   glance        // the newest frame of all connections before
+	frames   int
+}
+
+// moment is a join as freshness is measured from it.
+type moment struct{ asked, hello time.Time }
+
+// beatSent is a beat and how long it keeps the session.
+type beatSent struct {
+	at     time.Time
+	linger time.Duration
+}
+
+const (
+	dialTimeout  = 5 * time.Second
+	closeTimeout = 2 * time.Second
+)
+
+// tell gives the player an order. Of two orders the later holds.
+func (p *player) tell(c command) {
+	p.cmd.Store(int32(c))
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+	if w := p.conn.Load(); w != nil {
+		w.conn.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// ending is how a connection came to its end.
+type ending int
+
+const (
+	ended     ending = iota // the session is over
+	reconnect               // it goes on elsewhere
+)
+
+// run plays until the session is over.
+func (p *player) run(ctx context.Context) {
+	for try := 0; ; {
+		w, err := p.open(ctx)
+		if err != nil {
+			try++
+			if !p.pause(ctx, retryIn(err, try, p.rng)) {
+				p.truthOver()
+				return
+			}
+			p.gateway++
+			continue
+		}
+		try = 0
+		p.conn.Store(w)
+		end := p.watch(w)
+		p.conn.Store(nil)
+		w.conn.Close()
+		if end == ended {
+			return
+		}
+		p.gateway++
+	}
+}
+
+// retryIn returns how long to wait after a failed attempt.
+func retryIn(err error, try int, rng *rand.Rand) time.Duration {
+	var se *statusError
+	if errors.As(err, &se) && se.retry > 0 {
+		return se.retry + time.Duration(rng.Int64N(int64(time.Second)))
+	}
+	d := min(100*time.Millisecond<<min(try, 6), 4*time.Second)
+	return d/2 + time.Duration(rng.Int64N(int64(d)))
+}
+
+// pause waits between two connections. It reports whether the player goes on.
+func (p *player) pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for {
+		if c := command(p.cmd.Load()); c == leave || c == vanish || c == reload {
+			return false
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-timer.C:
+			return true
+		case <-p.wake:
+		}
+	}
+}
+
+// truthOver tells the truth that the player gave up while it was not connected:
+// what it left behind lingers.
+func (p *player) truthOver() {
+	p.crowd.stats.silent.Add(1)
+	p.crowd.truth.abandon(p.pres, ms(time.Now()))
+}
+
+func ms(t time.Time) int64 { return t.UnixMilli() }
+
+// watch beats and reads on one connection until it ends.
+func (p *player) watch(w *wire) ending {
+	next := p.beat(w, time.Now())
+	next = next.Add(-time.Duration(p.rng.Int64N(int64(p.interval / 2)))) // spread the crowd's beats
+	var away time.Time                                                   // when to reconnect after a drain; zero: not asked to
+	for {
+		due := next
+		if !away.IsZero() && away.Before(due) {
+			due = away
+		}
+		w.conn.SetReadDeadline(due)
+		for {
+			if c := command(p.cmd.Swap(int32(goOn))); c != goOn {
+				return p.obey(w, c)
+			}
+			op, b, err := w.next()
+			if err != nil {
+				if errors.Is(err, os.ErrDeadlineExceeded) {
+					break
+				}
+				return p.lost(w, "reset", true)
+			}
+			switch op {
+			case opText:
+				switch n := p.read(b); n.T {
+				case "drain":
+					away = time.Now().Add(time.Duration(min(max(n.RetryMS, 0), 60_000)) * time.Millisecond)
+				case "pace":
+					p.interval = time.Duration(grandstand.ClampInterval(n.BeatMS, &grandstand.Event{BeatMS: grandstand.DefaultBeatMS})) * time.Millisecond
+				case "blocked":
+					p.crowd.stats.blocked.Add(1)
+					return p.obey(w, leave)
+				}
+			case opPing:
+				w.write(opPong, b)
+			case opClose:
+				return p.closed(w, closeCode(b))
+			}
+			if !away.IsZero() && away.Before(due) {
+				break
+			}
+		}
+		if command(p.cmd.Load()) != goOn {
+			continue
+		}
+		now := time.Now()
+		switch {
+		case !away.IsZero() && !now.Before(away):
+			return p.lost(w, "drain", true)
+		case !now.Before(next):
+			p.beat(w, now)
+			if next = next.Add(p.interval); next.Before(now) {
+				next = now.Add(p.interval)
+			}
+		}
+	}
+}
+
+// beat sends a beat and returns when the next is due.
+func (p *player) beat(w *wire, now time.Time) time.Time {
+	p.seq++
+	state := "playing"
+	if p.seq%50 == 13 {
+		state = "buffering"
+	}
+	var buf [128]byte
+	b := appendBeat(buf[:0], p.seq, state, p.seq*p.interval.Milliseconds(), p.interval.Milliseconds())
+	if err := w.write(opText, b); err == nil {
+		linger := time.Duration(grandstand.LingerMS(p.interval.Milliseconds())) * time.Millisecond
+		p.beats[0], p.beats[1] = p.beats[1], beatSent{now, linger}
+		p.crowd.stats.beats.Add(1)
+	}
+	return now.Add(p.interval)
+}
+
+// deadline returns between which two instants, in ms, the session lapses if
+// nothing more is heard of it. The last beat counts as heard if the gateway had
+// Config.Window to read it.
+func (p *player) deadline(now time.Time) (lo, hi int64) {
+	first, last := p.beats[0], p.beats[1]
+	lo = ms(last.at.Add(last.linger))
+	hi = lo
+	if now.Sub(last.at) < p.crowd.cfg.Window {
+		other := ms(first.at.Add(first.linger))
+		lo, hi = min(lo, other), max(hi, other)
+	}
+	return lo, hi
+}
+
+// obey carries an order out.
+func (p *player) obey(w *wire, c command) ending {
+	now := time.Now()
+	stats, truth := &p.crowd.stats, p.crowd.truth
+	switch c {
+	case change:
+		stats.changes.Add(1)
+		return p.lost(w, "", false)
+	case vanish:
+		stats.silent.Add(1)
+		lo, hi := p.deadline(now)
+		truth.drop(p.pres, ms(now), lo, hi, false)
+		p.silent.Store(&moment{asked: p.beats[1].at})
+		if p.polite {
+			p.linger(w, time.UnixMilli(hi).Add(p.tick))
+		}
+		w.reset()
+		return ended
+	}
+	stats.leaves.Add(1)
+	truth.leave(p.pres, ms(now))
+	if p.polite {
+		var buf [128]byte
+		p.seq++
+		w.write(opText, appendBeat(buf[:0], p.seq, "ended", p.seq*p.interval.Milliseconds(), p.interval.Milliseconds()))
+	}
+	w.writeClose(1000 + uint16(p.seq%2))
+	w.conn.SetReadDeadline(time.Now().Add(closeTimeout))
+	for {
+		op, _, err := w.next()
+		if err != nil || op == opClose {
+			break
+		}
+	}
+	if c == reload {
+		p.crowd.comeBack(p)
+	}
+	return ended
+}
+
+// linger keeps the socket open without a beat, as a device does that went out
+// of reach.
+func (p *player) linger(w *wire, until time.Time) {
+	w.conn.SetReadDeadline(until)
+	for command(p.cmd.Load()) == goOn {
+		if _, _, err := w.next(); err != nil {
+			return
+		}
+	}
+}
+
+// lost ends a connection that the session outlives. cause, unless it is empty,
+// is counted as a drop.
+func (p *player) lost(w *wire, cause string, gateway bool) ending {
+	now := time.Now()
+	w.reset()
+	if cause != "" {
+		p.crowd.stats.drop(cause)
+	}
+	p.dropped = now
+	lo, hi := p.deadline(now)
+	p.lapse = hi + p.crowd.cfg.Window.Milliseconds()
+	truth := p.crowd.truth
+	truth.drop(p.pres, ms(now), lo, hi, true)
+	if gateway {
+		truth.died(p.gateway%len(p.crowd.targets), ms(now), p.tick.Milliseconds())
+	}
+	return reconnect
+}
+
+// closed takes the close frame of the server.
+func (p *player) closed(w *wire, code int) ending {
+	if code < 4500 || code > 4999 {
+		return p.lost(w, strconv.Itoa(code), code == 1012)
+	}
+	p.crowd.stats.drop(strconv.Itoa(code))
+	p.crowd.truth.leave(p.pres, ms(time.Now()))
+	return ended
+}
+
+// read takes a message. It returns what is not "counts".
+func (p *player) read(b []byte) (n notice) {
+	if !isCounts(b) {
+		if err := json.Unmarshal(b, &n); err != nil {
+			p.crowd.audit.violate(checkProtocol, 0, "a message that is not JSON: %.80q", b)
+		} else if n.T == "error" {
+			p.crowd.stats.failed("message " + n.Code)
+		}
+		return n
+	}
+	now := time.Now()
+	p.frames++
+	stats := &p.crowd.stats
+	stats.frames.Add(1)
+	g, ok := look(b)
+	sample := !ok || p.observe != nil || p.crowd.sampled(p)
+	if sample {
+		var full counts
+		if err := json.Unmarshal(b, &full); err != nil {
+			p.crowd.audit.violate(checkProtocol, 0, "a counts message that is not JSON: %.80q", b)
+			return n
+		}
+		g = full.glance()
+		p.crowd.audit.frame(p.who, &full, now, p.seen.at > 0)
+		if p.observe != nil {
+			p.observe(&full, now)
+		}
+	}
+	switch g.quality {
+	case 's':
+		stats.stale.Add(1)
+	case 'p':
+		stats.partial.Add(1)
+	}
+	p.order(g)
+	p.seen = g
+	return n
+}
+
+// order checks that time does not go back within an epoch. On a connection it
+// never does. Another gateway may be a moment behind the one before.
+func (p *player) order(g glance) {
+	audit := p.crowd.audit
+	if last := p.seen; last.at > 0 {
+		if g.epoch < last.epoch || g.epoch == last.epoch && g.at < last.at {
+			audit.violate(checkOrder, g.at, "on one connection %d/%d came after %d/%d (epoch/at)", g.epoch, g.at, last.epoch, last.at)
+		}
+		return
+	}
+	if b := p.before; b.at > 0 && g.epoch == b.epoch && g.at < b.at {
+		p.crowd.stats.wentBack.Add(1)
+		if g.live && b.at-g.at > 2*p.tick.Milliseconds() {
+			audit.violate(checkOrder, g.at, "a gateway shows %d as live to somebody who saw %d on another (epoch %d)", g.at, b.at, g.epoch)
+		}
+	}
+}

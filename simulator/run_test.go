@@ -1,0 +1,270 @@
+package simulator
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"grandstand"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// busy makes a crowd that does everything a crowd can do.
+func busy(cfg Config) Config {
+	cfg.Viewers, cfg.Duration = 120, 90*time.Second
+	cfg.ChurnPerMinute, cfg.NetworkChangesPerMinute = 0.5, 1
+	cfg.SilentLeaveShare, cfg.TwoDeviceShare = 0.3, 0.2
+	cfg.Probes = 10
+	return cfg
+}
+
+func table(r *Report) string {
+	var b bytes.Buffer
+	r.WriteTable(&b)
+	return b.String()
+}
+
+// run lets a crowd loose on a fake.
+func run(t *testing.T, f *fake, cfg Config) *Report {
+	t.Helper()
+	r, err := Run(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestHonestDeploymentPasses(t *testing.T) {
+	for _, c := range []struct {
+		profile  Profile
+		interval time.Duration
+		linger   float64
+	}{{Match, 0, 25}, {Flat, 6 * time.Second, 15}} {
+		t.Run(string(c.profile), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake()
+				cfg, stop := f.serve(t, 3)
+				defer stop()
+				cfg = busy(cfg)
+				cfg.Profile, cfg.Interval = c.profile, c.interval
+				r := run(t, f, cfg)
+				if r.Failed() || !strings.HasPrefix(r.Final, "exact") {
+					t.Fatalf("an honest deployment failed:\n%s", table(r))
+				}
+				if r.States < 40 || r.FullBoards < 40 || r.NetworkChanges < 60 || r.SilentLeaves < 5 || r.Peak < 110 {
+					t.Errorf("not much happened:\n%s", table(r))
+				}
+				if q := r.JoinSeen; q.N < 50 || q.Max > 2.01 {
+					t.Errorf("join → seen: %+v", q)
+				}
+				if q := r.LeaveSeen; q.N < 50 || q.Max > 2.01 {
+					t.Errorf("goodbye → seen: %+v", q)
+				}
+				if q := r.SilentGap; q.N < 1 || q.Max > c.linger+2.01 || q.Max < c.linger {
+					t.Errorf("last beat → seen gone: %+v", q)
+				}
+				if r.WorldError.Max != 0 {
+					t.Errorf("the world was off by %v", r.WorldError.Max)
+				}
+			})
+		})
+	}
+}
+
+func TestLiesAreCaught(t *testing.T) {
+	kc := grandstand.Segment{Dim: "team", Value: "KC"}
+	for _, lie := range []struct {
+		check string
+		name  string
+		set   func(*fake)
+	}{
+		{checkSums, "a region is short of one", func(f *fake) {
+			f.tell = func(b *fakeBoard) {
+				b.full = func(dims map[string]any) {
+					if r, ok := dims["region"].(map[string]any)["US-CA"].(map[string]any); ok {
+						r["sessions"] = r["sessions"].(int) - 1
+					}
+				}
+			}
+		}},
+		{checkOrder, "at goes back on one connection", func(f *fake) {
+			f.tellOne = func(n int, b fakeBoard) []byte {
+				if n%20 == 1 && b.at/2000%5 == 0 {
+					b.at -= 6000
+					return b.frame(nil)
+				}
+				return nil
+			}
+		}},
+		{checkAbove, "everybody is counted once too often for a moment", func(f *fake) {
+			ticks := 0
+			f.tell = func(b *fakeBoard) {
+				if ticks++; ticks == 20 {
+					for s := range b.sessions {
+						b.sessions[s] *= 2
+					}
+				}
+			}
+		}},
+		{checkAbove, "one more in one segment", func(f *fake) {
+			f.tell = func(b *fakeBoard) {
+				b.sessions[grandstand.WorldSegment] += 12
+				b.sessions[kc] += 12
+			}
+		}},
+		{checkBelow, "one in ten is never counted", func(f *fake) {
+			f.ignore = func(viewer, team string) bool { return strings.HasSuffix(viewer, "7") }
+		}},
+		{checkFinal, "one viewer is lost", func(f *fake) {
+			f.tell = func(b *fakeBoard) {
+				seen := map[string]bool{}
+				for s, n := range b.sessions {
+					if n > 1 && !seen[s.Dim] && !strings.HasPrefix(s.Value, "probe") {
+						seen[s.Dim] = true
+						b.sessions[s], b.fans[s] = n-1, min(b.fans[s], n-1)
+					}
+				}
+			}
+		}},
+		{checkFans, "devices are counted as fans", func(f *fake) {
+			f.tell = func(b *fakeBoard) {
+				for s, n := range b.sessions {
+					b.fans[s] = n
+				}
+			}
+		}},
+		{checkFans, "more fans than sessions", func(f *fake) {
+			f.tell = func(b *fakeBoard) { b.fans[kc] = b.sessions[kc] + 1 }
+		}},
+		{checkPeak, "a peak that never was", func(f *fake) {
+			ticks := 0
+			f.tell = func(b *fakeBoard) {
+				if ticks++; ticks > 10 {
+					b.peaks[kc] += 100
+				}
+			}
+		}},
+		{checkAgree, "two are shown different numbers", func(f *fake) {
+			f.tellOne = func(n int, b fakeBoard) []byte {
+				if n%2 == 0 {
+					return nil
+				}
+				c := b
+				c.sessions = map[grandstand.Segment]int{grandstand.WorldSegment: b.sessions[grandstand.WorldSegment] - 1}
+				return c.frame([]grandstand.Segment{grandstand.WorldSegment})
+			}
+		}},
+		{checkLost, "newcomers in a probe's team are not seen", func(f *fake) {
+			f.ignore = func(viewer, team string) bool { return strings.HasSuffix(viewer, "-other") }
+		}},
+		{checkFinal, "the boards stop", func(f *fake) {
+			start := time.Now()
+			f.tell = func(b *fakeBoard) { b.silent = time.Since(start) > 50*time.Second }
+		}},
+		{checkProtocol, "nonsense", func(f *fake) {
+			f.tellOne = func(n int, b fakeBoard) []byte { return []byte(`{"t":"counts","at":1,"age":2,`) }
+		}},
+	} {
+		t.Run(lie.check+", "+lie.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake()
+				lie.set(f)
+				cfg, stop := f.serve(t, 2)
+				defer stop()
+				cfg = busy(cfg)
+				cfg.Profile, cfg.Duration = Flat, time.Minute
+				r := run(t, f, cfg)
+				if r.Violated[lie.check] == 0 {
+					t.Errorf("not caught by %s:\n%s", lie.check, table(r))
+				}
+				if !r.Failed() {
+					t.Error("the report has not failed")
+				}
+			})
+		})
+	}
+}
+
+func TestDrainedGatewayIsNoDip(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		cfg, stop := f.serve(t, 2)
+		defer stop()
+		cfg = busy(cfg)
+		cfg.Profile, cfg.NetworkChangesPerMinute = Flat, -0
+		timers := []*time.Timer{
+			time.AfterFunc(30*time.Second, func() { f.drain(0, 1012) }),
+			time.AfterFunc(50*time.Second, func() { f.drain(1, 4008) }),
+		}
+		r := run(t, f, cfg)
+		if timers[0].Stop() || timers[1].Stop() {
+			t.Error("the run was over before the drain")
+		}
+		if r.Failed() || r.Drops["1012"] < 20 || r.Drops["4008"] < 50 || r.Reconnects < 70 || r.NotResumed > 0 {
+			t.Errorf("a drain did harm:\n%s", table(r))
+		}
+	})
+}
+
+func TestEndedEventIsTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		cfg, stop := f.serve(t, 1)
+		defer stop()
+		cfg.Viewers, cfg.Duration, cfg.Profile, cfg.Shared = 20, 30*time.Second, Flat, true
+		cfg.JoinRate, cfg.ChurnPerMinute = 20, -1
+		timer := time.AfterFunc(29900*time.Millisecond, func() { f.drain(0, 4504) })
+		defer timer.Stop()
+		r := run(t, f, cfg)
+		if r.Drops["4504"] != 20 || r.Reconnects != 0 {
+			t.Errorf("ended:\n%s", table(r))
+		}
+	})
+}
+
+func TestCancelledRunLeavesAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		cfg, stop := f.serve(t, 2)
+		defer stop()
+		cfg = busy(cfg)
+		ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+		defer cancel()
+		start := time.Now()
+		r, err := Run(ctx, cfg)
+		if err != context.DeadlineExceeded || r == nil || r.Joins < 50 {
+			t.Fatalf("Run returned %v, %v", r, err)
+		}
+		if took := time.Since(start); took > 45*time.Second {
+			t.Errorf("it took %v to leave", took-40*time.Second)
+		}
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if len(f.conns) > 0 {
+			t.Errorf("%d connections are left", len(f.conns))
+		}
+	})
+}
+
+func TestSameSeedSameCrowd(t *testing.T) {
+	var reports []*Report
+	for range 2 {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFake()
+			cfg, stop := f.serve(t, 2)
+			defer stop()
+			cfg.Viewers, cfg.Duration, cfg.Seed = 60, 40*time.Second, 42
+			reports = append(reports, run(t, f, cfg))
+		})
+	}
+	a, b := reports[0], reports[1]
+	if a.Joins != b.Joins || a.Leaves != b.Leaves || a.Peak != b.Peak {
+		t.Errorf("the same seed gave\n%s\nand\n%s", table(a), table(b))
+	}
+}

@@ -1,0 +1,326 @@
+package simulator
+
+import (
+	"container/heap"
+	"math"
+	"sync"
+
+	"grandstand"
+)
+
+// truth is the timeline of who is watching, in local Unix ms. It is told of
+// transitions as intervals, and asked about past instants in their order.
+type truth struct {
+	window int64 // ms, see Config.Window; static
+
+	mu      sync.Mutex
+	now     int64 // the instant up to which pending was worked off
+	seq     uint64
+	pending deltas
+	ids     map[grandstand.Segment]int
+	segs    []grandstand.Segment
+	counts  []bounds
+	linger  map[*presence]struct{} // lost their connection, and have not resumed
+	suspect map[int]int64          // gateway → when it last dropped somebody
+}
+
+// bounds is the truth about one segment at one instant.
+type bounds struct {
+	Lo, Hi         int // sessions: surely, and possibly, watching
+	FansLo, FansHi int // distinct viewers
+	Peak           int // the highest Hi so far
+	Moving         int // sessions on their way between two gateways
+}
+
+// presence is one session in the truth.
+type presence struct {
+	who     *person
+	segs    []int
+	lo, hi  edge
+	moving  bool
+	gateway int   // that it was last on
+	linger  int64 // ms for which a dead gateway's sessions are counted
+}
+
+// edge is one of the two bounds of a presence: surely, or possibly, watching.
+type edge struct {
+	on      bool
+	onAt    int64
+	off     int64  // when it goes off; never if it is not known to
+	pending *delta // that takes it off
+}
+
+const (
+	never   = math.MaxInt64
+	slackMS = 25 // of clocks that are compared through messages
+)
+
+type edgeKind uint8
+
+const (
+	surely edgeKind = iota
+	possibly
+	onTheMove
+)
+
+// delta is one step of a bound.
+type delta struct {
+	at   int64
+	seq  uint64
+	p    *presence
+	kind edgeKind
+	d    int
+	void bool
+}
+
+type deltas []*delta
+
+func (h deltas) Len() int { return len(h) }
+func (h deltas) Less(i, j int) bool {
+	return h[i].at < h[j].at || h[i].at == h[j].at && h[i].seq < h[j].seq
+}
+func (h deltas) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *deltas) Push(x any)   { *h = append(*h, x.(*delta)) }
+func (h *deltas) Pop() any {
+	old := *h
+	d := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	return d
+}
+
+func newTruth(window int64) *truth {
+	return &truth{
+		window: window, ids: map[grandstand.Segment]int{},
+		linger: map[*presence]struct{}{}, suspect: map[int]int64{},
+	}
+}
+
+// add returns the presence of a new session, which is not watching yet.
+func (t *truth) add(who *person) *presence {
+	p := &presence{who: who}
+	segs := who.segments()
+	p.segs = make([]int, len(segs))
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i, s := range segs {
+		id, ok := t.ids[s]
+		if !ok {
+			id = len(t.segs)
+			t.ids[s] = id
+			t.segs = append(t.segs, s)
+			t.counts = append(t.counts, bounds{})
+		}
+		p.segs[i] = id
+	}
+	return p
+}
+
+func (t *truth) pushLocked(p *presence, kind edgeKind, at int64, d int) *delta {
+	t.seq++
+	x := &delta{at: at, seq: t.seq, p: p, kind: kind, d: d}
+	heap.Push(&t.pending, x)
+	return x
+}
+
+func (p *presence) edge(kind edgeKind) *edge {
+	if kind == surely {
+		return &p.lo
+	}
+	return &p.hi
+}
+
+// onLocked has a bound on from at on, without a known end.
+func (t *truth) onLocked(p *presence, kind edgeKind, at int64) {
+	e := p.edge(kind)
+	if e.on && e.off > at {
+		if e.pending != nil {
+			e.pending.void = true
+		}
+		e.pending, e.off = nil, never
+		return
+	}
+	*e = edge{on: true, onAt: at, off: never}
+	t.pushLocked(p, kind, at, +1)
+}
+
+// offLocked has a bound go off at the time, instead of the time known before.
+func (t *truth) offLocked(p *presence, kind edgeKind, at int64) {
+	e := p.edge(kind)
+	if !e.on || e.off <= t.now {
+		return
+	}
+	if e.pending != nil {
+		e.pending.void = true
+	}
+	e.off = max(at, e.onAt, t.now+1)
+	e.pending = t.pushLocked(p, kind, e.off, -1)
+}
+
+// begin: a request that opens or resumes the session is sent at the time.
+func (t *truth) begin(p *presence, at int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.linger, p)
+	t.onLocked(p, possibly, at-slackMS)
+}
+
+// confirm: the gateway said hello by the time.
+func (t *truth) confirm(p *presence, at int64, gateway int, linger, tick int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p.gateway, p.linger = gateway, linger
+	if e := &p.lo; e.on && e.off > at {
+		t.onLocked(p, surely, at)
+	} else {
+		t.onLocked(p, surely, at+t.window)
+	}
+	t.arrivedLocked(p, at+t.window+2*tick)
+}
+
+// fail: the request of begin came to nothing at the time. unless says that the
+// gateway surely did not take it; otherwise the session may count for linger
+// ms. lapses is when the session goes off if it did not: 0 if it never was on.
+func (t *truth) fail(p *presence, at, lapses, linger int64, refused bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !refused {
+		lapses = max(lapses, at+linger+t.window)
+	}
+	t.offLocked(p, possibly, max(lapses, at))
+	if p.lo.on {
+		t.linger[p] = struct{}{}
+	}
+}
+
+// drop: the connection is gone at the time, and the session is watching until
+// its deadline, which is between lo and hi. moving says that it means to come
+// back.
+func (t *truth) drop(p *presence, at, lo, hi int64, moving bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.offLocked(p, surely, lo-slackMS)
+	t.offLocked(p, possibly, hi+t.window)
+	t.linger[p] = struct{}{}
+	if moving && !p.moving {
+		p.moving = true
+		t.pushLocked(p, onTheMove, at-slackMS, +1)
+	}
+}
+
+// leave: the session said goodbye at the time.
+func (t *truth) leave(p *presence, at int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.linger, p)
+	t.offLocked(p, surely, at-slackMS)
+	t.offLocked(p, possibly, at+t.window)
+	t.arrivedLocked(p, at)
+}
+
+// abandon: the session does not come back any more; its deadline stands.
+func (t *truth) abandon(p *presence, at int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.arrivedLocked(p, at)
+}
+
+func (t *truth) arrivedLocked(p *presence, at int64) {
+	if p.moving {
+		p.moving = false
+		t.pushLocked(p, onTheMove, at, -1)
+	}
+}
+
+// died: a gateway dropped a connection on its own at the time, so it may be
+// gone. The last tally of a dead gateway counts on as a whole, and with it those
+// of its sessions that had lost their connection before: longer, or shorter, by
+// what their last beat was older, or younger, than the tally.
+func (t *truth) died(gateway int, at, tick int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if at-t.suspect[gateway] < 500 {
+		return
+	}
+	t.suspect[gateway] = at
+	for p := range t.linger {
+		if p.gateway != gateway {
+			continue
+		}
+		if p.hi.off != never && p.hi.off > at-slackMS {
+			t.offLocked(p, possibly, max(p.hi.off, at+p.linger+tick+t.window))
+		}
+		if p.lo.off != never && p.lo.off > at {
+			t.offLocked(p, surely, min(p.lo.off, at+p.linger-2*tick))
+		}
+	}
+}
+
+// advance works the timeline off up to the instant. It reports whether the
+// instant can still be asked about: false if a later one was already.
+func (t *truth) advanceLocked(at int64) bool {
+	if at < t.now {
+		return false
+	}
+	t.now = at
+	for len(t.pending) > 0 && t.pending[0].at <= at {
+		if x := heap.Pop(&t.pending).(*delta); !x.void {
+			t.stepLocked(x)
+		}
+	}
+	return true
+}
+
+func (t *truth) stepLocked(x *delta) {
+	w := x.p.who
+	switch x.kind {
+	case onTheMove:
+		for _, s := range x.p.segs {
+			t.counts[s].Moving += x.d
+		}
+	case surely:
+		was := w.lo > 0
+		w.lo += x.d
+		for _, s := range x.p.segs {
+			t.counts[s].Lo += x.d
+			t.counts[s].FansLo += crossed(was, w.lo > 0)
+		}
+	case possibly:
+		was := w.hi > 0
+		w.hi += x.d
+		for _, s := range x.p.segs {
+			c := &t.counts[s]
+			c.Hi += x.d
+			c.FansHi += crossed(was, w.hi > 0)
+			c.Peak = max(c.Peak, c.Hi)
+		}
+		if x.d < 0 && x.p.hi.off <= x.at {
+			delete(t.linger, x.p)
+		}
+	}
+}
+
+func crossed(was, is bool) int {
+	switch {
+	case is && !was:
+		return 1
+	case was && !is:
+		return -1
+	}
+	return 0
+}
+
+// at returns the truth at an instant, by segment: not before any that was asked
+// about. It returns nil if it is. Segments that never had anybody are missing.
+func (t *truth) at(at int64) map[grandstand.Segment]bounds {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.advanceLocked(at) {
+		return nil
+	}
+	out := make(map[grandstand.Segment]bounds, len(t.segs))
+	for i, s := range t.segs {
+		out[s] = t.counts[i]
+	}
+	return out
+}
