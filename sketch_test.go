@@ -57,8 +57,8 @@ func libraryBytes(l *hyperloglog.Sketch) []byte {
 }
 
 // The numbers around which something changes: the radix sort, the first
-// compaction, the change to dense at about 7,100.
-var sizes = []int{0, 1, 2, 95, 96, 97, 163, 164, 1000, 2000, 5000, 7000, 7050, 7100, 7150, 7200, 8191, 8192, 8193, 20_000, 100_000, 1_000_000}
+// compaction, the change to dense at about 7,650.
+var sizes = []int{0, 1, 2, 95, 96, 97, 163, 164, 1000, 2000, 5000, 7600, 7700, 8191, 8192, 8193, 20_000, 100_000, 500_000}
 
 func TestSketchIsTheLibrarys(t *testing.T) {
 	for _, n := range sizes {
@@ -71,6 +71,27 @@ func TestSketchIsTheLibrarys(t *testing.T) {
 			if !bytes.Equal(s.AppendBinary(nil), libraryBytes(l)) {
 				t.Errorf("%d hashes: the bytes are not the library's", n)
 			}
+		}
+	}
+}
+
+// It becomes dense with the same hash as the library's.
+func TestSketchChangesWithTheLibrary(t *testing.T) {
+	for seed := range uint64(3) {
+		h := hashes(seed, 7800)
+		s, l := sketchOf(h[:7600]), libraryOf(true, h[:7600])
+		for _, x := range h[7600:] {
+			s.Add(x)
+			l.InsertHash(x)
+			if s.Estimate() != l.Estimate() || !bytes.Equal(s.AppendBinary(nil), libraryBytes(l)) {
+				t.Fatalf("seed %d: one of the two is dense", seed)
+			}
+			if s.dense != nil {
+				break
+			}
+		}
+		if s.dense == nil {
+			t.Errorf("seed %d: it is sparse with %d hashes", seed, len(h))
 		}
 	}
 }
@@ -244,31 +265,35 @@ func TestDecodeSketchRefuses(t *testing.T) {
 		b[at] = v
 		return b
 	}
+	longNumber := append(sparseStream(1, 4), 0) // 0x84 0x00 is 4 as well
+	longNumber[20]++
+	longNumber[sparseHeader] |= 0x80
 	for name, b := range map[string][]byte{
-		"nothing":                   nil,
-		"a header alone":            sparse[:sketchHeader],
-		"another version":           with(sparse, 0, 9),
-		"another library version":   with(sparse, 1, 1),
-		"another precision":         with(sparse, 2, 18),
-		"a bias":                    with(dense, 3, 1),
-		"another representation":    with(sparse, 4, 2),
-		"a sparse one called dense": with(sparse, 4, isDense),
-		"a dense one called sparse": with(dense, 4, isSparse),
-		"loose keys":                with(sparse, 8, 1),
-		"another number of keys":    with(sparse, 12, 49),
-		"another last key":          with(sparse, 16, sparse[16]+1),
-		"another size":              with(sparse, 20, sparse[20]-1),
-		"a cut sparse stream":       sparse[:len(sparse)-1],
-		"bytes after a sparse one":  append(slices.Clone(sparse), 0),
-		"cut registers":             dense[:len(dense)-1],
-		"bytes after the registers": append(slices.Clone(dense), 0),
-		"an impossible register":    with(dense, denseHeader+7, maxRank+1),
-		"another register count":    with(dense, 7, 0x20),
-		"an impossible rank":        sparseStream(1, 1<<18|41<<1|1),
-		"a key over 32 bits":        sparseStream(1, 1<<33),
-		"an endless number":         sparseStream(1, math.MaxUint64),
-		"a key twice":               sparseStream(2, 4, 0),
-		"more bytes than a dense":   append(slices.Clone(sparse), make([]byte, registers)...),
+		"nothing":                       nil,
+		"a header alone":                sparse[:sketchHeader],
+		"another version":               with(sparse, 0, 9),
+		"another library version":       with(sparse, 1, 1),
+		"another precision":             with(sparse, 2, 18),
+		"a bias":                        with(dense, 3, 1),
+		"another representation":        with(sparse, 4, 2),
+		"a sparse one called dense":     with(sparse, 4, isDense),
+		"a dense one called sparse":     with(dense, 4, isSparse),
+		"loose keys":                    with(sparse, 8, 1),
+		"another number of keys":        with(sparse, 12, 49),
+		"another last key":              with(sparse, 16, sparse[16]+1),
+		"another size":                  with(sparse, 20, sparse[20]-1),
+		"a cut sparse stream":           sparse[:len(sparse)-1],
+		"bytes after a sparse one":      append(slices.Clone(sparse), 0),
+		"cut registers":                 dense[:len(dense)-1],
+		"bytes after the registers":     append(slices.Clone(dense), 0),
+		"an impossible register":        with(dense, denseHeader+7, maxRank+1),
+		"another register count":        with(dense, 7, 0x20),
+		"an impossible rank":            sparseStream(1, 1<<18|41<<1|1),
+		"a key over 32 bits":            sparseStream(1, 1<<33),
+		"an endless number":             sparseStream(1, math.MaxUint64),
+		"a key twice":                   sparseStream(2, 4, 0),
+		"a number in two bytes for one": longNumber,
+		"more bytes than a dense":       append(slices.Clone(sparse), make([]byte, registers)...),
 	} {
 		s, err := DecodeSketch(b)
 		if CodeOf(err) != CodeInvalid || s != nil {

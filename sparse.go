@@ -50,7 +50,7 @@ type keySet struct {
 }
 
 // minKeys is what a keySet gathers before it looks whether it is too large for
-// a sparse sketch, which it is from about 7,100 different keys on.
+// a sparse sketch, which it is from about 7,650 different keys on.
 const minKeys = 8192
 
 func (s *keySet) reset() { s.keys, s.sorted, s.size = s.keys[:0], 0, 0 }
