@@ -1,0 +1,248 @@
+package gateway
+
+import (
+	"context"
+	"encoding/base64"
+	"net/http"
+	"strings"
+
+	"github.com/coder/websocket"
+	"github.com/gorilla/mux"
+
+	"grandstand"
+)
+
+// subprotocol is the only one that is spoken. The token, which a browser offers
+// as another, is never echoed.
+const subprotocol = "grandstand.v1"
+
+// live upgrades a viewer to a WebSocket: GET /v1/events/{event}/live.
+func (g *Gateway) live(w http.ResponseWriter, r *http.Request) {
+	if !g.admitConn() {
+		g.fail(w, "live", g.full())
+		return
+	}
+	v, err := g.visitorOf(r, true)
+	if err == nil {
+		err = checkUpgrade(r)
+	}
+	if err != nil {
+		g.leaveConn()
+		g.fail(w, "live", err)
+		return
+	}
+	c := &conn{g: g}
+	c.w.g = g
+	ws, err := websocket.Accept(hijacker{w, &c.w}, r, acceptOptions)
+	if err != nil {
+		// checkUpgrade looked at all that Accept does: the connection is gone.
+		g.leaveConn()
+		g.metrics.refused.WithLabelValues("live", "upgrade").Inc()
+		return
+	}
+	c.ws = ws
+	ws.SetReadLimit(grandstand.MaxMessageBytes)
+	// The handler returns, and with it goes what net/http keeps for a request.
+	if !g.spawn(func() { c.serve(v) }) {
+		ws.CloseNow()
+		g.leaveConn()
+	}
+}
+
+// serve takes the connection from the upgrade to its end.
+func (c *conn) serve(v *visitor) {
+	if v.event.State == grandstand.EventEnded {
+		c.refuse(closeEnded)
+		return
+	}
+	s := c.g.join(v)
+	c.session, c.room = s, s.room
+	if v.id.Expires != 0 {
+		id := *v.id
+		id.Segments = nil
+		c.identity = &id
+		c.expiresAt(id.Expires)
+	}
+	c.beatAt = c.g.cfg.Clock.Now()
+	s.add(c)
+	v = nil // an idle connection keeps nothing of its request
+	c.run()
+}
+
+// refuse closes a connection that belongs to no session.
+func (c *conn) refuse(code closeCode) {
+	c.g.metrics.closes.WithLabelValues(code.reason()).Inc()
+	c.w.close(code)
+	for {
+		if _, _, err := c.ws.Reader(context.Background()); err != nil {
+			break
+		}
+	}
+	c.ws.CloseNow()
+	c.g.leaveConn()
+}
+
+// admitConn takes one of the gateway's places for sockets and streams.
+func (g *Gateway) admitConn() bool {
+	if g.state.Load() != phaseRunning || g.conns.Add(1) > int64(g.cfg.MaxConns) {
+		if g.state.Load() == phaseRunning {
+			g.conns.Add(-1)
+		}
+		return false
+	}
+	g.metrics.conns.Inc()
+	return true
+}
+
+func (g *Gateway) leaveConn() {
+	g.conns.Add(-1)
+	g.metrics.conns.Dec()
+}
+
+// full says why admitConn refused.
+func (g *Gateway) full() error {
+	if g.state.Load() != phaseRunning {
+		return grandstand.Errorf(grandstand.CodeUnavailable, "this gateway is not taking viewers: it is starting or shutting down")
+	}
+	return grandstand.Errorf(grandstand.CodeUnavailable, "this gateway has as many connections as it takes")
+}
+
+// visitor is who wants to watch an event, checked as far as that can be done
+// without counting anybody.
+type visitor struct {
+	event *grandstand.Event
+	room  *room
+	id    *Identity
+	joining
+}
+
+// visitorOf checks everything about a request to watch. For an event that is
+// over only event and id are set.
+func (g *Gateway) visitorOf(r *http.Request, create bool) (*visitor, error) {
+	if err := checkOrigin(r, g.cfg.Origins); err != nil {
+		return nil, err
+	}
+	name, err := eventName(r)
+	if err != nil {
+		return nil, err
+	}
+	id, err := g.cfg.Auth.Identify(r, name)
+	if err != nil {
+		return nil, err
+	}
+	e, err := g.catalog.get(r.Context(), name)
+	if grandstand.CodeOf(err) == grandstand.CodeNotFound && create && g.cfg.OpenEvents {
+		e, err = g.openEvent(r.Context(), name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if g.sessions.Load() >= int64(g.cfg.MaxSessions) && id.Session == "" {
+		return nil, grandstand.Errorf(grandstand.CodeUnavailable, "this gateway has as many sessions as it takes")
+	}
+	v := &visitor{event: e, id: id}
+	if e.State == grandstand.EventEnded {
+		return v, nil
+	}
+	return v, g.prepare(r.Context(), v)
+}
+
+// prepare fills in what joining takes.
+func (g *Gateway) prepare(ctx context.Context, v *visitor) error {
+	rm := g.room(v.event)
+	v.room = rm
+	v.joining = joining{
+		session:    strings.Clone(v.id.Session),
+		viewer:     rm.key.Viewer(v.id.Viewer),
+		device:     rm.key.Device(v.id.Device),
+		account:    rm.key.Account(v.id.Account),
+		intervalMS: grandstand.ClampInterval(v.id.IntervalMS, v.event),
+		undeclared: len(v.id.Segments) == 0,
+	}
+	if err := checkSession(rm.key, &v.joining); err != nil {
+		return err
+	}
+	a, unasked, err := rm.fold(ctx, v.id.Segments)
+	if err != nil {
+		return err
+	}
+	v.audience = a
+	if unasked {
+		g.metrics.folded.Inc()
+		v.declared = v.id.Segments
+	}
+	return nil
+}
+
+// checkSession refuses to resume what is not a session of the same viewer and
+// device.
+func checkSession(key grandstand.EventKey, j *joining) error {
+	const chars = 28 // of NewSessionID
+	if j.session == "" || grandstand.ValidSessionID(key, j.session, j.viewer, j.device) {
+		return nil
+	}
+	if b, err := base64.RawURLEncoding.DecodeString(j.session); err != nil || len(j.session) != chars || len(b) != chars*3/4 {
+		return grandstand.Errorf(grandstand.CodeInvalid, "session is not the id of a session: leave it out to begin a new one")
+	}
+	return grandstand.Errorf(grandstand.CodeForbidden, "the session is of another viewer, device or event: leave it out to begin a new one")
+}
+
+// join opens or resumes the visitor's session. The room that it was prepared
+// for may be gone; its successor knows the same audiences.
+func (g *Gateway) join(v *visitor) *session {
+	s := v.room.join(&v.joining)
+	for s == nil {
+		v.room = g.room(v.event)
+		v.audience = v.room.intern(append([]string(nil), v.audience.Values...))
+		s = v.room.join(&v.joining)
+	}
+	if s.room.event().State == grandstand.EventScheduled && !s.room.started.Swap(true) {
+		g.spawn(func() { g.startEvent(s.room) })
+	}
+	if v.declared != nil {
+		g.refolds.add(s)
+	}
+	return s
+}
+
+// eventName returns the event of the request's path.
+func eventName(r *http.Request) (string, error) {
+	name := mux.Vars(r)["event"]
+	if !grandstand.ValidValue(name) {
+		return "", grandstand.Errorf(grandstand.CodeInvalid, "an event's name is 1 to %d characters of A-Z a-z 0-9 . _ -", grandstand.MaxValueLen)
+	}
+	return strings.Clone(name), nil
+}
+
+// checkUpgrade refuses what websocket.Accept would, in the form of every HTTP
+// error.
+func checkUpgrade(r *http.Request) error {
+	h := r.Header
+	if !hasToken(h, "Connection", "upgrade") || !hasToken(h, "Upgrade", "websocket") || !r.ProtoAtLeast(1, 1) {
+		return grandstand.Errorf(grandstand.CodeInvalid, "this address takes WebSockets: ask for an upgrade (RFC 6455)")
+	}
+	keys := h.Values("Sec-Websocket-Key")
+	if h.Get("Sec-Websocket-Version") != "13" || len(keys) != 1 {
+		return grandstand.Errorf(grandstand.CodeInvalid, "the WebSocket handshake is not one of version 13 (RFC 6455)")
+	}
+	if b, err := base64.StdEncoding.DecodeString(strings.TrimSpace(keys[0])); err != nil || len(b) != 16 {
+		return grandstand.Errorf(grandstand.CodeInvalid, "Sec-WebSocket-Key is not 16 bytes in base64")
+	}
+	if len(h.Values("Sec-Websocket-Protocol")) > 0 && !hasToken(h, "Sec-Websocket-Protocol", subprotocol) {
+		return grandstand.Errorf(grandstand.CodeInvalid, "offer the subprotocol %s", subprotocol)
+	}
+	return nil
+}
+
+// hasToken reports whether a header's comma-separated list has the token,
+// whatever its case.
+func hasToken(h http.Header, name, token string) bool {
+	for _, v := range h.Values(name) {
+		for t := range strings.SplitSeq(v, ",") {
+			if strings.EqualFold(strings.TrimSpace(t), token) {
+				return true
+			}
+		}
+	}
+	return false
+}

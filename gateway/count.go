@@ -1,0 +1,136 @@
+package gateway
+
+import (
+	"grandstand"
+)
+
+// scan goes over a room's sessions as they are at now. It reports whether the
+// room's tally changed, notes which sessions are counted, lets go of those that
+// ended, closes what is silent or expired, and queues what is due in Redis.
+func (r *room) scan(now int64) (changed bool) {
+	var ends []ending
+	r.mu.Lock()
+	changed = r.dirty.Swap(false)
+	for i := len(r.list) - 1; i >= 0; i-- { // backwards: removing moves the last one here
+		s := r.list[i]
+		s.mu.Lock()
+		counted := s.own == owned && s.Watching(now)
+		if counted != s.counted {
+			s.counted, changed = counted, true
+		}
+		ends = s.dueSocketsLocked(ends, now)
+		r.dueLocked(s, now)
+		s.mu.Unlock()
+	}
+	kept := r.moves[:0]
+	for _, m := range r.moves {
+		if m.until > now {
+			kept = append(kept, m)
+		}
+	}
+	if len(kept) != len(r.moves) {
+		clear(r.moves[len(kept):])
+		r.moves, changed = kept, true
+	}
+	r.mu.Unlock()
+	for _, e := range ends {
+		e.do(r.g)
+	}
+	return changed
+}
+
+// dueLocked lets go of a session that has ended, and queues what is due for its
+// record. The caller holds both locks.
+func (r *room) dueLocked(s *session, now int64) {
+	if s.Left != s.forgot {
+		// It left since the last tick, or came back.
+		s.forgot, s.keepAt = s.Left, 0
+		if s.Left && s.own == owned {
+			r.g.keepers.add(s, true)
+			r.g.metrics.leaves.WithLabelValues("explicit").Inc()
+		}
+	}
+	gone := now >= s.Deadline() || s.Left && s.sockets == nil
+	switch {
+	case gone && s.own == claiming && now < s.Deadline()+claimPatienceMS:
+		// Its old owner must be told first.
+	case gone:
+		if !s.forgot {
+			r.g.metrics.leaves.WithLabelValues("lapsed").Inc()
+			if s.forgot = true; s.own == owned {
+				r.g.keepers.add(s, true)
+			}
+		}
+		r.removeLocked(s, now)
+	case s.Left || s.own == claiming || now < s.keepAt:
+	case s.own == lost && s.BeatAt <= s.lostAt:
+		// Whoever has it now has it for good, as far as we know.
+	default:
+		s.keepAt = now + r.g.keepAfter()
+		r.g.keepers.add(s)
+	}
+}
+
+// claimPatienceMS is for how long the claim of a session that has lapsed
+// meanwhile is waited for.
+const claimPatienceMS = 60_000
+
+// ending is something that a scan found due for a socket.
+type ending struct {
+	c    *conn
+	code closeCode // 0: ask for a new token
+}
+
+func (e ending) do(g *Gateway) {
+	if e.code != 0 {
+		e.c.w.close(e.code)
+		return
+	}
+	e.c.w.send(renewMessage)
+}
+
+var renewMessage = appendText(nil, grandstand.AppendRenew(nil))
+
+// dueSocketsLocked appends what is due for the session's sockets.
+func (s *session) dueSocketsLocked(ends []ending, now int64) []ending {
+	for c := s.sockets; c != nil; c = c.older {
+		switch {
+		case now >= c.beatAt+grandstand.LingerMS(s.IntervalMS):
+			ends = append(ends, ending{c, closeSilent})
+		case c.expires != 0 && now >= c.expires:
+			ends = append(ends, ending{c, closeExpired})
+		case c.renewAt != 0 && now >= c.renewAt:
+			c.renewAt = 0
+			ends = append(ends, ending{c, 0})
+		}
+	}
+	return ends
+}
+
+// build returns the room's tally of the sessions that the last scan counted.
+func (r *room) build(t *grandstand.Tallier) *grandstand.Tally {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t.Reset(len(r.auds.Segments()))
+	for _, s := range r.list {
+		if s.counted {
+			t.Add(s.audience(), s.Viewer.Hash())
+		}
+	}
+	var moves []grandstand.Move
+	for _, m := range r.moves {
+		moves = append(moves, m.Move)
+	}
+	return t.Build(r.event(), r.auds.Segments(), moves)
+}
+
+// idle reports whether the room has had no sessions for so long that it can go.
+// If so, nobody can join it any more.
+func (r *room) idle(now int64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.idleAt != 0 && now-r.idleAt >= roomIdleMS && len(r.moves) == 0 {
+		r.gone = true
+	}
+	return r.gone
+}

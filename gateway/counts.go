@@ -1,0 +1,279 @@
+package gateway
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+
+	"grandstand"
+)
+
+// selection is which part of a board is asked for.
+type selection struct {
+	dim      string              // "": all
+	segment  *grandstand.Segment // nil: all of dim
+	operator bool                // sees segments that are folded for the public
+}
+
+// selectionOf reads ?dim= and ?segment=.
+func (g *Gateway) selectionOf(r *http.Request, e *grandstand.Event) (selection, error) {
+	q, err := query(r)
+	if err != nil {
+		return selection{}, err
+	}
+	s := selection{dim: q.Get("dim"), operator: g.cfg.Auth.Admin(r) == nil}
+	if text := q.Get("segment"); text != "" {
+		segment, err := grandstand.ParseSegment(strings.ReplaceAll(text, " ", "+")) // "+" is a space in a query
+		if err != nil {
+			return selection{}, err
+		}
+		if s.dim != "" && s.dim != segment.Dim {
+			return selection{}, grandstand.Errorf(grandstand.CodeInvalid, "dim and segment name two dimensions")
+		}
+		s.segment, s.dim = &segment, segment.Dim
+	}
+	s.dim = strings.ReplaceAll(s.dim, " ", "+")
+	if s.dim == "" || s.dim == grandstand.World {
+		return s, nil
+	}
+	for _, d := range e.Dims {
+		if d.Name == s.dim {
+			return s, nil
+		}
+	}
+	return selection{}, grandstand.Errorf(grandstand.CodeInvalid, "the event has no dimension %.64q", s.dim)
+}
+
+// counts is a selection of a board as JSON, but for the digits of its age.
+type counts struct {
+	board      *grandstand.Board
+	head, tail []byte
+	etag       string
+}
+
+// appendJSON appends the object as it is at now.
+func (c *counts) appendJSON(dst []byte, now int64) []byte {
+	dst = append(dst, c.head...)
+	dst = strconv.AppendInt(dst, max(now-c.board.At, 0), 10)
+	return append(dst, c.tail...)
+}
+
+// encodeCounts encodes a selection of b.
+func encodeCounts(b *grandstand.Board, s selection) *counts {
+	c := &counts{board: b}
+	c.head = append(c.head, `{"event":"`...)
+	c.head = append(c.head, b.Event...) // needs no escapes
+	c.head = append(c.head, `","at":`...)
+	c.head = strconv.AppendInt(c.head, b.At, 10)
+	c.head = append(c.head, `,"age_ms":`...)
+
+	t := append(c.tail, `,"epoch":`...)
+	t = strconv.AppendInt(t, b.Epoch, 10)
+	t = append(t, `,"quality":"`...)
+	t = append(t, b.Quality.String()...)
+	t = append(t, '"')
+	if b.Quality == grandstand.Partial {
+		t = append(t, `,"coverage":`...)
+		t = strconv.AppendFloat(t, b.Coverage, 'f', 4, 64)
+	}
+	t = append(t, `,"dims":{`...)
+	t = appendSelection(t, b, s)
+	t = append(t, `},"error":`...)
+	t = strconv.AppendFloat(t, grandstand.FanError, 'f', 4, 64)
+	c.tail = append(t, '}')
+
+	// Weak: the age differs from one answer to the next.
+	c.etag = `W/"` + strconv.FormatInt(b.Epoch, 36) + "-" + strconv.FormatInt(b.At, 36) + "-" + b.Quality.String()
+	if s.operator {
+		c.etag += "-all"
+	}
+	c.etag += `"`
+	return c
+}
+
+func appendSelection(t []byte, b *grandstand.Board, s selection) []byte {
+	if s.segment != nil {
+		t = appendDim(t, s.dim)
+		if s.dim != grandstand.World {
+			t = appendValue(append(t, '{'), s.segment.Value)
+		}
+		t = appendCount(t, findCount(b, *s.segment, s.operator))
+		if s.dim != grandstand.World {
+			t = append(t, '}')
+		}
+		return t
+	}
+	list := b.Segments
+	if !s.operator && len(b.Public) > 0 {
+		list = b.PublicView()
+	}
+	dim := ""
+	for i := range list {
+		c := &list[i]
+		if s.dim != "" && c.Segment.Dim != s.dim {
+			continue
+		}
+		if c.Segment.Dim == grandstand.World {
+			t = appendCount(appendDim(t, grandstand.World), c)
+			dim = grandstand.World
+			continue
+		}
+		if c.Segment.Dim != dim {
+			if dim != "" && dim != grandstand.World {
+				t = append(t, '}')
+			}
+			if dim != "" {
+				t = append(t, ',')
+			}
+			dim = c.Segment.Dim
+			t = append(appendDim(t, dim), '{')
+		} else {
+			t = append(t, ',')
+		}
+		t = appendCount(appendValue(t, c.Segment.Value), c)
+	}
+	if dim != "" && dim != grandstand.World {
+		t = append(t, '}')
+	}
+	return t
+}
+
+// findCount returns what a reader may know of a segment: zeros if nobody is in
+// it, nil if it is folded for them.
+func findCount(b *grandstand.Board, seg grandstand.Segment, operator bool) *grandstand.SegmentCount {
+	c := b.Find(seg)
+	if !operator {
+		for i := range b.Public {
+			if b.Public[i].Segment == seg {
+				return &b.Public[i]
+			}
+		}
+		if c != nil && c.Folded {
+			return nil
+		}
+	}
+	if c == nil {
+		return &grandstand.SegmentCount{}
+	}
+	return c
+}
+
+// Dimensions and values are [A-Za-z0-9._+-] and need no escapes.
+func appendDim(t []byte, dim string) []byte { return appendValue(t, dim) }
+
+func appendValue(t []byte, value string) []byte {
+	t = append(t, '"')
+	t = append(t, value...)
+	return append(t, '"', ':')
+}
+
+func appendCount(t []byte, c *grandstand.SegmentCount) []byte {
+	if c == nil {
+		return append(t, "null"...)
+	}
+	t = strconv.AppendUint(append(t, `{"sessions":`...), c.Sessions, 10)
+	t = strconv.AppendUint(append(t, `,"fans":`...), c.Fans, 10)
+	t = strconv.AppendUint(append(t, `,"peak":`...), c.Peak, 10)
+	t = strconv.AppendUint(append(t, `,"reach":`...), c.Reach, 10)
+	return append(t, '}')
+}
+
+// maxCounts bounds the encoded selections that are kept. There is one per
+// board, dimension and kind of reader.
+const maxCounts = 4096
+
+// countsCache keeps the newest encoded selections: however often they are read,
+// a board is encoded once. Single segments are cheaper to encode than to keep.
+type countsCache struct {
+	mu sync.RWMutex
+	of map[countsKey]*counts
+}
+
+type countsKey struct {
+	event, dim string
+	operator   bool
+}
+
+// get returns the selection of b.
+func (cc *countsCache) get(b *grandstand.Board, s selection) *counts {
+	if s.segment != nil {
+		return encodeCounts(b, s)
+	}
+	key := countsKey{b.Event, s.dim, s.operator}
+	cc.mu.RLock()
+	c := cc.of[key]
+	cc.mu.RUnlock()
+	if c != nil && c.board == b {
+		return c
+	}
+	cc.mu.Lock()
+	defer cc.mu.Unlock()
+	if c = cc.of[key]; c != nil && c.board == b {
+		return c // somebody else has just encoded it
+	}
+	if len(cc.of) >= maxCounts || cc.of == nil {
+		cc.of = map[countsKey]*counts{}
+	}
+	c = encodeCounts(b, s)
+	cc.of[key] = c
+	return c
+}
+
+// getCounts answers GET /v1/events/{event}/counts.
+func (g *Gateway) getCounts(w http.ResponseWriter, r *http.Request) {
+	e, err := g.readable(r)
+	var s selection
+	if err == nil {
+		s, err = g.selectionOf(r, e)
+	}
+	var b *grandstand.Board
+	if err == nil {
+		b, err = g.board(r.Context(), e)
+	}
+	if err != nil {
+		g.fail(w, "counts", err)
+		return
+	}
+	c := g.counts.get(b, s)
+	h := w.Header()
+	h.Set("ETag", c.etag)
+	h.Set("Cache-Control", cacheControl(e, s.operator))
+	if strings.Contains(r.Header.Get("If-None-Match"), c.etag) {
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	h.Set("Content-Type", "application/json")
+	body := c.appendJSON(make([]byte, 0, len(c.head)+len(c.tail)+20), g.cfg.Clock.Now())
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.Write(body)
+}
+
+// cacheControl lets caches share what the public sees, for a tick.
+func cacheControl(e *grandstand.Event, operator bool) string {
+	kind := "private"
+	if !operator && e.Public {
+		kind = "public"
+	}
+	return kind + ", max-age=" + strconv.FormatInt(e.TickMS/1000, 10)
+}
+
+// board returns the newest board of an event, the last one if it is over.
+func (g *Gateway) board(ctx context.Context, e *grandstand.Event) (*grandstand.Board, error) {
+	if e.State == grandstand.EventEnded {
+		return g.finals.get(ctx, g, e)
+	}
+	if b := g.cfg.Hub.Latest(e.Name); b != nil {
+		return b, nil
+	}
+	if e.State == grandstand.EventScheduled {
+		return emptyBoard(e, g.cfg.Clock.Now(), grandstand.Live), nil
+	}
+	return nil, grandstand.Errorf(grandstand.CodeUnavailable, "there are no counts yet")
+}
+
+func emptyBoard(e *grandstand.Event, at int64, q grandstand.Quality) *grandstand.Board {
+	return &grandstand.Board{Event: e.Name, At: at, TickMS: e.TickMS, Quality: q, Coverage: 1,
+		Segments: []grandstand.SegmentCount{{Segment: grandstand.WorldSegment}}}
+}

@@ -1,0 +1,62 @@
+// Package gateway holds the viewers' connections. It authenticates them, counts
+// their sessions, writes the counts as tallies once a tick, and sends each
+// viewer the frames of its audience.
+//
+//	socket ─ conn ─▶ session ─┐                 ┌─▶ Tallies (one value per shard, one manifest)
+//	REST beats ─────▶ session ─┴─ room ─ ticker ─┤
+//	                               │            └── Releases (sessions that moved away)
+//	socket ◀─ wire ◀─ group ◀──────┘◀── Hub (a view of each board)
+//
+// A conn is one socket and belongs to one session; a session is one play of one
+// event and has any number of sockets, two tabs of a browser for example, or
+// none (REST). A room is one event with sessions here. A session is counted by
+// its owner only; see ownership for the life of that.
+//
+// In: WebSockets and HTTP of players and of whoever reads counts; boards from a
+// Hub; releases, memberships and events from Redis.
+//
+// Out: tallies, session records, releases and events to Redis; frames, counts,
+// streams and series to whoever asked.
+//
+// # Answers to bad input
+//
+// Before the upgrade, and on every other route, trouble is an HTTP status with
+// the body {"code","message"}:
+//
+//	no upgrade asked for, wrong version, no grandstand.v1 offered   400 invalid
+//	event's name, segment's value, interval or id not well formed   400 invalid
+//	?session= that is not a session id at all                       400 invalid
+//	?session= of another viewer, device or event                    403 forbidden
+//	no token, an expired, forged or alg:none token                  401 unauthorized
+//	token for another event; page of a foreign Origin               403 forbidden
+//	unknown event                                                   404 not_found
+//	beats or settings for an event that is over                     409 conflict
+//	dims of an event that is live changed                           409 conflict
+//	body over 256 KiB, or a message in it over 4 KiB                413 too_large
+//	more than MessageRate beats a second for one session            429 rate_limited, Retry-After
+//	connection cap, shutting down, Redis needed and not there       503 unavailable, Retry-After
+//
+// A WebSocket for an event that is over is accepted and closed with 4504, since
+// a browser shows its page no status but a close code.
+//
+// After the upgrade:
+//
+//	not JSON, wrong types, unknown type, number out of range        error invalid, the socket stays
+//	join of a dimension that viewers may not choose                 error forbidden, the socket stays
+//	join while Redis must be asked and does not answer              error unavailable, the socket stays
+//	takeover                                                        error invalid ("not yet"), the socket stays
+//	auth with a bad token                                           close 4501; for another event 4503
+//	token expired, not renewed                                      close 4002
+//	not UTF-8                                                       close 1007
+//	binary message                                                  close 1003
+//	message over 4 KiB, in one frame or in fragments                close 1009
+//	WebSocket protocol violated                                     close 1002
+//	more than MessageRate messages a second, or floods of pings,
+//	empty fragments and bytes                                       close 1008
+//	no beat for 2.5 intervals (half-open, or just silent)           close 4000
+//	reader that takes nothing for SlowLimit                         close 4008
+//	event over                                                      close 4504
+//	gateway shutting down                                           drain, then close 1012
+//
+// Every one of them is counted with its reason (metrics.go).
+package gateway

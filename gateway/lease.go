@@ -1,0 +1,89 @@
+package gateway
+
+import (
+	"context"
+	"time"
+
+	"grandstand"
+)
+
+// leaseEvery is how often the lease of 5 s is renewed.
+const leaseEvery = 1500 * time.Millisecond
+
+// keepLease renews the gateway's lease until ctx ends, and does what the answer
+// asks for.
+func (g *Gateway) keepLease(ctx context.Context) {
+	tick := time.NewTicker(leaseEvery)
+	defer tick.Stop()
+	var version int64
+	for {
+		version = g.renewLease(ctx, version)
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// renewLease returns the version of the events that is known from now on.
+func (g *Gateway) renewLease(ctx context.Context, version int64) int64 {
+	call, cancel := g.deadline(ctx)
+	defer cancel()
+	ms, err := g.cfg.Members.Renew(call, grandstand.Member{ID: g.id, Role: grandstand.RoleGateway, Peer: g.cfg.Peer})
+	if err != nil {
+		g.trouble("renew lease", err)
+		return version
+	}
+	g.renewed.Store(max(ms.Now, 1))
+	gateways := 0
+	for _, m := range ms.Members {
+		if m.Role == grandstand.RoleGateway && m.Alive {
+			gateways++
+		}
+	}
+	g.crowded.Store(gateways > spreadAbove)
+
+	g.mu.Lock()
+	before := g.boot
+	g.boot = ms.Boot
+	g.mu.Unlock()
+	if before != "" && before != ms.Boot {
+		g.log.Warn("Redis lost its data: all that is known here is written again")
+		g.writeAgain(ctx)
+		version = 0
+	}
+	if ms.EventsVersion == version {
+		return version
+	}
+	if err := g.catalog.reload(ctx); err != nil {
+		g.trouble("reload events", err)
+		return version
+	}
+	return ms.EventsVersion
+}
+
+// writeAgain has everything written that only Redis kept: the next tick writes
+// all tallies, and this the rest.
+func (g *Gateway) writeAgain(ctx context.Context) {
+	now := g.cfg.Clock.Now()
+	for _, r := range g.allRooms() {
+		call, cancel := g.deadline(ctx)
+		if err := g.cfg.Events.PutEvent(call, r.event()); err != nil {
+			g.trouble("write event again", err)
+		}
+		r.admitAgain(call)
+		cancel()
+		r.mu.Lock()
+		for i, s := range r.list {
+			s.mu.Lock()
+			// Owners first: who is not one waits until they have written.
+			s.keepAt, s.kept = now+int64(i%2)*1000, false
+			if s.own == lost {
+				s.keepAt = now + 2*retryLostMS
+			}
+			s.mu.Unlock()
+		}
+		r.mu.Unlock()
+	}
+}

@@ -1,0 +1,104 @@
+package gateway
+
+import (
+	"context"
+	"time"
+
+	"grandstand"
+)
+
+// authTimeout bounds how long a new token is checked, key fetches included.
+const authTimeout = 5 * time.Second
+
+// dispatch carries out one message of the viewer. b and m are not kept.
+func (c *conn) dispatch(b []byte, m *grandstand.Message, now int64) {
+	err := grandstand.DecodeMessage(b, m)
+	if err == nil {
+		c.g.metrics.typedBy[m.Type].Inc()
+		err = c.carryOut(m, now)
+	}
+	if err == nil {
+		return
+	}
+	c.g.metrics.unusable.WithLabelValues(string(grandstand.CodeOf(err))).Inc()
+	if grandstand.CodeOf(err) == grandstand.CodeInternal {
+		c.g.trouble("carry out message", err)
+	}
+	c.w.send(appendText(nil, grandstand.AppendError(nil, grandstand.CodeOf(err), grandstand.MessageOf(err), m.Seq, m.HasSeq)))
+}
+
+func (c *conn) carryOut(m *grandstand.Message, now int64) error {
+	switch m.Type {
+	case grandstand.MsgBeat:
+		c.session.beat(c, m, now)
+		return nil
+	case grandstand.MsgEvent:
+		return nil // counted; there is no journal to keep it in yet
+	case grandstand.MsgJoin:
+		return c.join(m)
+	case grandstand.MsgAuth:
+		return c.renew(m)
+	default:
+		return grandstand.Errorf(grandstand.CodeInvalid, "takeover is not there yet")
+	}
+}
+
+// join changes dimensions that the event lets viewers choose.
+func (c *conn) join(m *grandstand.Message) error {
+	e := c.room.event()
+	declared := c.session.declaredNow()
+	choose := make(map[string]bool, len(e.Dims))
+	for _, d := range e.Dims {
+		choose[d.Name] = d.Choose
+	}
+	for _, p := range m.Seg {
+		dim := string(p.Dim)
+		if _, known := choose[dim]; !known {
+			return grandstand.Errorf(grandstand.CodeInvalid, "the event has no dimension %.64q", dim)
+		}
+		if !choose[dim] {
+			return grandstand.Errorf(grandstand.CodeForbidden, "viewers may not choose their %s", dim)
+		}
+		declared[dim] = string(p.Value)
+	}
+	values, err := grandstand.Fold(context.Background(), e, declared, c.room)
+	if err != nil {
+		return err
+	}
+	c.session.refold(c.room.intern(values), nil)
+	c.w.send(appendText(nil, grandstand.AppendOK(nil, "join")))
+	c.w.again()
+	c.showNewest(c.room.newest())
+	return nil
+}
+
+// renew takes a new token. A bad one ends the connection: its holder must not
+// go on as if it had been taken.
+func (c *conn) renew(m *grandstand.Message) error {
+	old := c.identity
+	if old == nil {
+		old = &Identity{}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), authTimeout)
+	defer cancel()
+	id, err := c.g.cfg.Auth.Renew(ctx, string(m.Token), c.room.name, old)
+	switch grandstand.CodeOf(err) {
+	case "":
+	case grandstand.CodeForbidden:
+		c.g.metrics.unusable.WithLabelValues(string(grandstand.CodeForbidden)).Inc()
+		c.w.close(closeNotAllowed)
+		return nil
+	case grandstand.CodeUnauthorized, grandstand.CodeInvalid:
+		c.g.metrics.unusable.WithLabelValues(string(grandstand.CodeUnauthorized)).Inc()
+		c.w.close(closeBadToken)
+		return nil
+	default:
+		return err // the keys cannot be fetched just now: the old token holds on
+	}
+	kept := *id
+	kept.Segments = nil
+	c.identity = &kept
+	c.expiresAt(id.Expires)
+	c.w.send(appendText(nil, grandstand.AppendOK(nil, "auth")))
+	return nil
+}

@@ -1,0 +1,77 @@
+package gateway
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are the counters of one Gateway. Every drop and every refusal has a
+// reason, the same word here, in the log and in close frames.
+type metrics struct {
+	conns    prometheus.Gauge
+	sessions prometheus.Gauge // watching, at the last tick
+	rooms    prometheus.Gauge
+
+	joins    *prometheus.CounterVec // by kind: new, resumed, attached
+	leaves   *prometheus.CounterVec // by reason: explicit, lapsed, moved, event_ended
+	closes   *prometheus.CounterVec // by reason: closeCode.reason, client, reset
+	messages *prometheus.CounterVec // by type
+	refused  *prometheus.CounterVec // by route and error code
+	unusable *prometheus.CounterVec // messages by error code
+	frames   *prometheus.CounterVec // by result: sent, slot, or a reason for being dropped
+	bytes    prometheus.Counter     // of frames
+
+	moves   *prometheus.CounterVec // by direction: in, out
+	records *prometheus.CounterVec // session records by what was done: kept, lost, forgotten, failed
+
+	ticks       *prometheus.CounterVec // by result: written, failed, late
+	tickSeconds prometheus.Histogram
+	shards      prometheus.Counter // shard tallies written
+	folded      prometheus.Counter // sessions counted under "other" because the registry did not answer
+
+	shownBy [shownClosed + 1]prometheus.Counter // frames, by result
+	typedBy [6]prometheus.Counter               // messages, by grandstand.MsgType
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "grandstand", Subsystem: "gateway", Name: name, Help: help})
+	}
+	vec := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "grandstand", Subsystem: "gateway", Name: name, Help: help}, labels)
+	}
+	gauge := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "grandstand", Subsystem: "gateway", Name: name, Help: help})
+	}
+	m := &metrics{
+		conns:    gauge("connections", "Open WebSockets."),
+		sessions: gauge("sessions", "Sessions that were watching at the last tick."),
+		rooms:    gauge("events", "Events with sessions here."),
+		joins:    vec("joins_total", "Sessions opened, by kind: new, resumed, attached (a further socket of one that is here).", "kind"),
+		leaves:   vec("leaves_total", "Sessions that are no longer counted here, by reason.", "reason"),
+		closes:   vec("closes_total", "WebSockets closed, by reason.", "reason"),
+		messages: vec("messages_total", "Messages of clients, by type.", "type"),
+		refused:  vec("refused_total", "Requests answered with an error, by route and code.", "route", "code"),
+		unusable: vec("unusable_messages_total", "Messages answered with an error, by code.", "code"),
+		frames:   vec("frames_total", "Frames by what became of them: sent, later, or dropped because skipped, same, old, closed.", "result"),
+		bytes:    counter("frame_bytes_total", "Bytes of frames put on sockets."),
+		moves:    vec("moves_total", "Sessions taken over from other gateways (in) and given to them (out).", "direction"),
+		records:  vec("session_records_total", "Session records by what was done in Redis: kept, lost, forgotten, failed.", "done"),
+		ticks:    vec("ticks_total", "Ticks by result: written, failed.", "result"),
+		tickSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "grandstand", Subsystem: "gateway",
+			Name: "tick_seconds", Help: "Time to count and write the tallies of a tick.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 12)}),
+		shards: counter("shard_tallies_total", "Shard tallies written."),
+		folded: counter("folded_unasked_total", "Sessions counted under \"other\" for now because the registry did not answer."),
+	}
+	for r, name := range [...]string{"sent", "later", "skipped", "same", "old", "closed"} {
+		m.shownBy[r] = m.frames.WithLabelValues(name)
+	}
+	for t, name := range [...]string{"none", "beat", "event", "join", "takeover", "auth"} {
+		m.typedBy[t] = m.messages.WithLabelValues(name)
+	}
+	if reg != nil {
+		reg.MustRegister(m.conns, m.sessions, m.rooms, m.joins, m.leaves, m.closes, m.messages, m.refused, m.unusable,
+			m.frames, m.bytes, m.moves, m.records, m.ticks, m.tickSeconds, m.shards, m.folded)
+	}
+	return m
+}

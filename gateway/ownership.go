@@ -1,0 +1,340 @@
+package gateway
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"grandstand"
+)
+
+const (
+	keepMS       = 40_000          // between two refreshes of a session's record, give or take a tenth
+	retryLostMS  = 5_000           // between two attempts to win a lost session back
+	keepEvery    = time.Second     // between two batches of records
+	keepBatch    = 512             // records in one call
+	claimBatch   = 256             // sessions that are claimed before their old owners are told
+	claimsAtOnce = 16              // calls under way
+	claimRetry   = 1 * time.Second // after Redis did not answer
+
+	// moveMarginMS is added to the time for which an old owner's last tally may
+	// be in use.
+	moveMarginMS = 30_000
+)
+
+// keepAfter returns in how many ms a record is due again.
+func (g *Gateway) keepAfter() int64 { return keepMS - keepMS/10 + rand.Int64N(keepMS/5) }
+
+// backlog is a queue of sessions that something is to be done for in Redis. It
+// may be used by many; wake has room for one signal.
+type backlog struct {
+	wake chan struct{}
+
+	mu    sync.Mutex
+	queue []due // guarded by mu
+}
+
+// due is one entry of a backlog.
+type due struct {
+	s      *session
+	forget bool // remove the record rather than keep it
+}
+
+func newBacklog() backlog { return backlog{wake: make(chan struct{}, 1)} }
+
+func (b *backlog) add(s *session, forget ...bool) {
+	b.mu.Lock()
+	b.queue = append(b.queue, due{s, len(forget) > 0 && forget[0]})
+	b.mu.Unlock()
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take returns at most n entries, all if n is 0.
+func (b *backlog) take(n int) []due {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if n == 0 || n >= len(b.queue) {
+		all := b.queue
+		b.queue = nil
+		return all
+	}
+	some := b.queue[:n:n]
+	b.queue = b.queue[n:]
+	return some
+}
+
+// keepRecords writes, refreshes and removes session records in batches until
+// ctx ends, and once more then.
+func (g *Gateway) keepRecords(ctx context.Context) {
+	tick := time.NewTicker(keepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.cfg.RedisTimeout)
+			defer cancel()
+			g.keepDue(last)
+			return
+		case <-tick.C:
+			g.keepDue(ctx)
+			g.refoldDue(ctx)
+		}
+	}
+}
+
+func (g *Gateway) keepDue(ctx context.Context) {
+	var keep, forget []*session
+	for _, d := range g.keepers.take(0) {
+		d.s.mu.Lock()
+		switch {
+		case d.forget != d.s.forgot || d.s.own == claiming: // changed since
+		case d.forget:
+			forget = append(forget, d.s)
+		default:
+			keep = append(keep, d.s)
+		}
+		d.s.mu.Unlock()
+	}
+	for len(keep) > 0 {
+		n := min(len(keep), keepBatch)
+		g.keep(ctx, keep[:n])
+		keep = keep[n:]
+	}
+	for len(forget) > 0 {
+		n := min(len(forget), keepBatch)
+		g.forget(ctx, forget[:n])
+		forget = forget[n:]
+	}
+}
+
+func (g *Gateway) records(list []*session) []grandstand.Record {
+	recs := make([]grandstand.Record, len(list))
+	for i, s := range list {
+		s.mu.Lock()
+		recs[i] = s.recordLocked(g.id)
+		s.mu.Unlock()
+	}
+	return recs
+}
+
+// keep writes the records of sessions, and learns which are somebody else's.
+func (g *Gateway) keep(ctx context.Context, list []*session) {
+	recs := g.records(list)
+	call, cancel := g.deadline(ctx)
+	lost, err := g.cfg.Sessions.Keep(call, recs)
+	cancel()
+	now := g.cfg.Clock.Now()
+	if err != nil {
+		g.metrics.records.WithLabelValues("failed").Add(float64(len(list)))
+		g.trouble("keep session records", err)
+		for _, s := range list {
+			s.mu.Lock()
+			s.keepAt = now + retryLostMS
+			s.mu.Unlock()
+		}
+		return
+	}
+	isLost := make([]bool, len(list))
+	for _, i := range lost {
+		isLost[i] = true
+	}
+	g.metrics.records.WithLabelValues("kept").Add(float64(len(list) - len(lost)))
+	g.metrics.records.WithLabelValues("lost").Add(float64(len(lost)))
+	for i, s := range list {
+		s.mu.Lock()
+		if s.Gen == recs[i].Gen {
+			s.keptLocked(isLost[i], now)
+		}
+		s.mu.Unlock()
+	}
+}
+
+// keptLocked takes the answer to a Keep. A session that is said to be somebody
+// else's is given up the second time only: its release, which is on its way,
+// must come first, or it would be taken off our tally twice for a tick. If our
+// record was never there whoever has the session does not know of us, and no
+// release will come.
+func (s *session) keptLocked(isLost bool, now int64) {
+	switch {
+	case !isLost && s.own == lost:
+		s.own = owned
+		s.room.dirty.Store(true)
+		fallthrough
+	case !isLost:
+		s.kept, s.doubted = true, false
+		if s.keepAt > 0 {
+			s.keepAt = now + s.room.g.keepAfter()
+		}
+	case s.own == owned && (s.doubted || !s.kept):
+		s.doubted = false
+		s.loseLocked(now)
+		s.room.dirty.Store(true)
+		s.room.g.metrics.moves.WithLabelValues("out").Inc()
+	default:
+		s.doubted = s.own == owned
+		s.keepAt = now + retryLostMS
+	}
+}
+
+// forget removes the records of sessions that ended.
+func (g *Gateway) forget(ctx context.Context, list []*session) {
+	call, cancel := g.deadline(ctx)
+	defer cancel()
+	if err := g.cfg.Sessions.Forget(call, g.records(list)); err != nil {
+		// They expire by themselves.
+		g.metrics.records.WithLabelValues("failed").Add(float64(len(list)))
+		g.trouble("forget session records", err)
+		return
+	}
+	g.metrics.records.WithLabelValues("forgotten").Add(float64(len(list)))
+}
+
+// moveSessions takes sessions over from other gateways until ctx ends.
+func (g *Gateway) moveSessions(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-g.movers.wake:
+		}
+		for {
+			batch := g.movers.take(claimBatch)
+			if len(batch) == 0 {
+				break
+			}
+			if again := g.claim(ctx, batch); len(again) > 0 {
+				select {
+				case <-ctx.Done():
+					return
+				case <-time.After(claimRetry):
+				}
+				for _, s := range again {
+					g.movers.add(s)
+				}
+			}
+		}
+	}
+}
+
+// claim makes this gateway the owner of sessions, tells their owners before,
+// and only then has them counted here. It returns the sessions for which that
+// is to be tried again.
+func (g *Gateway) claim(ctx context.Context, batch []due) (again []*session) {
+	ok := make([]bool, len(batch))
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, claimsAtOnce)
+	for i, d := range batch {
+		slots <- struct{}{}
+		wg.Go(func() {
+			ok[i] = g.claimOne(ctx, d.s)
+			<-slots
+		})
+	}
+	wg.Wait()
+
+	var nobody []*session
+	byOwner := map[string][]*session{}
+	for i, d := range batch {
+		d.s.mu.Lock()
+		switch {
+		case !ok[i]:
+			again = append(again, d.s)
+		case d.s.own != claiming:
+		case d.s.previous == nil:
+			nobody = append(nobody, d.s)
+		default:
+			byOwner[d.s.previous.Owner] = append(byOwner[d.s.previous.Owner], d.s)
+		}
+		d.s.mu.Unlock()
+	}
+	for _, s := range nobody {
+		s.room.own(s, nil)
+	}
+	for owner, list := range byOwner {
+		if err := g.takeOver(ctx, owner, list); err != nil {
+			g.trouble("release sessions", err)
+			again = append(again, list...)
+		}
+	}
+	return again
+}
+
+// claimOne reports whether the session's record names this gateway now.
+func (g *Gateway) claimOne(ctx context.Context, s *session) bool {
+	s.mu.Lock()
+	rec, done := s.recordLocked(g.id), s.own != claiming || s.previous != nil
+	s.mu.Unlock()
+	if done {
+		return true
+	}
+	call, cancel := g.deadline(ctx)
+	defer cancel()
+	claimed, err := g.cfg.Sessions.Claim(call, rec)
+	if err != nil {
+		g.trouble("claim session", err)
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Gen = claimed.Gen
+	if p := claimed.Previous; p != nil && p.Owner != g.id {
+		s.previous = p
+	}
+	return true
+}
+
+// takeOver tells the owner before that the sessions are its no longer, and
+// counts them from now on.
+func (g *Gateway) takeOver(ctx context.Context, owner string, list []*session) error {
+	rels := make([]grandstand.Release, len(list))
+	for i, s := range list {
+		s.mu.Lock()
+		rels[i] = grandstand.Release{Event: s.room.name, Session: s.ID, Gen: s.previous.Gen}
+		s.mu.Unlock()
+	}
+	call, cancel := g.deadline(ctx)
+	defer cancel()
+	ids, err := g.cfg.Sessions.Release(call, owner, rels)
+	if err != nil {
+		return err
+	}
+	for i, s := range list {
+		s.room.own(s, &grandstand.Move{From: owner, Release: ids[i]})
+		g.metrics.moves.WithLabelValues("in").Inc()
+	}
+	return nil
+}
+
+// own counts a claimed session from the next tick on, unless somebody has taken
+// it over in turn, or it has ended meanwhile. The move, nil if nobody owned the
+// session before, is listed from the same tick on.
+func (r *room) own(s *session, move *grandstand.Move) {
+	now := r.g.cfg.Clock.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if move != nil {
+		move.Values = s.previous.Values
+		if s.adopt && len(move.Values) == len(s.Audience.Values) {
+			s.Audience = r.intern(slices.Clone(move.Values))
+		}
+		s.previous = nil
+		r.moves = append(r.moves, heldMove{*move, now + grandstand.LingerMS(r.event().BeatMS) + moveMarginMS})
+	}
+	s.own, s.kept, s.doubted = owned, true, false
+	s.keepAt = now + r.g.keepAfter()
+	r.dirty.Store(true)
+	switch {
+	case s.Gen <= s.released:
+		s.loseLocked(now)
+	case s.index < 0:
+		s.forgot = true
+		r.g.keepers.add(s, true)
+	}
+}

@@ -1,0 +1,71 @@
+package gateway
+
+import (
+	"context"
+
+	"grandstand"
+)
+
+// Clock tells Redis time.
+type Clock interface {
+	// Now returns Redis ms and never blocks.
+	Now() int64
+}
+
+// Sessions keeps who owns which session. Every method has the deadline of its
+// context.
+type Sessions interface {
+	// Claim makes rec.Owner the session's owner, under a new generation.
+	Claim(ctx context.Context, rec grandstand.Record) (grandstand.Claimed, error)
+
+	// Keep writes or refreshes the records and returns the indices of those
+	// that somebody else owns.
+	Keep(ctx context.Context, recs []grandstand.Record) (lost []int, err error)
+
+	// Forget removes the records that still are their owner's.
+	Forget(ctx context.Context, recs []grandstand.Record) error
+
+	// Release appends to owner's release list.
+	Release(ctx context.Context, owner string, rels []grandstand.Release) ([]grandstand.ReleaseID, error)
+
+	// Releases returns owner's release list after an entry, in order.
+	Releases(ctx context.Context, owner string, after grandstand.ReleaseID) ([]grandstand.Release, error)
+}
+
+// Tallies takes what the gateway counted.
+type Tallies interface {
+	// WriteTallies writes the shards' tallies, then the manifest.
+	WriteTallies(ctx context.Context, shards []*grandstand.ShardTally, m *grandstand.Manifest) error
+}
+
+// Events keeps the configuration of events.
+type Events interface {
+	PutEvent(ctx context.Context, e *grandstand.Event) error
+	GetEvent(ctx context.Context, name string) (*grandstand.Event, error)
+	ListEvents(ctx context.Context) ([]*grandstand.Event, error)
+}
+
+// Members keeps the gateway's lease.
+type Members interface {
+	Renew(ctx context.Context, m grandstand.Member) (grandstand.Membership, error)
+	Resign(ctx context.Context, id string) error
+}
+
+// Hub hands out views of boards. See fanout.Hub for the contract.
+type Hub interface {
+	Subscribe(e *grandstand.Event, notify func(*grandstand.View)) (newest *grandstand.View, cancel func())
+	Latest(event string) *grandstand.Board
+	Epoch() int64
+}
+
+// History reads the series of the last day.
+type History interface {
+	Steps(ctx context.Context, event string, hour int64) ([]grandstand.Step, error)
+}
+
+// Archive reads what is kept of events for good.
+type Archive interface {
+	// LoadCheckpoint returns nil without error if there is none.
+	LoadCheckpoint(ctx context.Context, event string) (*grandstand.Checkpoint, error)
+	LoadSteps(ctx context.Context, event string, hour int64) ([]grandstand.Step, error)
+}

@@ -1,0 +1,189 @@
+package gateway
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+
+	"grandstand"
+)
+
+// answer is what a player without a WebSocket is told after its beats.
+type answer struct {
+	Session    string   `json:"session"`            // to be sent with the next beat
+	Sessions   []string `json:"sessions,omitempty"` // one per message, if a list was of several sessions
+	Verdict    verdict  `json:"verdict"`
+	IntervalMS int64    `json:"interval_ms"` // until the next beat
+	Frame      rawJSON  `json:"frame"`       // the message "counts"; null if there is none yet
+}
+
+type verdict struct {
+	Status string `json:"status"`
+}
+
+type rawJSON []byte
+
+// MarshalJSON returns the bytes as they are.
+func (r rawJSON) MarshalJSON() ([]byte, error) {
+	if r == nil {
+		return []byte("null"), nil
+	}
+	return r, nil
+}
+
+// postBeats answers POST /v1/events/{event}/beats: one beat or a list.
+func (g *Gateway) postBeats(w http.ResponseWriter, r *http.Request) {
+	a, err := g.beats(r)
+	if err != nil {
+		g.fail(w, "beats", err)
+		return
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	writeJSON(w, http.StatusOK, a)
+}
+
+func (g *Gateway) beats(r *http.Request) (*answer, error) {
+	if g.state.Load() != phaseRunning {
+		return nil, g.full()
+	}
+	v, err := g.visitorOf(r, true)
+	if err != nil {
+		return nil, err
+	}
+	if v.event.State == grandstand.EventEnded {
+		return nil, grandstand.Errorf(grandstand.CodeConflict, "the event is over")
+	}
+	body, err := readBody(r)
+	if err != nil {
+		return nil, err
+	}
+	p := &player{g: g, r: r, base: v}
+	if err := grandstand.DecodeBeats(body, p.take); err != nil {
+		return nil, err
+	}
+	return p.answer(), nil
+}
+
+func readBody(r *http.Request) ([]byte, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, grandstand.MaxBodyBytes))
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return nil, grandstand.Errorf(grandstand.CodeTooLarge, "the body is larger than %d bytes", grandstand.MaxBodyBytes)
+	}
+	if err != nil {
+		return nil, grandstand.WrapError(grandstand.CodeInvalid, err, "the body cannot be read")
+	}
+	return body, nil
+}
+
+// player is one request with beats. Those that name no session belong to the
+// one of the beat before, or to a new one.
+type player struct {
+	g        *Gateway
+	r        *http.Request
+	base     *visitor // whom the request itself is of
+	last     *session
+	sessions []string
+}
+
+// take carries one message out.
+func (p *player) take(m *grandstand.Message) error {
+	s, err := p.sessionOf(m)
+	if err != nil {
+		return err
+	}
+	now := p.g.cfg.Clock.Now()
+	s.mu.Lock()
+	ok := s.rate.take(1, p.g.cfg.MessageRate, p.g.cfg.MessageBurst+grandstand.MaxBodyMessages, now)
+	s.mu.Unlock()
+	if !ok {
+		return grandstand.Errorf(grandstand.CodeRateLimited, "too many beats for one session")
+	}
+	p.g.metrics.typedBy[m.Type].Inc()
+	if m.Type == grandstand.MsgBeat {
+		s.beat(nil, m, now)
+	}
+	p.last = s
+	p.sessions = append(p.sessions, s.ID)
+	return nil
+}
+
+// sessionOf returns the session of a message, which it opens or resumes if need
+// be.
+func (p *player) sessionOf(m *grandstand.Message) (*session, error) {
+	v, err := p.visitorOf(m)
+	if err != nil {
+		return nil, err
+	}
+	if v.session == "" && p.last != nil && v == p.base {
+		return p.last, nil
+	}
+	if s := v.room.find(v.session); s != nil && s.isHere() {
+		if len(v.id.Segments) > 0 && v.declared == nil {
+			s.refold(v.audience, nil)
+		}
+		return s, nil
+	}
+	return p.g.join(v), nil
+}
+
+// visitorOf returns whom a message is of: of whom the request is, unless it may
+// and does say otherwise.
+func (p *player) visitorOf(m *grandstand.Message) (*visitor, error) {
+	if len(m.Session) == 0 && len(m.Viewer) == 0 && len(m.Device) == 0 && len(m.Account) == 0 && len(m.Seg) == 0 {
+		return p.base, nil
+	}
+	id := *p.base.id
+	_, open := p.g.cfg.Auth.(*AuthNone)
+	for _, f := range []struct {
+		at    *string
+		value []byte
+	}{{&id.Viewer, m.Viewer}, {&id.Device, m.Device}, {&id.Account, m.Account}} {
+		if len(f.value) == 0 || string(f.value) == *f.at {
+			continue
+		}
+		if !open && !id.Service {
+			return nil, grandstand.Errorf(grandstand.CodeForbidden, "the token is not of the viewer, device or account that the beat names")
+		}
+		*f.at = string(f.value)
+	}
+	if len(m.Session) > 0 {
+		id.Session = string(m.Session)
+	}
+	if len(m.Seg) > 0 {
+		if !open && !id.Service {
+			return nil, grandstand.Errorf(grandstand.CodeForbidden, "segments come from the token")
+		}
+		id.Segments = m.Declared()
+	}
+	v := &visitor{event: p.base.event, id: &id}
+	return v, p.g.prepare(p.r.Context(), v)
+}
+
+// isHere reports whether this gateway counts the session, or is about to.
+func (s *session) isHere() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.own != lost
+}
+
+func (p *player) answer() *answer {
+	e := p.last.room.event()
+	a := &answer{Session: strings.Clone(p.last.ID), Verdict: verdict{"allowed"}}
+	for _, id := range p.sessions {
+		if id != a.Session {
+			a.Sessions = p.sessions
+		}
+	}
+	p.last.mu.Lock()
+	a.IntervalMS = p.last.IntervalMS
+	p.last.mu.Unlock()
+	if a.IntervalMS == 0 {
+		a.IntervalMS = e.BeatMS
+	}
+	if v := p.last.room.newest(); v != nil {
+		a.Frame = v.Frame(p.last.audience()).AppendJSON(nil, p.g.cfg.Clock.Now())
+	}
+	return a
+}

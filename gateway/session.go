@@ -1,0 +1,145 @@
+package gateway
+
+import (
+	"maps"
+	"sync"
+
+	"grandstand"
+)
+
+// ownership says whether this gateway is the one to count a session.
+//
+//	   new ──────────────▶ owned ◀──── Keep wrote the record ────┐
+//	                         │                                   │
+//	resumed ─▶ claiming ─────┤ a release came, or Keep said so   │
+//	   ▲    claimed,         ▼                                   │
+//	   │    released        lost ── still beats: Keep every 5 s ─┘
+//	   └──── a new socket ───┘
+type ownership uint8
+
+const (
+	owned    ownership = iota
+	claiming           // Redis is being asked; not counted yet
+	lost               // another gateway's; its sockets here stay, it is not counted
+)
+
+// session is one play of one event. Its mu guards all fields but the first.
+type session struct {
+	room *room // static
+
+	mu sync.Mutex
+	grandstand.Session
+	own      ownership
+	released uint64             // the highest generation that a release list named
+	previous *grandstand.Record // whom to tell that the session is ours now; nil: nobody
+	lostAt   int64              // ms at which own became lost
+	keepAt   int64              // ms at which its record is to be written again
+	kept     bool               // its record has been in Redis, as far as we know
+	doubted  bool               // Keep has said once that it is somebody else's
+	forgot   bool               // its record was removed
+	sockets  *conn              // the newest first
+	rate     bucket             // of REST beats
+	adopt    bool               // if it moves here, it keeps the audience it had
+	declared map[string]string  // to be folded again: the registry did not answer; else nil
+
+	// guarded by room.mu, changed by the ticker
+	counted bool
+	index   int // in room.list; -1: not there any more
+}
+
+// recordLocked returns the session's record as of now.
+func (s *session) recordLocked(owner string) grandstand.Record {
+	return grandstand.Record{
+		Event:   s.room.name,
+		Session: s.ID,
+		Owner:   owner,
+		Gen:     s.Gen,
+		Values:  s.Audience.Values,
+	}
+}
+
+// loseLocked stops counting the session until it is won back.
+func (s *session) loseLocked(now int64) {
+	s.own, s.lostAt, s.keepAt = lost, now, now+retryLostMS
+}
+
+// beat takes a beat of the socket c, nil for REST.
+func (s *session) beat(c *conn, m *grandstand.Message, now int64) {
+	e := s.room.event()
+	var interval int64
+	if m.IntervalMS != 0 {
+		interval = grandstand.ClampInterval(m.IntervalMS, e)
+	}
+	s.mu.Lock()
+	s.Renew(now, m.State, interval)
+	if c != nil {
+		c.beatAt = now
+	}
+	s.mu.Unlock()
+}
+
+// leave ends the session as of the next tick.
+func (s *session) leave() {
+	s.mu.Lock()
+	s.Leave()
+	s.mu.Unlock()
+}
+
+// add makes c the session's newest socket.
+func (s *session) add(c *conn) {
+	s.mu.Lock()
+	c.older, s.sockets = s.sockets, c
+	s.mu.Unlock()
+}
+
+// remove takes a socket that is closed away. If the viewer closed it on
+// purpose, and it was the last one, the session ends.
+func (s *session) remove(c *conn, onPurpose bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for at := &s.sockets; *at != nil; at = &(*at).older {
+		if *at == c {
+			*at = c.older
+			break
+		}
+	}
+	if onPurpose && s.sockets == nil {
+		s.Leave()
+	}
+}
+
+// audience returns the session's audience.
+func (s *session) audience() *grandstand.Audience {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.Audience
+}
+
+// declaredNow returns what the session declared, as far as it is known still:
+// a value that was not admitted is "other".
+func (s *session) declaredNow() map[string]string {
+	e := s.room.event()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	declared := make(map[string]string, len(e.Dims))
+	for i, d := range e.Dims {
+		declared[d.Name] = s.Audience.Values[i]
+	}
+	maps.Copy(declared, s.declared)
+	return declared
+}
+
+// refold puts the session into another audience. What it declared is kept only
+// if it has to be folded once more.
+func (s *session) refold(a *grandstand.Audience, declared map[string]string) {
+	s.mu.Lock()
+	changed := s.Audience != a
+	s.Audience, s.declared = a, declared
+	if changed {
+		s.keepAt = 0 // whoever takes the session over must know where it is counted
+	}
+	s.mu.Unlock()
+	if changed {
+		s.room.dirty.Store(true)
+	}
+}

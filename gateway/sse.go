@@ -1,0 +1,120 @@
+package gateway
+
+import (
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"grandstand"
+)
+
+const (
+	sseHeartbeat = 15 * time.Second
+	sseRetryMS   = 3000 // that a browser waits before it connects again
+)
+
+// streamCounts answers GET /v1/events/{event}/counts/stream with Server-Sent
+// Events: the same object as GET counts, once a tick, with "at" as its id. A
+// reader that is slow skips ticks.
+func (g *Gateway) streamCounts(w http.ResponseWriter, r *http.Request) {
+	e, err := g.readable(r)
+	var s selection
+	if err == nil {
+		s, err = g.selectionOf(r, e)
+	}
+	if err == nil && !g.admitConn() {
+		err = g.full()
+	}
+	if err != nil {
+		g.fail(w, "stream", err)
+		return
+	}
+	defer g.leaveConn()
+	if e.State == grandstand.EventEnded && r.Header.Get("Last-Event-ID") != "" {
+		w.WriteHeader(http.StatusNoContent) // tells a browser to stop (HTML, 9.2.3)
+		return
+	}
+	st := &stream{g: g, w: w, rc: http.NewResponseController(w), s: s}
+	h := w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Accel-Buffering", "no") // nginx would hold events back
+	if !st.write(append(strconv.AppendInt([]byte("retry: "), sseRetryMS, 10), "\n\n"...)) {
+		return
+	}
+	if e.State == grandstand.EventEnded {
+		if b, err := g.board(r.Context(), e); err == nil {
+			st.show(b)
+		}
+		return
+	}
+	st.follow(r, e)
+}
+
+// stream is one reader of Server-Sent Events. It has one owner.
+type stream struct {
+	g   *Gateway
+	w   http.ResponseWriter
+	rc  *http.ResponseController
+	s   selection
+	buf []byte
+}
+
+// follow shows every view until the reader or the gateway goes, or the event is
+// over.
+func (st *stream) follow(r *http.Request, e *grandstand.Event) {
+	var slot atomic.Pointer[grandstand.View]
+	wake := make(chan struct{}, 1)
+	newest, cancel := st.g.cfg.Hub.Subscribe(e, func(v *grandstand.View) {
+		slot.Store(v)
+		select {
+		case wake <- struct{}{}:
+		default:
+		}
+	})
+	defer cancel()
+	if newest != nil && !st.show(newest.Board) {
+		return
+	}
+	beat := time.NewTicker(sseHeartbeat)
+	defer beat.Stop()
+	for {
+		ok := true
+		select {
+		case <-r.Context().Done():
+			return
+		case <-st.g.closing:
+			return
+		case <-st.g.ended:
+			return
+		case <-wake:
+			if v := slot.Swap(nil); v != nil {
+				ok = st.show(v.Board) && v.Board.Quality != grandstand.Final
+			}
+		case <-beat.C:
+			ok = st.write([]byte(": still here\n\n"))
+		}
+		if !ok {
+			return
+		}
+	}
+}
+
+func (st *stream) show(b *grandstand.Board) bool {
+	c := st.g.counts.get(b, st.s)
+	st.buf = strconv.AppendInt(append(st.buf[:0], "id: "...), b.At, 10)
+	st.buf = append(st.buf, "\ndata: "...)
+	st.buf = c.appendJSON(st.buf, st.g.cfg.Clock.Now())
+	st.buf = append(st.buf, "\n\n"...)
+	return st.write(st.buf)
+}
+
+// write reports false if the reader is gone, or takes nothing for SlowLimit.
+func (st *stream) write(p []byte) bool {
+	st.rc.SetWriteDeadline(time.Now().Add(st.g.cfg.SlowLimit)) // not every writer can; then the connection's own holds
+	if _, err := st.w.Write(p); err != nil {
+		return false
+	}
+	return st.rc.Flush() == nil
+}

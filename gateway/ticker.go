@@ -1,0 +1,204 @@
+package gateway
+
+import (
+	"context"
+	"hash/fnv"
+	"slices"
+	"strings"
+	"time"
+
+	"grandstand"
+)
+
+const (
+	rewriteMS    = 60_000 // after which a shard that did not change is written again
+	spreadAbove  = 64     // members from which on gateways spread their ticks over a quarter
+	writeTimeout = 1 * time.Second
+)
+
+// ticker counts and writes, once a tick. It has one owner.
+type ticker struct {
+	g       *Gateway
+	tallier *grandstand.Tallier
+
+	released grandstand.ReleaseID // the last entry of the release list that was carried out
+	boot     string               // of the last write
+	shards   [grandstand.Shards]shardState
+}
+
+// shardState is what was written of one shard.
+type shardState struct {
+	at      int64 // ShardTally.At of what is in Redis; 0: nothing
+	pending bool  // changed since
+	emptyAt int64 // ms since when it holds no event; 0: it does
+}
+
+// tick runs until ctx ends.
+func (g *Gateway) tick(ctx context.Context) {
+	t := &ticker{g: g, tallier: grandstand.NewTallier()}
+	for g.sleepUntil(ctx, t.next()) {
+		t.once(ctx, false)
+	}
+	// The last word: the sessions that are left linger in it.
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*writeTimeout)
+	defer cancel()
+	t.once(last, true)
+}
+
+// next returns when the next tick is due: at a multiple of the shortest tick of
+// the events that are here.
+func (t *ticker) next() int64 {
+	period := int64(grandstand.DefaultTickMS)
+	if rooms := t.g.allRooms(); len(rooms) > 0 {
+		period = grandstand.MaxTickMS
+		for _, r := range rooms {
+			period = min(period, r.event().TickMS)
+		}
+	}
+	now := t.g.cfg.Clock.Now()
+	at := now - now%period + period
+	if t.g.crowded.Load() {
+		h := fnv.New32a()
+		h.Write([]byte(t.g.id))
+		at += int64(h.Sum32()) % (period / 4)
+	}
+	return at
+}
+
+// sleepUntil waits for a time in Redis ms. It returns false if ctx ends first.
+func (g *Gateway) sleepUntil(ctx context.Context, at int64) bool {
+	for {
+		wait := at - g.cfg.Clock.Now()
+		if wait <= 0 {
+			return ctx.Err() == nil
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(time.Duration(wait) * time.Millisecond):
+		}
+	}
+}
+
+// once counts, and writes what changed and a manifest. What cannot be written
+// is written at the next tick.
+func (t *ticker) once(ctx context.Context, last bool) {
+	start := time.Now()
+	t.readReleases(ctx)
+	now := t.g.cfg.Clock.Now()
+	sessions := t.count(now)
+
+	boot := t.g.bootOf()
+	tallies, refs := t.collect(now, boot != t.boot)
+	m := &grandstand.Manifest{
+		Gateway:  t.g.id,
+		At:       now,
+		Released: t.released,
+		Epoch:    t.g.cfg.Hub.Epoch(),
+		Left:     last,
+		Sessions: uint32(sessions),
+		Shards:   refs,
+	}
+	call, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	if err := t.g.cfg.Tallies.WriteTallies(call, tallies, m); err != nil {
+		// Some may have been written. The manifest does not vouch for them, so
+		// they stand for themselves until the next tick.
+		for _, st := range tallies {
+			t.shards[st.Shard].pending = true
+		}
+		t.g.metrics.ticks.WithLabelValues("failed").Inc()
+		t.g.trouble("write tallies", err)
+		return
+	}
+	t.boot = boot
+	for _, st := range tallies {
+		t.shards[st.Shard].at, t.shards[st.Shard].pending = now, false
+	}
+	t.g.metrics.shards.Add(float64(len(tallies)))
+	t.g.metrics.ticks.WithLabelValues("written").Inc()
+	t.g.metrics.tickSeconds.Observe(time.Since(start).Seconds())
+}
+
+// readReleases carries out what the release list says, before counting.
+func (t *ticker) readReleases(ctx context.Context) {
+	call, cancel := t.g.deadline(ctx)
+	defer cancel()
+	rels, err := t.g.cfg.Sessions.Releases(call, t.g.id, t.released)
+	if err != nil {
+		t.g.trouble("read releases", err)
+		return
+	}
+	now := t.g.cfg.Clock.Now()
+	for _, rel := range rels {
+		if r := t.g.roomOf(rel.Event); r != nil {
+			r.release(rel, now)
+		}
+		t.released = rel.ID
+	}
+}
+
+// count scans all rooms and builds the tallies that changed. It returns the
+// number of sessions that are watching.
+func (t *ticker) count(now int64) (sessions int) {
+	rooms := t.g.allRooms()
+	for _, r := range rooms {
+		shard := &t.shards[grandstand.ShardOf(r.name)]
+		if r.idle(now) {
+			t.g.drop(r)
+			shard.pending = true
+			continue
+		}
+		if r.scan(now) || r.tally == nil {
+			r.tally = r.build(t.tallier)
+			shard.pending = true
+		}
+		sessions += worldOf(r.tally)
+	}
+	t.g.metrics.sessions.Set(float64(sessions))
+	t.g.metrics.rooms.Set(float64(len(rooms)))
+	return sessions
+}
+
+func worldOf(t *grandstand.Tally) int {
+	if len(t.Segments) == 0 {
+		return 0
+	}
+	return int(t.Segments[0].Sessions)
+}
+
+// collect returns the shards that are to be written at now, and the references
+// to all that hold as of now.
+func (t *ticker) collect(now int64, all bool) (tallies []*grandstand.ShardTally, refs []grandstand.ShardRef) {
+	var byShard [grandstand.Shards][]grandstand.Tally
+	for _, r := range t.g.allRooms() {
+		if r.tally != nil {
+			i := grandstand.ShardOf(r.name)
+			byShard[i] = append(byShard[i], *r.tally)
+		}
+	}
+	for i := range t.shards {
+		s, events := &t.shards[i], byShard[i]
+		if len(events) > 0 {
+			s.emptyAt = 0
+		} else if s.emptyAt == 0 {
+			s.emptyAt = now
+		}
+		if len(events) == 0 && s.at == 0 {
+			s.pending = false // there is nothing, and nothing was there
+			continue
+		}
+		if len(events) == 0 && now-s.emptyAt >= rewriteMS && !s.pending {
+			s.at = 0 // the empty value has stood long enough
+			continue
+		}
+		at := s.at
+		if s.pending || all || now-s.at >= rewriteMS {
+			slices.SortFunc(events, func(a, b grandstand.Tally) int { return strings.Compare(a.Event, b.Event) })
+			tallies = append(tallies, &grandstand.ShardTally{Gateway: t.g.id, Shard: i, At: now, Released: t.released, Events: events})
+			at = now
+		}
+		refs = append(refs, grandstand.ShardRef{Shard: i, At: at})
+	}
+	return tallies, refs
+}
