@@ -57,8 +57,5 @@ func parseAddress(addr string) (rueidis.ClientOption, error) {
 		}
 		opt.InitAddress = append(opt.InitAddress, net.JoinHostPort(h, port))
 	}
-	if opt.TLSConfig != nil {
-		opt.TLSConfig.ServerName, _, _ = net.SplitHostPort(opt.InitAddress[0])
-	}
 	return opt, nil
 }

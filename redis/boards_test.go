@@ -219,3 +219,23 @@ func testFollowFlush(t *testing.T, r *rig) {
 	eventually(t, 10*time.Second, "what was published after the loss is shown", func() bool { return f.at(3) == now+1 && f.at(4) == now+1 })
 	f.stop(t)
 }
+
+// TestFollowNeedsOneConnection holds outside of a cluster. In the embedded
+// server every command wakes every blocked reader.
+func TestFollowNeedsOneConnection(t *testing.T) {
+	e, err := StartEmbedded(EmbeddedConfig{})
+	ok(t, err)
+	defer e.Close()
+	c, pub := open(t, e.Address()), open(t, e.Address())
+	publish(t, pub, boardsOf(3, 1, pub.Now(), 1))
+	before := e.m.CurrentConnectionCount()
+	f := follow(t, c)
+	eventually(t, 5*time.Second, "the board is shown", func() bool { return f.at(3) != 0 })
+	at := pub.Now() + 1
+	publish(t, pub, boardsOf(60, 1, at, 1))
+	eventually(t, 5*time.Second, "the next is shown", func() bool { return f.at(60) == at })
+	if n := e.m.CurrentConnectionCount() - before; n > 1 {
+		t.Errorf("Follow opened %d connections", n)
+	}
+	f.stop(t)
+}

@@ -69,6 +69,10 @@ type Client struct {
 	clock   *clock
 
 	close sync.Once
+
+	warnMu    sync.Mutex
+	warned    time.Time // guarded by warnMu: when the last line was written
+	unwritten int       // guarded by warnMu: lines left out since
 }
 
 // Open connects to Redis, finds out whether it is a cluster and takes the first
@@ -159,8 +163,8 @@ func (c *Client) isCluster(ctx context.Context) (bool, error) {
 	}
 	res := c.do(ctx, "info", c.rc.B().Info().Section("cluster").Build())
 	info, err := res[0].ToString()
-	if _, answered := rueidis.IsRedisErr(err); answered {
-		return false, nil // the embedded server has no such section
+	if re, answered := rueidis.IsRedisErr(err); answered {
+		return !strings.Contains(re.Error(), "is not supported"), nil // which the embedded server says
 	} else if err != nil {
 		return false, c.fail("info", err)
 	}
@@ -229,7 +233,22 @@ func (c *Client) fail(op string, err error) error {
 // whoever wrote it will write it again.
 func (c *Client) corrupt(op, key string, err error) {
 	c.m.failed(op, "corrupt")
-	c.log.Warn("value in Redis cannot be read", "op", op, "key", key, "err", err)
+	c.warn("a value in Redis cannot be read", "op", op, "key", key, "err", err)
+}
+
+// warn writes one line a second and counts the rest.
+func (c *Client) warn(msg string, args ...any) {
+	c.warnMu.Lock()
+	defer c.warnMu.Unlock()
+	if time.Since(c.warned) < time.Second {
+		c.unwritten++
+		return
+	}
+	if c.unwritten > 0 {
+		args = append(args, "left_out", c.unwritten)
+	}
+	c.warned, c.unwritten = time.Now(), 0
+	c.log.Warn(msg, args...)
 }
 
 func unavailable(op string, err error) error {

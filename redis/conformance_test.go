@@ -144,7 +144,7 @@ func testClock(t *testing.T, r *rig) {
 	ctx := t.Context()
 	m, err := c.Renew(ctx, grandstand.Member{ID: "m", Role: grandstand.RoleGateway})
 	ok(t, err)
-	if d := c.Now() - m.Now; d < -50 || d > 500 {
+	if d := c.Now() - m.Now; d < -50 || d > 2000 {
 		t.Errorf("Now is %d ms after the time of Redis just before", d)
 	}
 }

@@ -99,7 +99,7 @@ func (f *follower) settle(err error) {
 	switch {
 	case err != nil:
 		if f.errors++; f.errors == 1 {
-			f.c.log.Warn("boards cannot be followed, trying again", "shards", len(f.shards), "err", err)
+			f.c.warn("boards cannot be followed, trying again", "shards", len(f.shards), "err", err)
 		}
 	case f.errors > 0:
 		f.c.log.Info("boards are followed again", "shards", len(f.shards), "tries", f.errors)
@@ -152,6 +152,7 @@ func (f *follower) read(ctx context.Context) (heard bool, err error) {
 	defer context.AfterFunc(ctx, func() { cancel(ctx.Err()) })()
 	defer time.AfterFunc(followBlock+followGrace, func() { cancel(errSilent) }).Stop()
 
+	f.c.m.commands.WithLabelValues("follow").Inc() // its time is waiting: not for the histogram
 	streams, err := f.c.rc.Do(rctx, f.command()).AsXRead()
 	switch {
 	case rueidis.IsRedisNil(err):

@@ -77,7 +77,7 @@ func openFor(t *testing.T, url string, timeout time.Duration) *Client {
 // TestNoCallOutlivesItsDeadline freezes the server: connections stay open and
 // nothing is answered.
 func TestNoCallOutlivesItsDeadline(t *testing.T) {
-	const timeout, slack = 300 * time.Millisecond, 400 * time.Millisecond
+	const timeout, slack = 300 * time.Millisecond, time.Second
 	cluster := redistest.StartCluster(t)
 	single := redistest.StartServer(t)
 	for _, rig := range []struct {
@@ -166,7 +166,7 @@ func TestRestartIsSurvived(t *testing.T) {
 		t.Errorf("publish after the restart: %+v", got)
 	}
 	eventually(t, 5*time.Second, "the board after the restart is shown", func() bool { return f.at(3) == at })
-	if took := time.Since(begin); took > 3*time.Second {
+	if took := time.Since(begin); took > 5*time.Second {
 		t.Errorf("it took %v to follow again", took)
 	}
 	f.stop(t)

@@ -1,0 +1,97 @@
+package redistest
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestServerLosesEverythingWhenItIsKilled(t *testing.T) {
+	s := StartServer(t)
+	addr := s.Addr()
+	s.Do("SET", "k", "v")
+	s.Kill()
+	s.Kill()
+	if _, err := call(addr, "PING"); err == nil {
+		t.Fatal("a killed server answers")
+	}
+	s.Restart()
+	if s.Addr() != addr || s.Do("GET", "k") != "" {
+		t.Fatalf("restarted at %s with k = %q, want %s and nothing", s.Addr(), s.Do("GET", "k"), addr)
+	}
+	s.Do("SET", "k", "v")
+	s.Restart()
+	if got := s.Do("GET", "k"); got != "" {
+		t.Fatalf("k = %q after a restart", got)
+	}
+	s.Do("SET", "k", "v")
+	s.FlushAll()
+	if got := s.Do("DBSIZE"); got != "0" {
+		t.Fatalf("%s keys after FlushAll", got)
+	}
+}
+
+func TestServerFreezes(t *testing.T) {
+	s := StartServer(t)
+	s.Stop()
+	answered := make(chan error, 1)
+	go func() {
+		_, err := call(s.Addr(), "PING")
+		answered <- err
+	}()
+	select {
+	case err := <-answered:
+		t.Fatalf("a frozen server answered: %v", err)
+	case <-time.After(100 * time.Millisecond):
+	}
+	s.Cont()
+	if err := <-answered; err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestClusterServesAllSlots(t *testing.T) {
+	c := StartCluster(t)
+	if n := strings.Count(c.URL(), ":"); n != masters+1 {
+		t.Fatalf("address %s", c.URL())
+	}
+	for i, s := range c.Nodes {
+		if info := s.Do("CLUSTER", "INFO"); !strings.Contains(info, fmt.Sprint("cluster_slots_ok:", slots)) {
+			t.Errorf("node %d: %s", i, info)
+		}
+	}
+	c.FlushAll()
+}
+
+// noted is a test that remembers why it failed.
+type noted struct {
+	testing.TB
+	why string
+}
+
+func (n *noted) Helper() {}
+
+func (n *noted) Fatal(args ...any) {
+	n.why = fmt.Sprint(args...)
+	runtime.Goexit()
+}
+
+func TestAMissingBinaryFailsTheTest(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	n := &noted{TB: t}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		StartServer(n)
+	}()
+	<-done
+	if !strings.Contains(n.why, "apt-get install") {
+		t.Errorf("failed with %q; want how to install it", n.why)
+	}
+}
