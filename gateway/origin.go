@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -158,7 +157,10 @@ func (o Origins) CORS(next http.Handler) http.Handler {
 			return
 		}
 		if err := checkOrigin(r, o); err != nil {
-			refuseOrigin(w, err)
+			// The page cannot read it; whoever looks at the network log can.
+			writeJSON(w, statusOf(grandstand.CodeOf(err)), map[string]string{
+				"code": string(grandstand.CodeOf(err)), "message": grandstand.MessageOf(err),
+			})
 			return
 		}
 		h.Set("Access-Control-Allow-Origin", origin)
@@ -171,15 +173,5 @@ func (o Origins) CORS(next http.Handler) http.Handler {
 			return
 		}
 		next.ServeHTTP(w, r)
-	})
-}
-
-// refuseOrigin answers 403 in the form of every HTTP error. The page cannot
-// read it; whoever looks into the browser's network log can.
-func refuseOrigin(w http.ResponseWriter, err error) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(http.StatusForbidden)
-	json.NewEncoder(w).Encode(map[string]string{
-		"code": string(grandstand.CodeOf(err)), "message": grandstand.MessageOf(err),
 	})
 }

@@ -92,7 +92,7 @@ export class Spark {
     const low = Math.min(...values);
     const high = Math.max(...values);
     // A floor under the range: noise of a few must not look like a landslide.
-    const range = Math.max(high - low, high * 0.05, 4);
+    const range = Math.max(high - low, high * 0.01, 4);
     const base = low - (range - (high - low)) / 2;
     const x = (t) => (((t - begin) / (end - begin)) * width).toFixed(1);
     const y = (v) => (height - 4 - ((v - base) / range) * (height - 8)).toFixed(1);

@@ -82,21 +82,23 @@ function address(session) {
   return url.href;
 }
 
-// probe asks in plain HTTP why a connection was refused.
-async function probe() {
+// probe asks the same address in plain HTTP why it refused the upgrade.
+async function probe(session) {
+  const url = new URL(address(session));
+  url.protocol = location.protocol;
   let answer;
   try {
-    answer = await fetch(eventPath(), { signal: AbortSignal.timeout(5000) });
+    answer = await fetch(url, { cache: "no-store", signal: AbortSignal.timeout(5000) });
   } catch {
     return null; // nobody is there: trying again is all there is
   }
-  const body = await answer.json().catch(() => null);
-  if (answer.ok) return body && body.state === "ended" ? { code: 4504 } : null;
   switch (answer.status) {
+    case 400:
+    case 403:
+      if (session) return { fresh: true }; // of a server that has a new secret since
+      return answer.status === 403 ? { code: 4503 } : null;
     case 401:
       return { code: "unauthorized" };
-    case 403:
-      return { code: 4503 };
     case 404:
       return { code: "not_found" };
     case 429:
@@ -140,9 +142,9 @@ function connection(s) {
       break;
     case "closed":
       state.name = s.code === 4504 ? "ended" : "error";
-      rivals.close();
       say(sentence(s.code, s.message));
       if (s.code === 4504) lastNumbers();
+      else rivals.clear();
       break;
   }
   paintStatus();
@@ -155,9 +157,10 @@ async function lastNumbers() {
     const answer = await fetch(eventPath("/counts"), { signal: AbortSignal.timeout(5000) });
     const board = await answer.json();
     if (!answer.ok || event !== chosen.event || state.name !== "ended") return;
+    rivals.take(board.dims.team);
     for (const dim of Object.keys(cards)) {
       const c = dim === "world" ? board.dims.world : (board.dims[dim] || {})[chosen[dim]];
-      if (c) paintCount(dim, [c.sessions, c.fans], true);
+      if (c) paintCount(dim, [c.sessions, c.fans]);
     }
   } catch {
     // The numbers that are on the screen stay.
@@ -167,7 +170,8 @@ async function lastNumbers() {
 function counts(m) {
   state.frame = m;
   state.gotAt = performance.now() - Math.max(0, Number(m.age) || 0);
-  for (const dim of Object.keys(cards)) paintCount(dim, m.n[dim], true);
+  for (const dim of Object.keys(cards)) paintCount(dim, m.n[dim]);
+  rivals.ask(eventPath("/counts"), chosen.team);
   paintStatus();
 }
 
@@ -180,7 +184,7 @@ function notice(m) {
       say("");
       break;
     case "ok":
-      if (m.re === "join") say("");
+      if (m.re === "join") pendingJoin = false;
       break;
     case "error":
       if (pendingJoin) {
@@ -194,7 +198,8 @@ function notice(m) {
 }
 
 function say(text) {
-  $("notice-text").textContent = text;
+  // Said once: a screen reader reads the notice whenever it is written.
+  if ($("notice-text").textContent !== text) $("notice-text").textContent = text;
   $("retry").hidden = state.name !== "reconnecting";
   $("notice").hidden = text === "";
 }
@@ -232,11 +237,9 @@ function paintStatus() {
         text = `live, ${seconds(age)} old` + (frame.q === "partial" ? ", some of it late" : "");
       }
       break;
-    case "reconnecting": {
-      const left = Math.ceil((state.retryAt - now) / 1000);
-      text = "reconnecting…" + (left > 1 ? ` in ${left} s` : "") + (frame ? `, last good number ${seconds(age)} old` : "");
+    case "reconnecting":
+      text = "reconnecting…" + (frame ? ` last good number, ${seconds(age)} old` : "");
       break;
-    }
     case "ended":
       text = "the event is over";
       break;
@@ -248,12 +251,16 @@ function paintStatus() {
   el.dataset.quality = frame ? frame.q || "live" : "";
   document.body.dataset.state = name;
   if ($("status-text").textContent !== text) $("status-text").textContent = text;
-  if (name === "reconnecting" && live.attempt > 1) say("The connection to the server is lost. This page tries again by itself; the numbers are the last good ones.");
+  if (name === "reconnecting" && live.attempt > 1) {
+    say("The connection to the server is lost" + (frame ? "; the numbers are the last good ones." : ".") + " This page goes on trying by itself.");
+    const left = Math.ceil((state.retryAt - now) / 1000);
+    $("retry").textContent = left > 1 ? `Try now (${left} s)` : "Try now";
+  }
 }
 
 // paintCount shows [sessions, fans]; null is a segment too small to be shown,
 // and undefined one that the event does not count.
-function paintCount(dim, count, moved) {
+function paintCount(dim, count) {
   const card = cards[dim];
   if (!Array.isArray(count)) {
     delete card.el.dataset.sessions;
@@ -270,7 +277,7 @@ function paintCount(dim, count, moved) {
   card.ticker.set(sessions);
   card.unit.textContent = sessions === 1 ? "stream watching" : "streams watching";
   card.fans.textContent = `≈ ${format(fans)} ${fans === 1 ? "fan" : "fans"}`;
-  if (moved && card.last !== null) flash(card.delta, sessions - card.last);
+  if (card.last !== null) flash(card.delta, sessions - card.last);
   card.last = sessions;
   card.spark.add(sessions);
 }
@@ -331,6 +338,8 @@ async function learn() {
     const body = answer.ok ? await answer.json() : null;
     if (event !== chosen.event) return;
     config = body;
+    const own = values("team");
+    if (own.length && !params.has("team") && !own.includes(chosen.team)) choose("team", own[0]);
     fillChoices();
   } catch {
     // An event that its first viewer creates is not there yet.
@@ -361,11 +370,6 @@ function restart() {
   say("");
   state.name = "connecting";
   live.start();
-  watchRivals();
-}
-
-function watchRivals() {
-  rivals.watch(eventPath("/counts"), chosen.team, live.tickMS);
 }
 
 let pendingJoin = false;
@@ -383,16 +387,17 @@ function choose(name, value) {
     state.frame = null;
     config = null;
     for (const dim of Object.keys(cards)) forget(dim);
+    rivals.clear();
     learn();
   } else {
     forget(name);
   }
+  if (name === "team") rivals.pick(value);
   names();
   const d = config && Array.isArray(config.dims) && config.dims.find((d) => d.name === name);
   if (name === "team" && (!config || (d && d.choose)) && live.join({ team: value })) {
     pendingJoin = true;
     setTimeout(() => (pendingJoin = false), 5000);
-    watchRivals();
     return;
   }
   restart();
@@ -405,7 +410,7 @@ function remember() {
   history.replaceState(null, "", url);
 }
 
-let announced = 0;
+let announced = -ANNOUNCE_MS;
 function announce() {
   const now = performance.now();
   if (document.hidden || !state.frame || now - announced < ANNOUNCE_MS) return;
@@ -434,17 +439,10 @@ $("second").addEventListener("click", () => {
   url.searchParams.set("viewer", "fan-" + randomID());
   window.open(url, "_blank", "noopener,width=480,height=900");
 });
-document.addEventListener("visibilitychange", () => {
-  live.setHidden(document.hidden);
-  if (document.hidden) rivals.close();
-  else watchRivals();
-});
+document.addEventListener("visibilitychange", () => live.setHidden(document.hidden));
 window.addEventListener("online", () => live.retryNow());
 window.addEventListener("offline", () => live.socket && live.lost(1006, "offline"));
-window.addEventListener("pagehide", () => {
-  rivals.close();
-  if (live.running) live.stop();
-});
+window.addEventListener("pagehide", () => live.running && live.stop());
 window.addEventListener("pageshow", (e) => e.persisted && restart());
 
 $("me").textContent = viewer;
@@ -453,7 +451,6 @@ live.hidden = document.hidden;
 live.start();
 learn();
 listEvents();
-watchRivals();
 setInterval(() => {
   paintStatus();
   announce();

@@ -1,11 +1,15 @@
 // A small client of GET /v1/events/{event}/live: connects, beats, comes back
 // after a loss with the same session. It knows nothing of the page.
 //
-//   const live = new Live({ url, onState, onCounts, onNotice });
+//   const live = new Live({ url, onState, onCounts, onNotice, probe });
 //   live.start(); … live.stop();
 //
 // url(session) returns the address to connect to; session is "" or the one to
-// resume. onState gets {state, code, message, retryAt}: see STATES.
+// resume. onState gets {state, code, message, retryAt}: see STATES. A refusal
+// before the upgrade is invisible to a WebSocket in a browser: probe(session)
+// may find out. It returns {code} if there is no use in trying again, {retryMS}
+// if there is later, {fresh: true} if it is the session that is refused, else
+// null.
 
 export const STATES = ["connecting", "open", "waiting", "closed"];
 
@@ -95,7 +99,7 @@ export class Live {
     this.socket = socket;
     this.ready = false;
     this.heardAt = performance.now();
-    this.leastMS = 0;
+    this.notBefore = 0;
     // Handlers look whether the socket is still the current one: a socket that
     // was dropped goes on sending events for a while.
     socket.onmessage = (e) => socket === this.socket && this.receive(e.data);
@@ -108,11 +112,7 @@ export class Live {
   check() {
     const silent = performance.now() - this.heardAt;
     const limit = this.ready ? QUIET_MS + 3 * this.tickMS : OPEN_MS;
-    if (silent > limit) {
-      const socket = this.socket;
-      this.lost(1006, "silent");
-      socket.close(MOVED);
-    }
+    if (silent > limit) this.lost(1006, "silent");
   }
 
   receive(text) {
@@ -135,9 +135,9 @@ export class Live {
         this.pace(m);
         break;
       case "drain":
-        this.leastMS = positive(m.retry_ms, 0);
+        this.notBefore = performance.now() + positive(m.retry_ms, 0);
         clearTimeout(this.leave);
-        this.leave = setTimeout(() => this.connect(), this.leastMS);
+        this.leave = setTimeout(() => this.connect(), positive(m.retry_ms, 0));
         break;
       case "ok":
       case "error":
@@ -190,7 +190,7 @@ export class Live {
   // lost is called once for each connection that ended without our will.
   async lost(code, reason) {
     const opened = this.ready;
-    const leastMS = this.leastMS;
+    const leastMS = Math.max(0, this.notBefore - performance.now());
     this.drop(MOVED, "");
     if (!this.running) return;
     const what = after(code);
@@ -198,18 +198,15 @@ export class Live {
       this.close({ code, message: reason });
       return;
     }
-    if (!opened && this.attempt > 0) this.session = ""; // it may be what is refused
     this.wait(backoff(this.attempt, Math.random, what === "slowly" ? 10000 : leastMS));
     this.attempt++;
     if (opened) return;
-    // A refusal before the upgrade is invisible here. An ordinary request may
-    // tell: {code, message} if there is no use in trying again, {retryMS} if
-    // there is later, null if it knows nothing.
     const waiting = this.waiting;
-    const said = await this.probe();
+    const said = await this.probe(this.session);
     if (!said || waiting !== this.waiting || !this.running || this.socket) return;
     if (said.code) this.close(said);
     else if (said.retryMS) this.wait(backoff(0, Math.random, said.retryMS));
+    else if (said.fresh) this.session = "";
   }
 
   wait(ms) {

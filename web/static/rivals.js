@@ -1,9 +1,12 @@
-// The bar of one team against another, from the stream of the event's board.
+// The bar of one team against another. It asks for the board when a frame says
+// that there is a new one. (A stream of the board would do, but a browser holds
+// only six of them to one server, and then no further window would open.)
 
 import { Ticker, format } from "/static/chart.js";
 import { teamName } from "/static/places.js";
 
-const AGAIN_MS = 5000;
+const LEAST_MS = 1500; // between two questions
+const TROUBLE_MS = 6000; // after one that was not answered
 
 export class Rivals {
   constructor(element) {
@@ -13,41 +16,46 @@ export class Rivals {
     this.tickers = [new Ticker(part("mine-count")), new Ticker(part("theirs-count"))];
     this.bar = part("bar-mine");
     this.svg = element.querySelector(".bar");
+    this.clear();
   }
 
-  // watch follows the counts at path, and shows mine against the largest other
-  // team.
-  watch(path, mine) {
-    this.close();
+  // ask shows mine against the largest other team, as the counts at path say.
+  async ask(path, mine) {
+    const now = performance.now();
+    if (this.asking || now < this.notBefore || document.hidden) return;
+    this.asking = path;
     this.mine = mine;
-    const source = new EventSource(path + "/stream?dim=team");
-    const take = (e) => {
-      if (source === this.source) this.take(e.data);
-    };
-    source.addEventListener("message", take);
-    source.addEventListener("counts", take);
-    source.addEventListener("error", () => {
-      // The browser comes back by itself, unless it was refused.
-      if (source !== this.source || source.readyState !== EventSource.CLOSED) return;
-      this.again = setTimeout(() => this.watch(path, this.mine), AGAIN_MS * (1 + Math.random()));
-    });
-    this.source = source;
-  }
-
-  close() {
-    clearTimeout(this.again);
-    if (this.source) this.source.close();
-    this.source = null;
-  }
-
-  take(text) {
-    let teams;
+    this.notBefore = now + LEAST_MS;
     try {
-      teams = JSON.parse(text).dims.team;
+      const answer = await fetch(path + "?dim=team", { cache: "no-cache", signal: AbortSignal.timeout(5000) });
+      if (!answer.ok) throw new Error(answer.status);
+      const board = await answer.json();
+      if (this.asking === path) this.take(board.dims.team);
     } catch {
-      return;
+      this.notBefore = performance.now() + TROUBLE_MS;
+    } finally {
+      this.asking = "";
     }
+  }
+
+  // pick changes whose side the bar is on.
+  pick(mine) {
+    this.mine = mine;
+    this.notBefore = 0;
+    if (this.teams) this.take(this.teams);
+  }
+
+  // clear forgets everything: another event.
+  clear() {
+    this.asking = "";
+    this.teams = null;
+    this.notBefore = 0;
+    this.element.hidden = true;
+  }
+
+  take(teams) {
     if (!teams || typeof teams !== "object") return;
+    this.teams = teams;
     const ranked = Object.entries(teams)
       .filter(([name, c]) => name !== "unknown" && name !== "other" && c && c.sessions >= 0)
       .map(([name, c]) => [name, c.sessions])

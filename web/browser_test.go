@@ -1,0 +1,517 @@
+package web
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+	"github.com/coder/websocket"
+)
+
+// chromium is the one browser of all tests, started by the first that needs it.
+var chromium = struct {
+	once sync.Once
+	ctx  context.Context
+	err  error
+}{}
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "web")
+	if err != nil {
+		panic(err)
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath("/usr/bin/chromium"), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(dir),
+		chromedp.Flag("disable-background-networking", true),
+		chromedp.Flag("disable-component-update", true),
+		chromedp.Flag("disable-sync", true))
+	allocator, cancel := chromedp.NewExecAllocator(context.Background(), options...)
+	chromium.ctx, _ = chromedp.NewContext(allocator)
+	code := m.Run()
+	chromedp.Cancel(chromium.ctx) // waits for the process, which writes to dir
+	cancel()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// browser returns a context of one tab with a profile of its own. Chromium must
+// be on the machine (make test installs it). A script error or a refusal by the
+// content policy fails the test.
+func browser(t *testing.T) context.Context {
+	t.Helper()
+	chromium.once.Do(func() { chromium.err = chromedp.Do(chromium.ctx) })
+	if chromium.err != nil {
+		t.Fatalf("start Chromium (make test installs it): %v", chromium.err)
+	}
+	ctx, cancel := context.WithTimeout(chromium.ctx, 2*time.Minute)
+	t.Cleanup(cancel)
+	ctx, _ = chromedp.NewContext(ctx, chromedp.WithNewBrowserContext())
+	t.Cleanup(func() { chromedp.Cancel(ctx) })
+	var mu sync.Mutex
+	err := chromedp.Listen(ctx, func(e any) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch e := e.(type) {
+		case *runtime.EventExceptionThrown:
+			d := e.ExceptionDetails
+			text := d.Text
+			if d.Exception != nil {
+				text += " " + d.Exception.Description
+			}
+			t.Errorf("script error in %s, line %d: %s", d.URL, d.LineNumber+1, text)
+		case *log.EventEntryAdded:
+			if e.Entry.Source == log.EntrySourceSecurity {
+				t.Errorf("refused by the policy: %s", e.Entry.Text)
+			}
+		}
+	})
+	if err != nil {
+		t.Fatalf("open a tab: %v", err)
+	}
+	return ctx
+}
+
+func do(t *testing.T, ctx context.Context, actions ...chromedp.Action[chromedp.Void]) {
+	t.Helper()
+	if err := chromedp.Do(ctx, actions...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// eval runs a script in the page and returns its value; promises are awaited.
+func eval[T any](t *testing.T, ctx context.Context, script string) T {
+	t.Helper()
+	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](script, chromedp.EvalAwaitPromise))
+	if err != nil {
+		t.Fatalf("%s: %v", script, err)
+	}
+	return v
+}
+
+func open(t *testing.T, ctx context.Context, f *fakeGateway, query string) {
+	t.Helper()
+	do(t, ctx, chromedp.Navigate(f.URL+"/"+query))
+}
+
+// until waits for a JavaScript expression to become true. (chromedp.Poll makes
+// a function from text, which the content policy refuses.)
+func until(t *testing.T, ctx context.Context, expression string) {
+	t.Helper()
+	if !eventually(func() bool { return eval[bool](t, ctx, "Boolean("+expression+")") }) {
+		t.Fatalf("never: %s\nthe page: %s", expression, eval[string](t, ctx, `document.querySelector("#status").dataset.state + " | " + document.body.innerText`))
+	}
+}
+
+// eventually asks again until it is told yes, for as long as a busy machine may
+// need.
+func eventually(ask func() bool) bool {
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if ask() {
+			return true
+		}
+	}
+	return false
+}
+
+// change sets a control as a person would.
+func change(t *testing.T, ctx context.Context, id, value string) {
+	t.Helper()
+	eval[bool](t, ctx, fmt.Sprintf(`(() => { const e = document.getElementById(%q); e.value = %q; return e.dispatchEvent(new Event("change", {bubbles: true})); })()`, id, value))
+}
+
+func status(state string) string {
+	return fmt.Sprintf(`document.querySelector("#status").dataset.state === %q`, state)
+}
+
+func sessions(dim string, n int) string {
+	return fmt.Sprintf(`document.querySelector('[data-count=%q]').dataset.sessions === "%d"`, dim, n)
+}
+
+func TestFourNumbers(t *testing.T) {
+	f, ctx := newFakeGateway(t), browser(t)
+	open(t, ctx, f, "?viewer=v1&team=SF&region=US-MO&country=US")
+	until(t, ctx, status("live"))
+	until(t, ctx, sessions("world", 8201))
+	for dim, n := range map[string]int{"region": 1891, "team": 3876, "country": 6831} {
+		until(t, ctx, sessions(dim, n))
+	}
+	until(t, ctx, `document.querySelector('[data-count=world] .number').textContent === "8,201"`)
+	until(t, ctx, `document.querySelector('[data-count=world] .fans').textContent === "≈ 7,954 fans"`)
+	until(t, ctx, `document.querySelector('[data-count=region] .who').textContent === "Missouri"`)
+	until(t, ctx, `/^live, \d\.\d s old$/.test(document.querySelector("#status-text").textContent)`)
+	until(t, ctx, `document.querySelector('[data-count=world] .spark .line').getAttribute("d").startsWith("M")`)
+	q := f.openings()[0]
+	if q.Get("viewer") != "v1" || q.Get("device") == "" || q.Get("team") != "SF" || q.Get("region") != "US-MO" || q.Get("country") != "US" {
+		t.Errorf("connected with %v", q)
+	}
+	f.locked(func() { f.crowd["world"][""] += 100; f.null = "team" })
+	until(t, ctx, sessions("world", 8301))
+	until(t, ctx, `document.querySelector('[data-count=team] .number').textContent === "–" && !("sessions" in document.querySelector('[data-count=team]').dataset)`)
+}
+
+func TestSecondWindowIsAnotherFan(t *testing.T) {
+	f, ctx := newFakeGateway(t), browser(t)
+	open(t, ctx, f, "")
+	until(t, ctx, sessions("world", 8201))
+	do(t, ctx, chromedp.Click(chromedp.CSS("#second")))
+	until(t, ctx, sessions("world", 8202))
+	until(t, ctx, sessions("team", 4214))
+	a, b := f.openings()[0], f.openings()[1]
+	if a.Get("viewer") == b.Get("viewer") || b.Get("viewer") == "" || a.Get("team") != b.Get("team") {
+		t.Errorf("the windows are %v and %v", a, b)
+	}
+	do(t, ctx, chromedp.Reload())
+	until(t, ctx, sessions("world", 8202))
+	if c := f.openings()[2]; c.Get("viewer") != a.Get("viewer") || c.Get("session") != "" {
+		t.Errorf("after a reload the tab is %v, it was %v", c, a)
+	}
+}
+
+func TestReconnectResumes(t *testing.T) {
+	f, ctx := newFakeGateway(t), browser(t)
+	open(t, ctx, f, "?viewer=v1")
+	until(t, ctx, sessions("world", 8201))
+
+	f.locked(func() { f.refuse = 503 })
+	f.closeAll(websocket.StatusServiceRestart, "drain")
+	until(t, ctx, status("reconnecting"))
+	until(t, ctx, `/last good number, \d/.test(document.querySelector("#status-text").textContent)`)
+	until(t, ctx, sessions("world", 8201)) // the last good number stays
+	f.locked(func() { f.refuse = 0 })
+	eval[bool](t, ctx, `dispatchEvent(new Event("online"))`)
+	until(t, ctx, status("live"))
+	for i, q := range f.openings()[1:] {
+		if s := q.Get("session"); s != "s1" {
+			t.Errorf("try %d came with session %q, want s1", i+1, s)
+		}
+	}
+}
+
+func TestServerWithANewSecret(t *testing.T) {
+	f, ctx := newFakeGateway(t), browser(t)
+	open(t, ctx, f, "?viewer=v1")
+	until(t, ctx, sessions("world", 8201))
+	f.locked(func() { f.newSecret = true })
+	f.closeAll(websocket.StatusServiceRestart, "")
+	until(t, ctx, status("reconnecting"))
+	until(t, ctx, status("live"))
+	if all := f.openings(); len(all) != 3 || all[1].Get("session") != "s1" || all[2].Get("session") != "" {
+		t.Errorf("openings %v, want one with the session and one without", all)
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	f, ctx := newFakeGateway(t), browser(t)
+	f.locked(func() { f.refuse = 503 })
+	open(t, ctx, f, "?viewer=v1")
+	until(t, ctx, status("reconnecting"))
+	until(t, ctx, `/Try now \([5-9] s\)/.test(document.querySelector("#retry").textContent)`) // 5 s, where none is named
+	f.locked(func() { f.refuse = 0 })
+	do(t, ctx, chromedp.Click(chromedp.CSS("#retry")))
+	until(t, ctx, status("live"))
+}
+
+func TestDrainMovesWithTheSession(t *testing.T) {
+	f, ctx := newFakeGateway(t), browser(t)
+	open(t, ctx, f, "?viewer=v1")
+	until(t, ctx, sessions("world", 8201))
+	f.say(`{"t":"drain","retry_ms":50}`)
+	eventually(func() bool { return len(f.openings()) == 2 })
+	until(t, ctx, status("live"))
+	if all := f.openings(); len(all) != 2 || all[1].Get("session") != "s1" {
+		t.Errorf("openings %v, want a second one with the session", all)
+	}
+	f.locked(func() {
+		if len(f.closes) != 1 || f.closes[0] != 4000 {
+			t.Errorf("closed with %v: a move must not be a goodbye", f.closes)
+		}
+	})
+}
+
+func TestFinalCloses(t *testing.T) {
+	for _, c := range []struct {
+		code  websocket.StatusCode
+		state string
+		says  string
+	}{
+		{4504, "ended", "is over"},
+		{4501, "error", "asks for a token"},
+		{4503, "error", "may not watch"},
+		{4999, "error", "Reload the page"},
+	} {
+		t.Run(fmt.Sprint(c.code), func(t *testing.T) {
+			f, ctx := newFakeGateway(t), browser(t)
+			open(t, ctx, f, "?viewer=v1")
+			until(t, ctx, status("live"))
+			f.closeAll(c.code, "<b>because</b>")
+			until(t, ctx, status(c.state))
+			until(t, ctx, fmt.Sprintf(`document.querySelector("#notice-text").textContent.includes(%q)`, c.says))
+			if c.code == 4504 {
+				until(t, ctx, sessions("world", 8200)) // from counts: this window has left
+			}
+			if n := len(f.openings()); n != 1 {
+				t.Errorf("connected %d times", n)
+			}
+		})
+	}
+}
+
+func TestRefusedBeforeUpgrade(t *testing.T) {
+	for code, says := range map[int]string{
+		http.StatusNotFound:     "There is no event",
+		http.StatusUnauthorized: "asks for a token",
+		http.StatusForbidden:    "may not watch",
+	} {
+		t.Run(fmt.Sprint(code), func(t *testing.T) {
+			f, ctx := newFakeGateway(t), browser(t)
+			f.locked(func() { f.refuse = code })
+			open(t, ctx, f, "?event=nowhere")
+			until(t, ctx, status("error"))
+			until(t, ctx, fmt.Sprintf(`document.querySelector("#notice-text").textContent.includes(%q)`, says))
+			f.locked(func() { f.refuse = 0 })
+			change(t, ctx, "event", "demo")
+			until(t, ctx, status("live"))
+			until(t, ctx, `document.querySelector("#notice").hidden`)
+		})
+	}
+}
+
+func TestStaleAndPartial(t *testing.T) {
+	f, ctx := newFakeGateway(t), browser(t)
+	open(t, ctx, f, "?viewer=v1")
+	until(t, ctx, status("live"))
+	f.locked(func() { f.quality = "stale" })
+	until(t, ctx, status("stale"))
+	until(t, ctx, `/^last good number, \d/.test(document.querySelector("#status-text").textContent)`)
+	until(t, ctx, sessions("world", 8201))
+	f.locked(func() { f.quality = "partial" })
+	until(t, ctx, status("live"))
+	until(t, ctx, `document.querySelector("#status").dataset.quality === "partial"`)
+}
+
+func TestChoices(t *testing.T) {
+	f, ctx := newFakeGateway(t), browser(t)
+	open(t, ctx, f, "?viewer=v1")
+	until(t, ctx, sessions("team", 4213))
+	until(t, ctx, `document.querySelectorAll("#events option").length === 2`)
+	change(t, ctx, "team", "SF") // in place
+	until(t, ctx, sessions("team", 3876))
+	if n := len(f.openings()); n != 1 {
+		t.Errorf("changing the team connected %d times", n)
+	}
+	change(t, ctx, "region", "US-MO") // another play
+	until(t, ctx, sessions("region", 1891))
+	all := f.openings()
+	if q := all[len(all)-1]; len(all) != 2 || q.Get("region") != "US-MO" || q.Get("team") != "SF" || q.Get("session") != "" {
+		t.Errorf("openings %v", all)
+	}
+	f.locked(func() { f.rejoin = true })
+	change(t, ctx, "team", "KC") // refused in place: another play
+	until(t, ctx, sessions("team", 4213))
+	change(t, ctx, "country", "DE")
+	until(t, ctx, sessions("country", 1371))
+	until(t, ctx, sessions("region", 4061))
+	until(t, ctx, `location.search.includes("country=DE") && location.search.includes("region=unknown")`)
+	f.locked(func() {
+		for _, c := range f.closes {
+			if c != websocket.StatusNormalClosure {
+				t.Errorf("a play that was given up ended with %d", c)
+			}
+		}
+	})
+}
+
+func TestTabLife(t *testing.T) {
+	f, ctx := newFakeGateway(t), browser(t)
+	open(t, ctx, f, "?viewer=v1")
+	until(t, ctx, status("live"))
+	hide := func(hidden bool) {
+		eval[bool](t, ctx, fmt.Sprintf(`Object.defineProperty(document, "hidden", {value: %v, configurable: true}); document.dispatchEvent(new Event("visibilitychange"))`, hidden))
+	}
+	interval := func(want float64) {
+		t.Helper()
+		var last map[string]any
+		if !eventually(func() bool {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			if len(f.beats) > 0 {
+				last = f.beats[len(f.beats)-1]
+			}
+			return last["interval_ms"] == want && last["state"] == "playing"
+		}) {
+			t.Fatalf("the last beat is %v, want interval_ms %v", last, want)
+		}
+	}
+	interval(10000)
+	hide(true)
+	interval(60000)
+	hide(false)
+	interval(10000)
+	f.locked(func() {
+		for i, b := range f.beats {
+			if b["seq"] != float64(i+1) {
+				t.Errorf("beat %d has seq %v", i+1, b["seq"])
+			}
+		}
+	})
+	do(t, ctx, chromedp.Navigate("about:blank"))
+	var closes []websocket.StatusCode
+	eventually(func() bool {
+		f.locked(func() { closes = f.closes })
+		return len(closes) > 0
+	})
+	if len(closes) != 1 || closes[0] != websocket.StatusNormalClosure {
+		t.Errorf("leaving the page closed with %v, want 1000", closes)
+	}
+}
+
+// TestTextStaysText puts markup wherever a client or a server can put text.
+func TestTextStaysText(t *testing.T) {
+	f, ctx := newFakeGateway(t), browser(t)
+	f.locked(func() { f.crowd["team"]["<b>x</b>"] = 9000 })
+	open(t, ctx, f, "?team=%3Cimg%20src=x%3E&event=%22%3E%3Cscript%3E&viewer=%3Cb%3E&region=US-%3C")
+	until(t, ctx, status("live"))
+	q := f.openings()[0]
+	if q.Get("team") != "KC" || q.Get("region") != "US-CA" || !strings.HasPrefix(q.Get("viewer"), "fan-") {
+		t.Errorf("impossible values were sent: %v", q)
+	}
+	f.say(`{"t":"error","code":"invalid","message":"<img src=x onerror=alert(1)>"}`)
+	f.say(`{"t":"counts","n":{"world":"<b>"}}`)
+	f.say(`7`)
+	f.say(`{`)
+	until(t, ctx, `document.querySelector("#notice-text").textContent.includes("<img src=x")`)
+	until(t, ctx, `document.querySelector("#theirs-name").textContent === "<b>x</b>"`)
+	until(t, ctx, `document.querySelectorAll("main img, main script, #rivals b b").length === 0`)
+}
+
+func TestBackoff(t *testing.T) {
+	f, ctx := newFakeGateway(t), browser(t)
+	open(t, ctx, f, "")
+	wrong := eval[[]string](t, ctx, `import("/static/live.js").then(({ backoff, after }) => {
+		const wrong = [];
+		const expect = (got, want, what) => { if (got !== want) wrong.push(what + ": " + got + ", want " + want); };
+		const half = () => 0.5;
+		[500, 1000, 2000, 4000, 8000, 15000, 15000].forEach((want, i) => expect(backoff(i, half), want, "attempt " + i));
+		expect(backoff(1e9, () => 1), 30000, "attempt 1e9");
+		expect(backoff(0, () => 0), 0, "full jitter begins at none");
+		expect(backoff(0, half, 8000), 8500, "what the server asks for is the least");
+		for (const c of [1000, 1001, 1005, 1006, 1011, 1012, 1013, 4000, 4002, 4008, 4499]) expect(after(c), "retry", c);
+		for (const c of [4500, 4501, 4503, 4504, 4999]) expect(after(c), "final", c);
+		expect(after(1008), "slowly", 1008);
+		return wrong;
+	})`)
+	for _, w := range wrong {
+		t.Error(w)
+	}
+}
+
+// readable is the script of TestReadable: texts with a contrast under 4.5 to
+// the nearest ground behind them (WCAG 2.2, 1.4.3), controls that are too small
+// to touch, and what sticks out of the window.
+const readable = `(() => {
+	const rgb = (c) => c.match(/[\d.]+/g).map(Number);
+	const lum = ([r, g, b]) => { const f = (v) => { v /= 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; }; return 0.2126 * f(r) + 0.7152 * f(g) + 0.0722 * f(b); };
+	const ground = (el) => { for (; el; el = el.parentElement) { const c = rgb(getComputedStyle(el).backgroundColor); if (c.length < 4 || c[3] > 0) return c; } return [255, 255, 255]; };
+	const wrong = [];
+	for (const el of document.querySelectorAll("body *")) {
+		const box = el.getBoundingClientRect();
+		if (!box.width || getComputedStyle(el).opacity === "0" || el.closest(".unseen")) continue;
+		if (box.right > innerWidth + 0.5 || box.left < -0.5) wrong.push(el.tagName + "." + el.className + " sticks out: " + box.left + " to " + box.right);
+		if (["BUTTON", "INPUT", "SELECT"].includes(el.tagName) && box.height < 44) wrong.push(el.id + " is " + box.height + " px high");
+		if (![...el.childNodes].some((n) => n.nodeType === 3 && n.data.trim())) continue;
+		const a = lum(rgb(getComputedStyle(el).color)), b = lum(ground(el));
+		const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+		if (ratio < 4.5) wrong.push(el.tagName + "." + el.className + " '" + el.textContent.slice(0, 20) + "' has contrast " + ratio.toFixed(2));
+	}
+	if (document.documentElement.scrollWidth > innerWidth) wrong.push("the page is " + document.documentElement.scrollWidth + " px wide");
+	return wrong;
+})()`
+
+// TestReadable looks at the page in four widths, light and dark. With WEB_SHOTS
+// set to a folder it leaves pictures there.
+func TestReadable(t *testing.T) {
+	f, ctx := newFakeGateway(t), browser(t)
+	f.locked(func() { f.crowd["world"][""], f.crowd["country"]["US"] = 3_298_412, 3_100_000 })
+	for _, size := range [][2]int64{{320, 640}, {390, 844}, {768, 1024}, {1280, 800}} {
+		for _, scheme := range []string{"light", "dark"} {
+			name := fmt.Sprintf("%dx%d-%s", size[0], size[1], scheme)
+			do(t, ctx, chromedp.EmulateViewport(size[0], size[1]))
+			if _, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
+				{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"},
+			}}); err != nil {
+				t.Fatal(err)
+			}
+			open(t, ctx, f, "?viewer=v1")
+			until(t, ctx, status("live"))
+			until(t, ctx, `!document.querySelector("#rivals").hidden`)
+			until(t, ctx, fmt.Sprintf(`matchMedia("(prefers-color-scheme: %s)").matches`, scheme))
+			if os.Getenv("WEB_SHOTS") != "" {
+				wander(t, ctx, f)
+			}
+			checkReadable(t, ctx, name)
+		}
+	}
+}
+
+// TestReadableInTrouble looks at the notices.
+func TestReadableInTrouble(t *testing.T) {
+	f, ctx := newFakeGateway(t), browser(t)
+	do(t, ctx, chromedp.EmulateViewport(320, 640))
+	open(t, ctx, f, "?viewer=v1&country=DE")
+	until(t, ctx, status("live"))
+	f.locked(func() { f.refuse = 503 })
+	f.closeAll(websocket.StatusServiceRestart, "drain")
+	until(t, ctx, `!document.querySelector("#notice").hidden`)
+	checkReadable(t, ctx, "reconnecting")
+	f.locked(func() { f.refuse = 404 })
+	open(t, ctx, f, "?event=finall")
+	until(t, ctx, status("error"))
+	do(t, ctx, chromedp.Focus(chromedp.CSS("#event")))
+	checkReadable(t, ctx, "error")
+}
+
+func checkReadable(t *testing.T, ctx context.Context, name string) {
+	t.Helper()
+	if dir := os.Getenv("WEB_SHOTS"); dir != "" {
+		shoot(t, ctx, filepath.Join(dir, name+".png"))
+	}
+	for _, w := range eval[[]string](t, ctx, readable) {
+		t.Errorf("%s: %s", name, w)
+	}
+}
+
+// wander lets the crowd move for some ticks, so that there is a line to see.
+func wander(t *testing.T, ctx context.Context, f *fakeGateway) {
+	for i := range 25 {
+		f.locked(func() {
+			for dim, by := range map[string]int{"world": (i%7 - 2) * 633, "country": (i%7 - 2) * 360, "region": (i%5 - 1) * 7, "team": (i%6 - 2) * 11} {
+				for v := range f.crowd[dim] {
+					if f.crowd[dim][v] > 1000 {
+						f.crowd[dim][v] += by
+					}
+				}
+			}
+		})
+		do(t, ctx, chromedp.Sleep(f.tick))
+	}
+}
+
+func shoot(t *testing.T, ctx context.Context, file string) {
+	b, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}

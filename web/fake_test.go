@@ -1,0 +1,271 @@
+package web
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// fakeGateway speaks the protocol of a gateway, with a crowd that is made up.
+// Its tick is short so that tests are.
+type fakeGateway struct {
+	*httptest.Server
+	tick time.Duration
+
+	mu        sync.Mutex
+	crowd     map[string]map[string]int // by dimension and value, without the sockets
+	sockets   map[*fakeSocket]bool
+	opened    []url.Values // queries of the sockets that were opened
+	newSecret bool         // sessions of before are refused
+	refuse    int          // HTTP status instead of an upgrade
+	state     string       // of the event
+	quality   string
+	rejoin    bool // joins are refused
+	null      string
+	beats     []map[string]any
+	closes    []websocket.StatusCode
+	sessions  int
+}
+
+type fakeSocket struct {
+	c    *websocket.Conn
+	seg  map[string]string
+	sent chan []byte
+}
+
+func newFakeGateway(t *testing.T) *fakeGateway {
+	f := &fakeGateway{tick: 200 * time.Millisecond, sockets: map[*fakeSocket]bool{}, state: "live"}
+	f.crowd = map[string]map[string]int{
+		"team":    {"KC": 4212, "SF": 3875, "unknown": 113},
+		"region":  {"US-CA": 2250, "US-MO": 1890, "unknown": 4060},
+		"country": {"US": 6830, "DE": 1370},
+		"world":   {"": 8200},
+	}
+	pages, err := New(Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := http.NewServeMux()
+	m.Handle("/", pages)
+	m.HandleFunc("GET /v1/events", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `[{"event":"demo","state":"live"},{"event":"final-2026","state":"scheduled"}]`)
+	})
+	m.HandleFunc("GET /v1/events/{event}", f.event)
+	m.HandleFunc("GET /v1/events/{event}/counts", func(w http.ResponseWriter, _ *http.Request) { w.Write(f.board()) })
+	m.HandleFunc("GET /v1/events/{event}/live", f.live)
+	f.Server = httptest.NewServer(m)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			select {
+			case <-time.After(f.tick):
+				f.push()
+			case <-ctx.Done():
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+		f.closeAll(websocket.StatusGoingAway, "")
+		f.CloseClientConnections()
+		f.Close()
+	})
+	return f
+}
+
+func (f *fakeGateway) locked(do func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	do()
+}
+
+func (f *fakeGateway) event(w http.ResponseWriter, r *http.Request) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.refuse != 0 {
+		w.WriteHeader(f.refuse)
+		fmt.Fprint(w, `{"code":"not_found","message":"no"}`)
+		return
+	}
+	fmt.Fprintf(w, `{"event":%q,"state":%q,"dims":[{"name":"country"},{"name":"region"},{"name":"team","values":["KC","SF"],"choose":true}]}`, r.PathValue("event"), f.state)
+}
+
+// count returns how many are in a segment, sockets included.
+func (f *fakeGateway) countLocked(dim, value string) int {
+	n := f.crowd[dim][value]
+	for s := range f.sockets {
+		if v := s.seg[dim]; dim == "world" || v == value || v == "" && value == "unknown" {
+			n++
+		}
+	}
+	return n
+}
+
+func (f *fakeGateway) board() []byte {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	dims := map[string]any{}
+	for dim, values := range f.crowd {
+		segs := map[string]any{}
+		for v := range values {
+			n := f.countLocked(dim, v)
+			segs[v] = map[string]int{"sessions": n, "fans": n * 97 / 100, "peak": n, "reach": n}
+		}
+		dims[dim] = segs
+		if dim == "world" {
+			dims[dim] = segs[""]
+		}
+	}
+	b, _ := json.Marshal(map[string]any{"event": "demo", "at": time.Now().UnixMilli(), "age_ms": 100, "quality": "live", "dims": dims, "error": 0.0081})
+	return b
+}
+
+func (f *fakeGateway) live(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	f.mu.Lock()
+	if r.Header.Get("Upgrade") != "" {
+		f.opened = append(f.opened, q)
+	}
+	refuse := f.refuse
+	if f.newSecret && q.Get("session") != "" {
+		refuse = http.StatusForbidden
+	}
+	f.mu.Unlock()
+	if refuse != 0 {
+		w.WriteHeader(refuse)
+		return
+	}
+	c, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"grandstand.v1"}})
+	if err != nil {
+		return
+	}
+	s := &fakeSocket{c: c, seg: map[string]string{}, sent: make(chan []byte, 64)}
+	for _, dim := range []string{"country", "region", "team"} {
+		s.seg[dim] = q.Get(dim)
+	}
+	session := q.Get("session")
+	f.locked(func() {
+		if session == "" {
+			f.sessions++
+			session = fmt.Sprintf("s%d", f.sessions)
+		}
+		s.sent <- fmt.Appendf(nil, `{"t":"hello","session":%q,"beat_ms":10000,"tick_ms":%d,"dims":["world","country","region","team"]}`, session, f.tick.Milliseconds())
+		f.sockets[s] = true
+		s.sent <- f.countsLocked(s)
+	})
+	ctx, cancel := context.WithCancel(r.Context())
+	go func() {
+		defer cancel()
+		for {
+			_, b, err := c.Read(ctx)
+			if err != nil {
+				f.locked(func() { f.closes = append(f.closes, websocket.CloseStatus(err)) })
+				return
+			}
+			f.receive(s, b)
+		}
+	}()
+	for ctx.Err() == nil {
+		select {
+		case b := <-s.sent:
+			c.Write(ctx, websocket.MessageText, b)
+		case <-ctx.Done():
+		}
+	}
+	c.CloseNow()
+	f.locked(func() { delete(f.sockets, s) })
+}
+
+func (f *fakeGateway) receive(s *fakeSocket, b []byte) {
+	var m map[string]any
+	json.Unmarshal(b, &m)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch m["t"] {
+	case "beat":
+		f.beats = append(f.beats, m)
+	case "join":
+		if f.rejoin {
+			s.sent <- []byte(`{"t":"error","code":"forbidden","message":"no <img src=x onerror=alert(1)>"}`)
+			return
+		}
+		for dim, v := range m["seg"].(map[string]any) {
+			s.seg[dim] = v.(string)
+		}
+		s.sent <- []byte(`{"t":"ok","re":"join"}`)
+	}
+}
+
+func (f *fakeGateway) countsLocked(s *fakeSocket) []byte {
+	n := map[string]any{}
+	for _, dim := range []string{"world", "country", "region", "team"} {
+		v := s.seg[dim]
+		if v == "" && dim != "world" {
+			v = "unknown"
+		}
+		c := f.countLocked(dim, v)
+		if dim == "world" {
+			c = f.countLocked(dim, "")
+		}
+		if n[dim] = []int{c, c * 97 / 100}; dim == f.null {
+			n[dim] = nil
+		}
+	}
+	m := map[string]any{"t": "counts", "at": time.Now().UnixMilli() - 120, "age": 120, "epoch": 3, "n": n}
+	if f.quality != "" {
+		m["q"] = f.quality
+	}
+	b, _ := json.Marshal(m)
+	return b
+}
+
+func (f *fakeGateway) push() {
+	f.locked(func() {
+		for s := range f.sockets {
+			select {
+			case s.sent <- f.countsLocked(s):
+			default:
+			}
+		}
+	})
+}
+
+// say sends a message to every socket.
+func (f *fakeGateway) say(text string) {
+	f.locked(func() {
+		for s := range f.sockets {
+			s.sent <- []byte(text)
+		}
+	})
+}
+
+func (f *fakeGateway) closeAll(code websocket.StatusCode, reason string) {
+	f.mu.Lock()
+	var all []*fakeSocket
+	for s := range f.sockets {
+		all = append(all, s)
+	}
+	f.mu.Unlock()
+	var wg sync.WaitGroup
+	for _, s := range all {
+		wg.Go(func() { s.c.Close(code, reason) })
+	}
+	wg.Wait()
+}
+
+func (f *fakeGateway) openings() []url.Values {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]url.Values(nil), f.opened...)
+}
