@@ -206,8 +206,8 @@ function say(text) {
 
 function seconds(ms) {
   const s = Math.max(0, ms) / 1000;
-  if (s < 10) return s.toFixed(1) + " s";
-  return s < 120 ? Math.round(s) + " s" : Math.round(s / 60) + " min";
+  if (s < 10) return s.toFixed(1) + "\u00a0s"; // not to be torn apart
+  return s < 120 ? Math.round(s) + "\u00a0s" : Math.round(s / 60) + "\u00a0min";
 }
 
 // paintStatus says in plain words how far the numbers can be trusted.
