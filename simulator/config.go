@@ -83,6 +83,10 @@ type Config struct {
 	// Until then a session may or may not be counted. Default 300 ms.
 	Window time.Duration
 
+	// Guests is how many sessions, besides the crowd, any count may include: a
+	// browser that looks on. Default none.
+	Guests int
+
 	// Shared says that the event has viewers who are not of this crowd: counts
 	// are then not compared with the truth, only with each other.
 	Shared bool
@@ -135,6 +139,7 @@ func (c *Config) validate() error {
 		{"two device share", c.TwoDeviceShare, 0, 1},
 		{"join rate", c.JoinRate, 0.1, maxJoinRate},
 		{"probes", float64(c.Probes), 0, maxProbes},
+		{"guests", float64(c.Guests), 0, maxViewers},
 		{"window, in seconds", c.Window.Seconds(), 0.01, 5},
 	} {
 		if math.IsNaN(b.v) || b.v < b.lo || b.v > b.hi {

@@ -53,14 +53,13 @@ type fakeConn struct {
 }
 
 type fakeBoard struct {
-	at            int64
-	sessions      map[grandstand.Segment]int
-	fans          map[grandstand.Segment]int
-	peaks         map[grandstand.Segment]int
-	full          func(map[string]any) // changes the full board only
-	silent        bool                 // nobody gets this one
-	quality       string
-	worldSessions int
+	at       int64
+	sessions map[grandstand.Segment]int
+	fans     map[grandstand.Segment]int
+	peaks    map[grandstand.Segment]int
+	full     func(map[string]any) // changes the full board only
+	silent   bool                 // nobody gets this one
+	quality  string
 }
 
 func newFake() *fake {
@@ -89,6 +88,21 @@ func (l *pipeListener) Accept() (net.Conn, error) {
 func (l *pipeListener) Close() error   { close(l.done); return nil }
 func (l *pipeListener) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)} }
 
+// pipeDial dials listeners in place of gateways.
+func pipeDial(listeners []*pipeListener) func(context.Context, int, int) (net.Conn, error) {
+	return func(ctx context.Context, gateway, _ int) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		select {
+		case listeners[gateway].conns <- theirs:
+			return ours, nil
+		case <-listeners[gateway].done:
+			return nil, errors.New("connection refused")
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
 // serve starts n gateways. It returns a Config that dials them, and a function
 // that ends them and waits.
 func (f *fake) serve(t *testing.T, n int) (Config, func()) {
@@ -107,17 +121,7 @@ func (f *fake) serve(t *testing.T, n int) (Config, func()) {
 		listeners, servers = append(listeners, l), append(servers, s)
 		cfg.Addresses = append(cfg.Addresses, fmt.Sprintf("gateway-%d:80", i))
 	}
-	cfg.dial = func(ctx context.Context, gateway, _ int) (net.Conn, error) {
-		ours, theirs := net.Pipe()
-		select {
-		case listeners[gateway].conns <- theirs:
-			return ours, nil
-		case <-listeners[gateway].done:
-			return nil, errors.New("connection refused")
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
+	cfg.dial = pipeDial(listeners)
 	ctx, cancel := context.WithCancel(context.Background())
 	wg.Go(func() { f.run(ctx) })
 	return cfg, func() {

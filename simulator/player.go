@@ -31,7 +31,7 @@ type player struct {
 	who     *person
 	device  string
 	number  int
-	polite  bool // leaves with a beat; breaks down with an open socket
+	polite  bool // leaves with a beat; breaks down with an open socket; changes networks slowly
 	pres    *presence
 	observe func(*counts, time.Time) // of a probe lane: sees every frame in full
 
@@ -51,6 +51,7 @@ type player struct {
 	tick     time.Duration // as the gateway says
 	beats    [2]beatSent   // the last two
 	opened   bool          // has said hello once
+	rest     time.Duration // without a network, before it reconnects
 	dropped  time.Time     // when the connection was lost; zero while there is one
 	lapse    int64         // ms after which the truth does not count the session any more
 	seen     glance        // the newest frame of this connection
@@ -70,6 +71,7 @@ type beatSent struct {
 const (
 	dialTimeout  = 5 * time.Second
 	closeTimeout = 2 * time.Second
+	longestGap   = 3 * time.Second // between two networks
 )
 
 // tell gives the player an order. Of two orders the later holds.
@@ -113,6 +115,11 @@ func (p *player) run(ctx context.Context) {
 		if end == ended {
 			return
 		}
+		if p.rest > 0 && !p.pause(ctx, p.rest) {
+			p.truthOver()
+			return
+		}
+		p.rest = 0
 		p.gateway++
 	}
 }
@@ -250,6 +257,9 @@ func (p *player) obey(w *wire, c command) ending {
 	switch c {
 	case change:
 		stats.changes.Add(1)
+		if p.polite { // the others had the new network before they lost the old one
+			p.rest = time.Duration(p.rng.Int64N(int64(longestGap)))
+		}
 		return p.lost(w, "", false)
 	case vanish:
 		stats.silent.Add(1)

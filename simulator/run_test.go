@@ -3,7 +3,14 @@ package simulator
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -178,7 +185,7 @@ func TestLiesAreCaught(t *testing.T) {
 				cfg, stop := f.serve(t, 2)
 				defer stop()
 				cfg = busy(cfg)
-				cfg.Profile, cfg.Duration = Flat, time.Minute
+				cfg.Profile, cfg.Duration, cfg.Viewers = Flat, time.Minute, 80
 				r := run(t, f, cfg)
 				if r.Violated[lie.check] == 0 {
 					t.Errorf("not caught by %s:\n%s", lie.check, table(r))
@@ -209,6 +216,57 @@ func TestDrainedGatewayIsNoDip(t *testing.T) {
 		if r.Failed() || r.Drops["1012"] < 20 || r.Drops["4008"] < 50 || r.Reconnects < 70 || r.NotResumed > 0 {
 			t.Errorf("a drain did harm:\n%s", table(r))
 		}
+	})
+}
+
+func TestGuestsAreNoViolation(t *testing.T) {
+	for guests, failed := range map[int]bool{2: false, 1: true} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFake()
+			for i := range 2 {
+				p := &person{country: "US", region: "US-CA", team: "KC"}
+				f.sessions[fmt.Sprint("guest", i)] = &fakeSession{
+					viewer: fmt.Sprint("guest", i), segs: p.segments(), beatAt: time.Now(), linger: time.Hour,
+				}
+			}
+			cfg, stop := f.serve(t, 1)
+			defer stop()
+			cfg.Viewers, cfg.Duration, cfg.Profile, cfg.Guests = 40, 20*time.Second, Flat, guests
+			if r := run(t, f, cfg); r.Failed() != failed {
+				t.Errorf("two guests, %d announced:\n%s", guests, table(r))
+			}
+		})
+	}
+}
+
+// A demo runs for days, and nobody may ever answer it.
+func TestTruthStaysSmall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := Config{Event: "final", Addresses: []string{"nowhere:80"}, Viewers: 20, Duration: time.Hour, Probes: -1, Shared: true}
+		cfg.dial = func(context.Context, int, int) (net.Conn, error) {
+			ours, theirs := net.Pipe()
+			time.AfterFunc(time.Second, func() { theirs.Close() })
+			go io.Copy(io.Discard, theirs)
+			return ours, nil
+		}
+		if err := cfg.validate(); err != nil {
+			t.Fatal(err)
+		}
+		targets, _ := cfg.targets()
+		life, kill := context.WithCancel(t.Context())
+		c := newCrowd(life, cfg, targets)
+		stopped := make(chan struct{})
+		go c.audit.run(stopped)
+		c.play(t.Context())
+		c.truth.mu.Lock()
+		pending, lingering := len(c.truth.pending), len(c.truth.linger)
+		c.truth.mu.Unlock()
+		if f := c.stats.failures["handshake"]; f < 10_000 || pending > 1000 || lingering > 100 {
+			t.Errorf("after %d failures %d steps and %d lingering sessions are kept", f, pending, lingering)
+		}
+		c.goHome(t.Context(), kill)
+		close(stopped)
+		time.Sleep(2 * time.Second) // the last pipes close
 	})
 }
 
@@ -244,6 +302,7 @@ func TestCancelledRunLeavesAtOnce(t *testing.T) {
 		if took := time.Since(start); took > 45*time.Second {
 			t.Errorf("it took %v to leave", took-40*time.Second)
 		}
+		synctest.Wait()
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		if len(f.conns) > 0 {
@@ -266,5 +325,47 @@ func TestSameSeedSameCrowd(t *testing.T) {
 	a, b := reports[0], reports[1]
 	if a.Joins != b.Joins || a.Leaves != b.Leaves || a.Peak != b.Peak {
 		t.Errorf("the same seed gave\n%s\nand\n%s", table(a), table(b))
+	}
+}
+
+// Over TCP on this machine: with resets, from many source addresses.
+func TestOverTCP(t *testing.T) {
+	t.Parallel()
+	f := newFake()
+	f.tick = time.Second
+	var mu sync.Mutex
+	sources := map[string]bool{}
+	var addresses []string
+	for i := range 2 {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, "/stream") {
+				f.stream(w, r)
+				return
+			}
+			host, _, _ := net.SplitHostPort(r.RemoteAddr)
+			mu.Lock()
+			sources[host] = true
+			mu.Unlock()
+			f.live(w, r, i)
+		}))
+		defer s.Close()
+		addresses = append(addresses, s.URL)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var ticks sync.WaitGroup
+	ticks.Go(func() { f.run(ctx) })
+	defer ticks.Wait()
+	defer cancel()
+	r := run(t, f, Config{
+		Addresses: addresses, Event: "final", Viewers: 80, Duration: 4 * time.Second, Profile: Flat, Probes: 2,
+		NetworkChangesPerMinute: 5, SilentLeaveShare: 0, ChurnPerMinute: 2, Window: time.Second,
+	})
+	if r.Failed() || !strings.HasPrefix(r.Final, "exact: 8") || r.NetworkChanges < 5 {
+		t.Errorf("%s", table(r))
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if len(sources) < 30 && runtime.GOOS == "linux" {
+		t.Errorf("came from %d addresses", len(sources))
 	}
 }

@@ -32,6 +32,12 @@ type bounds struct {
 	Moving         int // sessions on their way between two gateways
 }
 
+// with returns the bounds if so many others may be there too.
+func (b bounds) with(guests int) bounds {
+	b.Hi, b.FansHi, b.Peak = b.Hi+guests, b.FansHi+guests, b.Peak+guests
+	return b
+}
+
 // presence is one session in the truth.
 type presence struct {
 	who     *person
@@ -308,6 +314,13 @@ func crossed(was, is bool) int {
 		return -1
 	}
 	return 0
+}
+
+// forget gives up what was before the instant.
+func (t *truth) forget(at int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.advanceLocked(at)
 }
 
 // at returns the truth at an instant, by segment: not before any that was asked

@@ -1,0 +1,179 @@
+package simulator
+
+import (
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"grandstand"
+)
+
+// span is a time in which a session of the model surely is watching; in ms.
+type span struct{ from, to int64 }
+
+// act is something that the model's crowd does, told to the truth when its time
+// comes.
+type act struct {
+	at int64
+	do func()
+}
+
+// Whatever sessions do on whole seconds: half a second later the truth knows
+// exactly who is watching, and at every instant in between what it calls
+// possible holds.
+func TestTruthProperty(t *testing.T) {
+	const linger = 15_000
+	rapid.Check(t, func(t *rapid.T) {
+		truth := newTruth(300)
+		spans := map[*person][][]span{}
+		var acts []act
+		do := func(at int64, f func()) { acts = append(acts, act{at, f}) }
+		var viewers []*person
+		for range rapid.IntRange(1, 3).Draw(t, "viewers") {
+			viewers = append(viewers, &person{team: rapid.SampledFrom([]string{"KC", "SF", ""}).Draw(t, "team")})
+		}
+		for range rapid.IntRange(1, 5).Draw(t, "sessions") {
+			who := rapid.SampledFrom(viewers).Draw(t, "viewer")
+			p := truth.add(who)
+			now := 1000 * rapid.Int64Range(1, 20).Draw(t, "join")
+			join := now
+			do(join, func() { truth.begin(p, join) })
+			do(join+100, func() { truth.confirm(p, join+100, 0, linger, 2000) })
+			mine := []span{{now, never}}
+			for alive := true; alive; {
+				now += 1000 * rapid.Int64Range(1, 20).Draw(t, "stay")
+				at, last := now, &mine[len(mine)-1]
+				switch rapid.IntRange(0, 2).Draw(t, "then") {
+				case 0:
+					do(at, func() { truth.leave(p, at) })
+					last.to, alive = at, false
+				case 1:
+					do(at, func() { truth.drop(p, at, at+linger, at+linger, false) })
+					last.to, alive = at+linger, false
+				default:
+					do(at, func() { truth.drop(p, at, at+linger, at+linger, true) })
+					now += 1000*rapid.Int64Range(0, 20).Draw(t, "gap") + 500
+					if now == at+linger {
+						now += 1000
+					}
+					back := now
+					do(back, func() { truth.begin(p, back) })
+					if rapid.IntRange(0, 3).Draw(t, "refused") == 0 {
+						do(back+100, func() { truth.fail(p, back+100, at+linger+300, linger, true); truth.abandon(p, back+100) })
+						last.to, alive = at+linger, false
+						mine = append(mine, span{back, back}) // for a moment nobody knows
+						break
+					}
+					do(back+100, func() { truth.confirm(p, back+100, 0, linger, 2000) })
+					if back >= at+linger {
+						last.to = at + linger
+						mine = append(mine, span{back, never})
+					}
+					now = back + 500
+				}
+			}
+			spans[who] = append(spans[who], mine)
+		}
+		end := int64(0)
+		for _, a := range acts {
+			end = max(end, a.at)
+		}
+		for at := int64(0); at < end+2*linger; at += 250 {
+			do(at+1500, func() { compareTruth(t, truth, spans, at) })
+		}
+		slices.SortStableFunc(acts, func(a, b act) int { return int(a.at - b.at) })
+		for _, a := range acts {
+			a.do()
+		}
+		if len(truth.pending) > 0 || len(truth.linger) > 0 {
+			t.Fatalf("%d steps and %d lingering sessions are left over", len(truth.pending), len(truth.linger))
+		}
+	})
+}
+
+func compareTruth(t *rapid.T, truth *truth, spans map[*person][][]span, at int64) {
+	sessions, fans, near := map[string]int{}, map[string]int{}, false
+	for who, list := range spans {
+		watching := 0
+		for _, mine := range list {
+			for _, s := range mine {
+				if s.from <= at && at < s.to {
+					watching++
+				}
+				for _, edge := range []int64{s.from, s.to} {
+					near = near || edge != never && at >= edge-100 && at <= edge+450
+				}
+			}
+		}
+		team := who.segments()[3].Value
+		sessions[team] += watching
+		sessions[""] += watching
+		if watching > 0 {
+			fans[team]++
+			fans[""]++
+		}
+	}
+	for seg, b := range truth.at(at) {
+		if seg.Dim != grandstand.World && seg.Dim != "team" {
+			continue
+		}
+		n, f := sessions[seg.Value], fans[seg.Value]
+		if n < b.Lo || n > b.Hi || f < b.FansLo || f > b.FansHi || b.Peak < n {
+			t.Fatalf("%s at %d: %d sessions and %d fans are outside of %+v", seg, at, n, f, b)
+		}
+		if !near && (b.Lo != b.Hi || b.FansLo != b.FansHi) {
+			t.Fatalf("%s at %d: nobody comes or goes, and yet %+v", seg, at, b)
+		}
+	}
+}
+
+func TestTruthIsAskedForwards(t *testing.T) {
+	truth := newTruth(300)
+	for range 2 {
+		if truth.at(1000) == nil {
+			t.Error("an instant cannot be asked about twice")
+		}
+	}
+	if truth.at(999) != nil {
+		t.Error("an instant before was answered")
+	}
+}
+
+// A request that may or may not have reached the gateway leaves a session that
+// may or may not count, for as long as it would linger.
+func TestTruthOfAnUnansweredJoin(t *testing.T) {
+	truth := newTruth(300)
+	p := truth.add(&person{})
+	truth.begin(p, 10_000)
+	truth.fail(p, 15_000, 0, 25_000, false)
+	for _, c := range []struct {
+		at int64
+		hi int
+	}{{9_000, 0}, {14_000, 1}, {40_000, 1}, {40_301, 0}} {
+		if b := truth.at(c.at)[grandstand.WorldSegment]; b.Lo != 0 || b.Hi != c.hi {
+			t.Errorf("at %d: %+v, want 0 to %d", c.at, b, c.hi)
+		}
+	}
+}
+
+// The sessions that had lost their connection to a gateway before it died count
+// for as long as its last tally does.
+func TestTruthOfADeadGateway(t *testing.T) {
+	truth := newTruth(300)
+	p, q := truth.add(&person{}), truth.add(&person{})
+	for i, x := range []*presence{p, q} {
+		truth.begin(x, 1000)
+		truth.confirm(x, 1010, i, 25_000, 2000)
+		truth.drop(x, 5000, 26_000, 26_000, false)
+	}
+	truth.died(0, 10_000, 2000)
+	for _, c := range []struct {
+		at     int64
+		lo, hi int
+	}{{25_000, 2, 2}, {26_500, 0, 1}, {37_000, 0, 1}, {37_400, 0, 0}} {
+		if b := truth.at(c.at)[grandstand.WorldSegment]; b.Lo != c.lo || b.Hi != c.hi {
+			t.Errorf("at %d: %+v, want %d to %d", c.at, b, c.lo, c.hi)
+		}
+	}
+}
