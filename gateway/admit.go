@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"errors"
 	"strings"
 
 	"grandstand"
@@ -10,9 +9,6 @@ import (
 
 // maxRefused bounds the values that a room remembers as not admitted.
 const maxRefused = 10_000
-
-// errUnasked is of a fold that would have needed the registry.
-var errUnasked = errors.New("the registry was not asked")
 
 // admitted is a room's memory of what the registry answered. An answer holds as
 // long as Redis keeps its data.

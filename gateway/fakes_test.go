@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"sync"
-	"testing"
 	"time"
 
 	"grandstand"
@@ -415,11 +413,4 @@ func (a *fakeAuth) Identify(r *httpRequest, event string) (*Identity, error) {
 		err = a.identify(id)
 	}
 	return id, err
-}
-
-func contains(t *testing.T, text, part string) {
-	t.Helper()
-	if !strings.Contains(text, part) {
-		t.Errorf("%q does not contain %q", text, part)
-	}
 }

@@ -147,6 +147,9 @@ func (g *Gateway) steps(ctx context.Context, event string, hour int64) ([]grands
 		call, cancel := g.deadline(ctx)
 		recent, err = g.cfg.History.Steps(call, event, hour)
 		cancel()
+		if err != nil {
+			recent = nil
+		}
 	}
 	if err == nil && len(recent) > 0 && recent[0].At-hour < lateStartMS || g.cfg.Archive == nil {
 		if err != nil {

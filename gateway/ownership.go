@@ -280,10 +280,22 @@ func (g *Gateway) claimOne(ctx context.Context, s *session) bool {
 		return false
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.Gen = claimed.Gen
-	if p := claimed.Previous; p != nil && p.Owner != g.id {
+	p := claimed.Previous
+	if p != nil && p.Owner != g.id {
 		s.previous = p
+	}
+	adopt := s.adopt && p != nil && len(p.Values) == len(s.Audience.Values)
+	if adopt {
+		s.Audience = s.room.intern(slices.Clone(p.Values))
+		rec = s.recordLocked(g.id)
+	}
+	s.mu.Unlock()
+	if adopt {
+		// The record must name the audience that it is counted in.
+		if _, err := g.cfg.Sessions.Keep(call, []grandstand.Record{rec}); err != nil {
+			g.trouble("keep session record", err)
+		}
 	}
 	return true
 }
@@ -321,9 +333,6 @@ func (r *room) own(s *session, move *grandstand.Move) {
 	defer s.mu.Unlock()
 	if move != nil {
 		move.Values = s.previous.Values
-		if s.adopt && len(move.Values) == len(s.Audience.Values) {
-			s.Audience = r.intern(slices.Clone(move.Values))
-		}
 		s.previous = nil
 		r.moves = append(r.moves, heldMove{*move, now + grandstand.LingerMS(r.event().BeatMS) + moveMarginMS})
 	}

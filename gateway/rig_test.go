@@ -58,6 +58,17 @@ func (p *pipes) dial(ctx context.Context) (net.Conn, error) {
 	}
 }
 
+// smallBuffers accepts connections whose buffers are soon full.
+type smallBuffers struct{ net.Listener }
+
+func (l smallBuffers) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err == nil {
+		c.(*net.TCPConn).SetWriteBuffer(4 << 10)
+	}
+	return c, err
+}
+
 // rig is a gateway that serves over pipes or TCP.
 type rig struct {
 	t      *testing.T
@@ -103,6 +114,7 @@ func newRig(t *testing.T, rc rigConfig) *rig {
 			t.Fatal(err)
 		}
 		rg.url = "http://" + l.Addr().String()
+		l = smallBuffers{l}
 	} else {
 		p := newPipes()
 		l = p
@@ -145,7 +157,6 @@ type viewer struct {
 	c       *websocket.Conn
 	session string
 	got     chan map[string]any // all messages but hello
-	raw     chan []byte
 	closed  chan error
 	sent    int
 }
@@ -174,7 +185,7 @@ func (rg *rig) try(event, query string, header http.Header) (*viewer, error) {
 		}
 		return nil, err
 	}
-	v := &viewer{t: rg.t, c: c, got: make(chan map[string]any, 1000), raw: make(chan []byte, 1000), closed: make(chan error, 1)}
+	v := &viewer{t: rg.t, c: c, got: make(chan map[string]any, 1000), closed: make(chan error, 1)}
 	_, b, err := c.Read(ctx)
 	if err != nil {
 		c.CloseNow()
@@ -197,7 +208,6 @@ func (v *viewer) read() {
 			v.closed <- err
 			return
 		}
-		v.raw <- b
 		v.got <- decode(v.t, b)
 	}
 }
@@ -230,7 +240,12 @@ func (v *viewer) beat() {
 // next returns the next message of the type, dropping others.
 func (v *viewer) next(typ string) map[string]any {
 	v.t.Helper()
-	timeout := time.After(20 * time.Second)
+	return v.nextWithin(typ, 20*time.Second)
+}
+
+func (v *viewer) nextWithin(typ string, d time.Duration) map[string]any {
+	v.t.Helper()
+	timeout := time.After(d)
 	for {
 		select {
 		case m := <-v.got:
@@ -241,7 +256,7 @@ func (v *viewer) next(typ string) map[string]any {
 			v.closed <- err
 			v.t.Fatalf("closed while waiting for %s: %v", typ, err)
 		case <-timeout:
-			v.t.Fatalf("no %s within 20 s", typ)
+			v.t.Fatalf("no %s within %v", typ, d)
 		}
 	}
 }

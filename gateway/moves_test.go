@@ -1,0 +1,310 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"grandstand"
+)
+
+// twoGateways runs f with two gateways that share a Redis.
+func twoGateways(t *testing.T, f func(t *testing.T, redis *fakeRedis, a, b *rig)) {
+	synctest.Test(t, func(t *testing.T) {
+		redis := newFakeRedis()
+		a := newRig(t, rigConfig{redis: redis, set: func(c *Config) { c.ID = "a" }})
+		b := newRig(t, rigConfig{redis: redis, set: func(c *Config) { c.ID = "b" }})
+		time.Sleep(10 * time.Millisecond)
+		f(t, redis, a, b)
+		a.stop()
+		b.stop()
+	})
+}
+
+func TestASessionMovesBetweenGateways(t *testing.T) {
+	twoGateways(t, func(t *testing.T, redis *fakeRedis, a, b *rig) {
+		onA := a.watch("viewer=v1&device=d1&team=KC&country=US")
+		ticked()
+		onB := b.watch("viewer=v1&device=d1&team=SF&country=US&session=" + onA.session)
+		if onB.session != onA.session {
+			t.Fatalf("session %s became %s", onA.session, onB.session)
+		}
+		synctest.Wait()
+		if r := redis.record(onA.session); r.Owner != "b" {
+			t.Errorf("record %+v", r)
+		}
+		ticked()
+		for segment, want := range map[string]int{"world": 1, "team:KC": 0, "team:SF": 1, "country:US": 1} {
+			if n := redis.count("final", segment); n != want {
+				t.Errorf("%s counts %d after the move, want %d", segment, n, want)
+			}
+		}
+		if n := redis.manifest("a").Sessions + redis.manifest("b").Sessions; n != 1 {
+			t.Errorf("the two count %d", n)
+		}
+
+		// The old socket goes on beating: it stays, and is not counted.
+		for range 4 {
+			onA.beat()
+			onB.beat()
+			time.Sleep(4 * time.Second)
+			ticked()
+			if n := redis.count("final", "world"); n != 1 {
+				t.Errorf("%d sessions while both beat", n)
+			}
+		}
+		// The new one leaves: the old one takes over within 5 s.
+		onB.leave()
+		time.Sleep(3 * time.Second)
+		onA.beat()
+		time.Sleep(4 * time.Second)
+		ticked()
+		if n, o := redis.count("final", "world"), redis.record(onA.session).Owner; n != 1 || o != "a" {
+			t.Errorf("%d sessions, owner %q, after the new socket left", n, o)
+		}
+		// And back again.
+		again := b.watch("viewer=v1&device=d1&session=" + onA.session)
+		onA.cut()
+		ticked()
+		if n := redis.count("final", "world"); n != 1 {
+			t.Errorf("%d sessions after moving again", n)
+		}
+		// It declared nothing this time: it keeps the audience it had.
+		if n := redis.count("final", "team:KC"); n != 1 {
+			t.Errorf("team:KC counts %d", n)
+		}
+		again.leave()
+		ticked()
+		ticked()
+		if n := redis.count("final", "world"); n != 0 {
+			t.Errorf("%d sessions at the end", n)
+		}
+	})
+}
+
+// A gateway that cannot reach Redis counts nobody it has not claimed.
+func TestAMoveWaitsForRedis(t *testing.T) {
+	twoGateways(t, func(t *testing.T, redis *fakeRedis, a, b *rig) {
+		onA := a.watch("viewer=v1&device=d1&team=KC&interval_ms=60000")
+		ticked()
+		other := b.watch("viewer=v2&team=KC&interval_ms=60000") // B knows the event
+		ticked()
+		redis.setDown(true)
+		onA.cut()
+		onB := b.watch("viewer=v1&device=d1&team=KC&interval_ms=60000&session=" + onA.session)
+		time.Sleep(10 * time.Second)
+		b.hub.show(board("final", time.Now().UnixMilli(), 2, "team:KC", 2))
+		onB.next("counts") // sockets are served all the same
+		if n := b.g.roomOf("final").tally.Segments[0].Sessions; n != 1 {
+			t.Errorf("B counts %d that nobody gave it", n-1)
+		}
+		redis.setDown(false)
+		time.Sleep(4 * time.Second)
+		ticked()
+		if n := redis.count("final", "world"); n != 2 {
+			t.Errorf("%d sessions, want 2", n)
+		}
+		if r := redis.record(onA.session); r.Owner != "b" {
+			t.Errorf("record %+v", r)
+		}
+		onB.leave()
+		other.leave()
+	})
+}
+
+// A session is claimed before its first record was written.
+func TestAMoveBeforeTheFirstRecord(t *testing.T) {
+	twoGateways(t, func(t *testing.T, redis *fakeRedis, a, b *rig) {
+		onA := a.watch("viewer=v1&device=d1")
+		onB := b.watch("viewer=v1&device=d1&session=" + onA.session)
+		onA.cut()
+		time.Sleep(1100 * time.Millisecond)
+		ticked()
+		if n := redis.count("final", "world"); n != 1 {
+			t.Errorf("%d sessions", n)
+		}
+		onB.leave()
+	})
+}
+
+// Redis loses all of its data: within two beats every record is there again, and
+// counts never exceed the truth.
+func TestRedisLosesItsData(t *testing.T) {
+	twoGateways(t, func(t *testing.T, redis *fakeRedis, a, b *rig) {
+		beats := context.WithoutCancel(t.Context())
+		beats, stop := context.WithCancel(beats)
+		defer stop()
+		var all []*viewer
+		for i := range 10 {
+			rg := a
+			if i%2 == 1 {
+				rg = b
+			}
+			v := rg.watch(fmt.Sprintf("viewer=v%d&device=d&team=KC", i))
+			all = append(all, v)
+			go func() {
+				for pause(beats, 8*time.Second) {
+					v.c.Write(beats, 1, []byte(`{"t":"beat"}`))
+				}
+			}()
+		}
+		moved := b.watch("viewer=v0&device=d&team=KC&session=" + all[0].session) // both sockets stay
+		go func() {
+			for pause(beats, 8*time.Second) {
+				moved.c.Write(beats, 1, []byte(`{"t":"beat"}`))
+			}
+		}()
+		ticked()
+		ticked()
+		redis.flush("boot-2")
+		for range 12 {
+			ticked()
+			if n := redis.count("final", "world"); n > 10 {
+				t.Errorf("%d sessions of 10", n)
+			}
+		}
+		if n := redis.count("final", "world"); n != 10 {
+			t.Errorf("%d sessions, want 10", n)
+		}
+		if n := redis.count("final", "team:KC"); n != 10 {
+			t.Errorf("team:KC counts %d", n)
+		}
+		for _, v := range all {
+			if r := redis.record(v.session); r.Owner == "" {
+				t.Errorf("no record of %s", v.session)
+			}
+		}
+		redis.mu.Lock()
+		_, event := redis.events["final"]
+		value := redis.values[grandstand.Segment{Dim: "team", Value: "KC"}]
+		redis.mu.Unlock()
+		if !event || !value {
+			t.Errorf("written again: event %v, value %v", event, value)
+		}
+	})
+}
+
+// Redis is away for a minute: no socket notices, and a value that the registry
+// was not asked about is counted under "other" until it answers.
+func TestRedisIsAway(t *testing.T) {
+	inBubble(t, rigConfig{}, func(t *testing.T, rg *rig) {
+		over, stop := context.WithCancel(context.Background())
+		defer stop()
+		v := rg.watch("viewer=v1&team=KC")
+		keep := func(v *viewer) {
+			for pause(over, 5*time.Second) {
+				v.c.Write(over, 1, []byte(`{"t":"beat"}`))
+			}
+		}
+		go keep(v)
+		ticked()
+		rg.redis.setDown(true)
+		time.Sleep(30 * time.Second)
+		start := time.Now()
+		w := rg.watch("viewer=v2&team=KC")
+		go keep(w)
+		if d := time.Since(start); d > 1100*time.Millisecond {
+			t.Errorf("known values: accepted after %v", d)
+		}
+		n := rg.watch("viewer=v3&team=SF")
+		go keep(n)
+		v.send(`{"t":"join","seg":{"team":"GB"}}`)
+		if m := v.next("error"); m["code"] != "unavailable" {
+			t.Errorf("join is answered %v", m)
+		}
+		if _, err := rg.try("unknown", "viewer=v4", nil); err == nil || err.Error()[:3] != "503" {
+			t.Errorf("an event that cannot be looked up: %v", err)
+		}
+		time.Sleep(30 * time.Second)
+		rg.redis.setDown(false)
+		time.Sleep(4 * time.Second)
+		ticked()
+		for segment, want := range map[string]int{"world": 3, "team:KC": 2, "team:SF": 1, "team:other": 0, "country:unknown": 3} {
+			if got := rg.redis.count("final", segment); got != want {
+				t.Errorf("%s counts %d, want %d", segment, got, want)
+			}
+		}
+	})
+}
+
+// A shard that does not change is not written at every tick; the manifest is.
+func TestOnlyChangesAreWritten(t *testing.T) {
+	inBubble(t, rigConfig{}, func(t *testing.T, rg *rig) {
+		over, stop := context.WithCancel(context.Background())
+		defer stop()
+		v := rg.watch("viewer=v1&interval_ms=10000")
+		go func() {
+			for pause(over, 10*time.Second) {
+				v.c.Write(over, 1, []byte(`{"t":"beat"}`))
+			}
+		}()
+		ticked()
+		written := func() int {
+			rg.redis.mu.Lock()
+			defer rg.redis.mu.Unlock()
+			return rg.redis.written
+		}
+		before, at := written(), rg.redis.manifest(rg.g.ID()).At
+		for range 20 {
+			ticked()
+		}
+		if n := written() - before; n != 0 {
+			t.Errorf("%d shard tallies in 40 s in which nothing changed", n)
+		}
+		m := rg.redis.manifest(rg.g.ID())
+		if m.At != at+40_000 || len(m.Shards) != 1 || m.Shards[0].At != at || m.Sessions != 1 {
+			t.Errorf("manifest %+v", m)
+		}
+		for range 12 {
+			ticked()
+		}
+		if n := written() - before; n != 1 {
+			t.Errorf("%d shard tallies after a minute, want 1", n)
+		}
+		if n := rg.redis.calls["Keep"]; n > 3 {
+			t.Errorf("%d keeps of one session in a minute", n)
+		}
+	})
+}
+
+// Whatever clients do, on two gateways, the sum is never above the truth and
+// right when they stop.
+func TestMovesAddUpUnderChurn(t *testing.T) {
+	twoGateways(t, func(t *testing.T, redis *fakeRedis, a, b *rig) {
+		const viewers = 30
+		rigs := []*rig{a, b}
+		rnd := rand.New(rand.NewPCG(1, 2))
+		at := make([]*viewer, viewers)
+		connect := func(i int) {
+			q := fmt.Sprintf("interval_ms=60000&viewer=v%d&device=d&team=t%d", i, i%3)
+			if at[i] != nil {
+				q += "&session=" + at[i].session
+				if rnd.IntN(2) == 0 {
+					at[i].cut()
+				}
+			}
+			at[i] = rigs[rnd.IntN(2)].watch(q)
+		}
+		for i := range viewers {
+			connect(i)
+		}
+		time.Sleep(3 * time.Second)
+		for range 200 {
+			time.Sleep(time.Duration(rnd.IntN(300)) * time.Millisecond)
+			connect(rnd.IntN(viewers))
+			if n := redis.count("final", "world"); n > viewers || n < viewers-3 {
+				t.Errorf("%d sessions of %d", n, viewers)
+			}
+		}
+		ticked()
+		ticked()
+		for segment, want := range map[string]int{"world": viewers, "team:t0": 10, "team:t1": 10, "team:t2": 10} {
+			if n := redis.count("final", segment); n != want {
+				t.Errorf("%s counts %d, want %d", segment, n, want)
+			}
+		}
+	})
+}
