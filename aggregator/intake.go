@@ -17,7 +17,7 @@ type gateway struct {
 
 	manifest *grandstand.Manifest // the newest; nil: none yet
 	refs     [grandstand.Shards]int64
-	periodMS int64 // between the last two manifests, in whole seconds up to the longest tick
+	periodMS int64            // between the last two manifests, in whole seconds up to the longest tick
 	holdings map[int]*holding // by shard, of the shards held here
 }
 

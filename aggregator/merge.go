@@ -6,7 +6,7 @@ import "grandstand"
 const (
 	brokenSums   = "board_sums"  // a board did not add up and was not published
 	brokenTally  = "tally_sums"  // a tally did not add up and was mended
-	brokenMove   = "move"        // a move names a session that the tally does not count
+	brokenMove   = "move"        // a move names a session that the tally does not count: it came and went between two
 	brokenSketch = "sketch"      // a sketch cannot be read
 	brokenShard  = "wrong_shard" // a tally is not of the shard that it was written for
 )

@@ -1,0 +1,353 @@
+package aggregator
+
+import (
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"grandstand"
+)
+
+// world is a crowd on several gateways whose truth is known.
+type world struct {
+	*rig
+	t        *rapid.T
+	event    *grandstand.Event
+	agg      *Aggregator
+	next     int
+	seq      uint64
+	sessions map[int]*testSession // all that are watching
+	owner    map[int]*testGateway
+	endings  map[int]bool                // said goodbye, but the owner has not written since
+	pending  []func()                    // release entries on their way
+	moves    map[*testGateway][]heldMove // of each gateway, with their age
+	maxTruth map[grandstand.Segment]uint64
+	claimed  map[int]int64 // when its owner became it
+}
+
+type heldMove struct {
+	move    grandstand.Move
+	session int
+	at      int64
+}
+
+func (w *world) draw(n int, label string) int { return rapid.IntRange(0, n-1).Draw(w.t, label) }
+
+// alive returns a gateway that runs, nil if there is none.
+func (w *world) pick(label string) *testGateway {
+	var up []*testGateway
+	for _, g := range w.gws {
+		if !g.dead {
+			up = append(up, g)
+		}
+	}
+	if len(up) == 0 {
+		return nil
+	}
+	return up[w.draw(len(up), label)]
+}
+
+// someone returns a session that is watching; -1: nobody is.
+func (w *world) someone() int {
+	var ids []int
+	for id := range w.next {
+		if w.sessions[id] != nil && !w.endings[id] {
+			ids = append(ids, id)
+		}
+	}
+	if len(ids) == 0 {
+		return -1
+	}
+	return ids[w.draw(len(ids), "session")]
+}
+
+func (w *world) join() {
+	g := w.pick("gateway")
+	if g == nil {
+		return
+	}
+	teams := []string{"KC", "SF", grandstand.Unknown}
+	countries := []string{"US", "CA", grandstand.Other}
+	s := &testSession{
+		id: w.next, gen: 1, viewer: hashOf(uint64(w.draw(40, "viewer"))),
+		values: []string{countries[w.draw(3, "country")], teams[w.draw(3, "team")]},
+	}
+	w.next++
+	w.sessions[s.id], w.owner[s.id], w.claimed[s.id] = s, g, w.now
+	w.t.Logf("session %d %v joins %s", s.id, s.values, g.id)
+	g.add(s)
+}
+
+// leave is a clean one: it counts at the next tally of the owner. One whose
+// gateway is dead cannot be told, one that has not released it yet tells the
+// former owner first.
+func (w *world) leave() {
+	id := w.someone()
+	if id < 0 || w.owner[id].dead || w.claiming(id) {
+		return
+	}
+	w.t.Logf("session %d leaves %s", id, w.owner[id].id)
+	delete(w.owner[id].sessions, id)
+	w.endings[id] = true
+}
+
+// claiming reports whether the owner before has not been told yet.
+func (w *world) claiming(id int) bool { return w.owner[id].sessions[id] != w.sessions[id] }
+
+// move resumes a session on another gateway: claimed at once, released at once
+// or a little later, and only then counted there.
+func (w *world) move() {
+	id, to := w.someone(), w.pick("to")
+	if id < 0 || to == nil || w.owner[id] == to || w.claiming(id) {
+		return
+	}
+	from, old := w.owner[id], w.sessions[id]
+	s := *old
+	s.gen++
+	if w.draw(4, "joins another team") == 0 {
+		s.values = []string{s.values[0], "KC"}
+	}
+	w.sessions[id], w.owner[id], w.claimed[id] = &s, to, w.now
+	w.t.Logf("session %d moves from %s to %s", id, from.id, to.id)
+	release := func() {
+		w.seq++
+		w.t.Logf("session %d is released by %s: %d", id, from.id, w.seq)
+		rid := grandstand.ReleaseID{MS: uint64(w.now), Seq: w.seq}
+		from.stream = append(from.stream, testRelease{rid, id, old.gen})
+		w.moves[to] = append(w.moves[to], heldMove{
+			grandstand.Move{From: from.id, Release: rid, Values: old.values}, id, w.now,
+		})
+		if w.owner[id] == to && w.sessions[id] == &s && !w.endings[id] {
+			to.add(&s)
+		}
+	}
+	if w.draw(3, "slow release") == 0 {
+		w.pending = append(w.pending, release)
+	} else {
+		release()
+	}
+}
+
+// write has a gateway write: all of it, or only the values without the manifest
+// that vouches for them.
+func (w *world) write(g *testGateway, partial bool) {
+	w.t.Logf("%s writes, partial: %v", g.id, partial)
+	kept := w.moves[g][:0]
+	g.moves = g.moves[:0]
+	for _, m := range w.moves[g] {
+		if m.at+155_000 > w.now {
+			kept = append(kept, m)
+			g.moves = append(g.moves, m.move)
+		}
+	}
+	w.moves[g] = kept
+	if partial {
+		g.readReleases()
+		g.last, g.shardAt = []grandstand.Tally{g.tally()}, w.now
+		w.redis.write([]*grandstand.ShardTally{{
+			Gateway: g.id, Shard: grandstand.ShardOf(w.event.Name), At: w.now, Released: g.released, Events: g.last,
+		}}, nil)
+		g.asOf, g.half = w.now, true // the aggregator may see it, or the one before
+		return
+	}
+	g.write()
+	for id := range w.endings {
+		if w.owner[id] == g {
+			delete(w.sessions, id)
+			delete(w.endings, id)
+		}
+	}
+}
+
+func (w *world) kill(g *testGateway, drain bool) {
+	for _, f := range w.pending { // or it could take claims along that nobody else knows of
+		f()
+	}
+	w.pending = nil
+	if drain {
+		w.write(g, false)
+		g.writeAs(true)
+	}
+	w.t.Logf("%s dies, drained: %v", g.id, drain)
+	g.dead = true
+	// Whoever said goodbye to a gateway that died before it could tell anybody
+	// lingers.
+	for id := range w.endings {
+		if w.owner[id] == g {
+			delete(w.endings, id)
+		}
+	}
+}
+
+// lapse ends the sessions of dead gateways whose time is up.
+func (w *world) lapse() {
+	linger := grandstand.LingerMS(w.event.BeatMS)
+	for id, g := range w.owner {
+		if g.dead && w.now-max(g.asOf, w.claimed[id]) >= linger {
+			delete(w.sessions, id)
+			delete(w.owner, id)
+		}
+	}
+}
+
+func (w *world) step() {
+	for range w.draw(6, "actions") {
+		switch w.draw(10, "action") {
+		case 0, 1, 2, 3:
+			w.join()
+		case 4:
+			w.leave()
+		default:
+			w.move()
+		}
+	}
+	if late := w.pending; len(late) > 0 && w.draw(2, "releases arrive") == 0 {
+		w.pending = nil
+		for _, f := range late {
+			f()
+		}
+	}
+	if w.draw(15, "Redis is lost") == 7 {
+		w.forget()
+	}
+	w.advance(2000)
+	for _, g := range w.gws {
+		if !g.dead {
+			switch w.draw(8, "write") {
+			case 0: // late
+			case 1:
+				w.write(g, true)
+			default:
+				w.write(g, false)
+			}
+		}
+	}
+	switch g := w.pick("unlucky"); w.draw(20, "fate") {
+	case 0:
+		if g != nil {
+			w.kill(g, false)
+		}
+	case 1:
+		if g != nil {
+			w.kill(g, true)
+		}
+	case 2:
+		w.gateway(w.event)
+	}
+	w.lapse()
+	w.wake(w.agg)
+	if b := w.redis.board(w.t, w.event.Name); b != nil && b.At == w.now {
+		w.check(b)
+	}
+}
+
+// forget loses what is in Redis.
+func (w *world) forget() {
+	w.t.Logf("Redis is lost")
+	w.redis.forget()
+	w.redis.put(*w.event)
+}
+
+func (w *world) check(b *grandstand.Board) {
+	w.t.Logf("board at +%d: %d %v", b.At-start, b.Segments[0].Sessions, b.Quality)
+	if err := b.CheckSums(); err != nil {
+		w.t.Fatal(err)
+	}
+	truth := map[grandstand.Segment]uint64{}
+	sure := map[grandstand.Segment]uint64{}
+	viewers := map[grandstand.Segment]map[uint64]bool{}
+	unread, half, lost := uint64(len(w.pending)), false, uint64(0)
+	for _, g := range w.gws {
+		// Releases that the newest tally does not know of yet.
+		for by, held := range w.moves {
+			for _, m := range held {
+				if m.move.From == g.id && g.upTo.Before(m.move.Release) {
+					unread++
+					if w.owner[m.session] != by && (by.asOf <= m.at || by.half) {
+						lost++
+					}
+				}
+			}
+		}
+		if w.now-g.asOf < grandstand.LingerMS(w.event.BeatMS) {
+			half = half || g.half
+			for _, s := range g.written {
+				w.each(s, func(seg grandstand.Segment) {
+					if viewers[seg] == nil {
+						viewers[seg] = map[uint64]bool{}
+					}
+					viewers[seg][s.viewer] = true
+				})
+			}
+		}
+	}
+	for id, s := range w.sessions {
+		w.each(s, func(seg grandstand.Segment) { truth[seg]++ })
+		if g := w.owner[id]; g.written[id] == s && !g.half && !w.endings[id] && w.now-g.asOf < grandstand.LingerMS(w.event.BeatMS) {
+			w.each(s, func(seg grandstand.Segment) { sure[seg]++ })
+		}
+	}
+	for seg, n := range truth {
+		w.maxTruth[seg] = max(w.maxTruth[seg], n+lost)
+	}
+	world := b.Segments[0]
+	// A session that moves on from a gateway which has not written since it came
+	// there is counted twice while the tally of the gateway before stands in for
+	// it: only the one in between knows of that move. If it is late that lasts
+	// until its next tally, if it died until the first one's lapses.
+	if world.Sessions > truth[grandstand.WorldSegment]+lost {
+		w.t.Fatalf("%d sessions, but only %d are watching", world.Sessions, truth[grandstand.WorldSegment])
+	}
+	if world.Sessions+unread < sure[grandstand.WorldSegment] {
+		w.t.Fatalf("%d sessions, but %d are counted by their owners, and only %d moves are in flight",
+			world.Sessions, sure[grandstand.WorldSegment], unread)
+	}
+	if most := w.maxTruth[grandstand.WorldSegment]; world.Peak > most {
+		w.t.Fatalf("peak of %d, there were never more than %d", world.Peak, most)
+	}
+	for i := range b.Segments {
+		c := &b.Segments[i]
+		want := min(uint64(len(viewers[c.Segment])), c.Sessions)
+		if c.Fans > c.Sessions || c.Fans > c.Reach || !half && (c.Fans+1 < want || c.Fans > want+1) {
+			w.t.Fatalf("%v: %d fans of %d sessions, reach %d; want %d", c.Segment, c.Fans, c.Sessions, c.Reach, want)
+		}
+	}
+}
+
+func (w *world) each(s *testSession, f func(grandstand.Segment)) {
+	f(grandstand.WorldSegment)
+	for i, d := range w.event.Dims {
+		f(grandstand.Segment{Dim: d.Name, Value: s.values[i]})
+	}
+}
+
+// TestSumsHoldUnderChurn lets sessions join, leave and move between gateways
+// that write late, in parts, die and drain, while Redis loses its data now and
+// then.
+func TestSumsHoldUnderChurn(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		w := &world{
+			rig: newRig(t), t: rt, event: testEvent("final", "country", "team"),
+			sessions: map[int]*testSession{}, owner: map[int]*testGateway{}, endings: map[int]bool{},
+			moves: map[*testGateway][]heldMove{}, maxTruth: map[grandstand.Segment]uint64{},
+			claimed: map[int]int64{},
+		}
+		if rapid.Bool().Draw(rt, "min_cohort") {
+			k := 4
+			w.event.MinCohort = &k
+		}
+		w.redis.configure(*w.event)
+		for range rapid.IntRange(1, 4).Draw(rt, "gateways") {
+			w.gateway(w.event)
+		}
+		w.agg = w.aggregator("agg", nil)
+		for range rapid.IntRange(5, 40).Draw(rt, "ticks") {
+			w.step()
+		}
+		for _, kind := range []string{brokenSums, brokenTally, brokenSketch, brokenShard} {
+			if n := metric(t, w.agg, "violations_total", kind); n != 0 {
+				rt.Fatalf("%v violations of %s", n, kind)
+			}
+		}
+	})
+}
