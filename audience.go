@@ -68,6 +68,13 @@ func (a *Audiences) Intern(values []string) *Audience {
 	return aud
 }
 
+// Lookup returns the audience of the values if it is interned, nil otherwise.
+func (a *Audiences) Lookup(values []string) *Audience {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	return a.byKey[strings.Join(values, "\x00")]
+}
+
 func (a *Audiences) slotLocked(s Segment) int {
 	slot, ok := a.slots[s]
 	if !ok {

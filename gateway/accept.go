@@ -55,7 +55,12 @@ func (c *conn) serve(v *visitor) {
 		c.refuse(closeEnded)
 		return
 	}
-	s := c.g.join(v)
+	s, err := c.g.join(context.Background(), v)
+	if err != nil {
+		c.g.trouble("join after the upgrade", err)
+		c.refuse(closeRestart)
+		return
+	}
 	c.session, c.room = s, s.room
 	if v.id.Expires != 0 {
 		id := *v.id
@@ -116,12 +121,9 @@ type visitor struct {
 	joining
 }
 
-// visitorOf checks everything about a request to watch. For an event that is
+// visitorOf checks everything about a request to watch but its origin. For an event that is
 // over only event and id are set.
 func (g *Gateway) visitorOf(r *http.Request, create bool) (*visitor, error) {
-	if err := checkOrigin(r, g.cfg.Origins); err != nil {
-		return nil, err
-	}
 	name, err := eventName(r)
 	if err != nil {
 		return nil, err
@@ -187,13 +189,19 @@ func checkSession(key grandstand.EventKey, j *joining) error {
 	return grandstand.Errorf(grandstand.CodeForbidden, "the session is of another viewer, device or event: leave it out to begin a new one")
 }
 
-// join opens or resumes the visitor's session. The room that it was prepared
-// for may be gone; its successor knows the same audiences.
-func (g *Gateway) join(v *visitor) *session {
+// join opens or resumes the visitor's session. If the room that it was prepared
+// for is gone meanwhile, it is prepared for the next.
+func (g *Gateway) join(ctx context.Context, v *visitor) (*session, error) {
 	s := v.room.join(&v.joining)
 	for s == nil {
-		v.room = g.room(v.event)
-		v.audience = v.room.intern(append([]string(nil), v.audience.Values...))
+		e, err := g.catalog.get(ctx, v.event.Name)
+		if err != nil {
+			return nil, err
+		}
+		v.event = e
+		if err := g.prepare(ctx, v); err != nil {
+			return nil, err
+		}
 		s = v.room.join(&v.joining)
 	}
 	if s.room.event().State == grandstand.EventScheduled && !s.room.started.Swap(true) {
@@ -202,7 +210,7 @@ func (g *Gateway) join(v *visitor) *session {
 	if v.declared != nil {
 		g.refolds.add(s)
 	}
-	return s
+	return s, nil
 }
 
 // eventName returns the event of the request's path.

@@ -7,6 +7,10 @@ import (
 	"grandstand"
 )
 
+// maxAudiences bounds the tuples of segments that one event's sessions here are
+// told apart by, at some 250 bytes each.
+const maxAudiences = 100_000
+
 // maxRefused bounds the values that a room remembers as not admitted.
 const maxRefused = 10_000
 
@@ -107,12 +111,21 @@ func (r *room) fold(ctx context.Context, declared map[string]string) (a *grandst
 }
 
 // intern returns the audience of folded values. It keeps none of their bytes,
-// which may be part of a request.
+// which may be part of a request. Once there are maxAudiences, whoever would
+// need another is counted under "other" in every dimension: clients make tuples
+// up faster than the registry admits values.
 func (r *room) intern(values []string) *grandstand.Audience {
-	for i := range values {
-		values[i] = strings.Clone(values[i])
+	if a := r.auds.Lookup(values); a != nil {
+		return a
 	}
-	return r.auds.Intern(values)
+	crowded := r.auds.Len() >= maxAudiences
+	own := make([]string, len(values))
+	for i := range values {
+		if own[i] = strings.Clone(values[i]); crowded {
+			own[i] = grandstand.Other
+		}
+	}
+	return r.auds.Intern(own)
 }
 
 func cloneSegment(s grandstand.Segment) grandstand.Segment {

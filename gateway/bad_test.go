@@ -59,8 +59,8 @@ func TestBadRequestsAreRefusedBeforeTheUpgrade(t *testing.T) {
 				t.Errorf("%s: %v, want %s", c.name, err, c.want)
 			}
 		}
-		if n := rg.metric("refused_total", "forbidden"); n != 3 { // the foreign origin is refused by CORS
-			t.Errorf("%v refusals are counted as forbidden, want 3", n)
+		if n := rg.metric("refused_total", "forbidden"); n != 4 {
+			t.Errorf("%v refusals are counted as forbidden, want 4", n)
 		}
 	})
 }

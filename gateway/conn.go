@@ -64,6 +64,14 @@ func (c *conn) greet() {
 	b = append(b[:len(b)-1], `,"acks":false}`...) // there is no journal: nothing is ever acknowledged
 	c.w.send(appendText(make([]byte, 0, len(b)+4), b))
 	c.room.attach(c)
+	// Whoever closed all sockets before this one was among them is not going
+	// to come again.
+	switch {
+	case c.g.hungUp.Load() || c.room.isGone():
+		c.w.close(closeRestart)
+	case c.room.event().State == grandstand.EventEnded:
+		c.w.close(closeEnded)
+	}
 }
 
 // read returns how the connection ended.

@@ -47,7 +47,8 @@ func (g *Gateway) drainSockets(ctx context.Context) {
 		all = append(all, r.sockets()...)
 	}
 	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-	// The first half of the time to tell them, the second for the last to go.
+	// Half of the time is for telling them, a quarter for the last to go, the
+	// rest for close frames to be answered.
 	step := g.cfg.DrainOver / 2 / drainSteps
 	wait := step.Milliseconds()
 	for i := range drainSteps {
@@ -59,11 +60,11 @@ func (g *Gateway) drainSockets(ctx context.Context) {
 			break
 		}
 	}
-	until := g.cfg.Clock.Now() + g.cfg.DrainOver.Milliseconds()/2
+	until := g.cfg.Clock.Now() + g.cfg.DrainOver.Milliseconds()/4
 	for g.conns.Load() > 0 && g.cfg.Clock.Now() < until && pause(ctx, 20*time.Millisecond) {
 	}
 	g.hangUp(closeRestart)
-	until = g.cfg.Clock.Now() + closeGrace.Milliseconds()
+	until = g.cfg.Clock.Now() + min(closeGrace.Milliseconds(), g.cfg.DrainOver.Milliseconds()/4)
 	for g.conns.Load() > 0 && g.cfg.Clock.Now() < until && pause(ctx, 20*time.Millisecond) {
 	}
 }

@@ -140,6 +140,7 @@ type Gateway struct {
 	conns    atomic.Int64 // sockets and streams that are open or about to be
 	sessions atomic.Int64 // in all rooms
 	crowded  atomic.Bool  // there are so many gateways that ticks are spread
+	hungUp   atomic.Bool  // all sockets were told to close
 	renewed  atomic.Int64 // ms of the last renewal of the lease; 0: none yet
 
 	closing chan struct{} // closed when draining begins
@@ -185,8 +186,19 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	g.pool.g, g.pool.cond.L = g, &g.pool.mu
 	g.catalog = newCatalog(g)
-	g.handler = cfg.Origins.CORS(g.routes())
+	g.handler = g.onlyOrigins(cfg.Origins.CORS(g.routes()))
 	return g, nil
+}
+
+// onlyOrigins refuses, and counts, pages of foreign origins.
+func (g *Gateway) onlyOrigins(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := checkOrigin(r, g.cfg.Origins); err != nil {
+			g.fail(w, "origin", err)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // Handler serves every route of the gateway (DESIGN.md, "HTTP").
@@ -334,8 +346,9 @@ func (g *Gateway) bootOf() string {
 	return g.boot
 }
 
-// hangUp closes all sockets.
+// hangUp closes all sockets, and those that are just being opened.
 func (g *Gateway) hangUp(code closeCode) {
+	g.hungUp.Store(true)
 	for _, r := range g.allRooms() {
 		for _, c := range r.sockets() {
 			c.w.close(code)

@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"time"
 
@@ -287,7 +286,7 @@ func (g *Gateway) claimOne(ctx context.Context, s *session) bool {
 	}
 	adopt := s.adopt && p != nil && len(p.Values) == len(s.Audience.Values)
 	if adopt {
-		s.Audience = s.room.intern(slices.Clone(p.Values))
+		s.Audience = s.room.intern(p.Values)
 		rec = s.recordLocked(g.id)
 	}
 	s.mu.Unlock()

@@ -125,7 +125,7 @@ func (p *player) sessionOf(m *grandstand.Message) (*session, error) {
 		}
 		return s, nil
 	}
-	return p.g.join(v), nil
+	return p.g.join(p.r.Context(), v)
 }
 
 // visitorOf returns whom a message is of: of whom the request is, unless it may

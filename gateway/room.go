@@ -266,6 +266,12 @@ func (r *room) outgrown(e *grandstand.Event) bool {
 	return e.Newer(old) && !slices.EqualFunc(e.Dims, old.Dims, func(a, b grandstand.Dimension) bool { return a.Name == b.Name })
 }
 
+func (r *room) isGone() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.gone
+}
+
 // retire ends a room that is no longer among the gateway's.
 func (r *room) retire() {
 	r.mu.Lock()
