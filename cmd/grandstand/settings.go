@@ -37,10 +37,10 @@ type serving struct {
 	JWTSecret   string        `help:"Secret of HS256 tokens." name:"jwt-secret" placeholder:"TEXT"`
 	JWKSURL     string        `help:"URL of the key set of RS, ES and EdDSA tokens." name:"jwks-url" placeholder:"URL"`
 	JWTIssuer   string        `help:"Required issuer of tokens; empty: any." name:"jwt-issuer" placeholder:"TEXT"`
-	JWTAudience string        `help:"Required audience of tokens; empty: any." name:"jwt-audience" placeholder:"TEXT"`
+	JWTAudience []string      `help:"Audiences of which tokens must name one; none: any." name:"jwt-audience" placeholder:"TEXT"`
 	AdminToken  string        `help:"Token that may configure and end events." placeholder:"TEXT"`
 	ReadKeys    []string      `help:"Keys (?key=) that may read counts." placeholder:"KEY"`
-	OpenEvents  bool          `help:"Create unknown events at their first viewer. Default: on with --auth none." negatable:"" default:"${open_events_default}"`
+	OpenEvents  *bool         `help:"Create unknown events at their first viewer. Default: on with --auth none." negatable:""`
 	MaxConns    int           `help:"Connections at most; more are told 503." default:"18000"`
 	DrainOver   time.Duration `help:"Time over which viewers are sent elsewhere at SIGTERM." default:"20s"`
 

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"grandstand"
+	"grandstand/simulator"
+)
+
+// demoEvent is what the demo shows.
+const demoEvent = "demo"
+
+type demoCmd struct {
+	common
+	public
+	Viewers int           `help:"Size of the simulated crowd." default:"1500"`
+	Match   time.Duration `help:"Length of a simulated match; when one is over the next begins." default:"10m"`
+}
+
+// Run is "all" on embedded parts, with a crowd that comes and goes.
+func (c *demoCmd) Run(ctx context.Context) error {
+	c.Listen = freeOr(c.Listen)
+	if c.Admin != "" {
+		c.Admin = freeOr(c.Admin)
+	}
+	if c.LogLevel == "info" {
+		c.LogLevel = "warn" // the address should be the last thing on the screen
+	}
+	all := allCmd{common: c.common, public: c.public, serving: serving{Auth: "none", MaxConns: 18_000, DrainOver: time.Second}}
+	choice := []grandstand.Dimension{{Name: "country", Choose: true}, {Name: "region", Choose: true}, {Name: "team", Values: []string{"KC", "SF"}, Choose: true}}
+	event := &grandstand.Event{Name: demoEvent, Dims: choice, Public: true}
+	if err := event.Normalize(); err != nil {
+		return err
+	}
+	n, addr, err := all.start(ctx, &eventList{events: []*grandstand.Event{event}})
+	if err != nil {
+		return err
+	}
+	fmt.Printf(`
+  Grandstand is running.
+
+      http://%s/
+
+  Open it and watch four counts move: your state, your team, your country, the world.
+  Open it again in a second window as another fan: within a tick or two both of you are counted.
+  A crowd of %d simulated viewers comes and goes. Ctrl-C ends it.
+
+`, addr, c.Viewers)
+	n.run("crowd", func(ctx context.Context) error { return c.crowd(ctx, "http://"+addr, n.log) })
+	return n.wait(ctx)
+}
+
+// crowd plays one match after the other. What it reports is for simulate: here
+// real visitors join in, so its truth is not the whole one.
+func (c *demoCmd) crowd(ctx context.Context, url string, log *slog.Logger) error {
+	for c.Viewers > 0 && ctx.Err() == nil {
+		_, err := simulator.Run(ctx, simulator.Config{
+			Addresses: []string{url}, Event: demoEvent, Viewers: c.Viewers, Seed: uint64(time.Now().UnixNano()),
+			Profile: simulator.Match, Duration: 24 * time.Hour, Period: c.Match,
+			ChurnPerMinute: 0.3, TwoDeviceShare: 0.05, SilentLeaveShare: 0.1, NetworkChangesPerMinute: 0.05,
+			Probes: -1, Shared: true,
+		})
+		if err != nil && ctx.Err() == nil {
+			log.Warn("the crowd went home early and will be back", "error", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Second):
+			}
+		}
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// freeOr returns address, or one with a free port if that is taken: a demo
+// should not fail for another program on 8080.
+func freeOr(address string) string {
+	l, err := net.Listen("tcp", address)
+	if err == nil {
+		l.Close()
+		return address
+	}
+	if host, _, split := net.SplitHostPort(address); split == nil && errors.Is(err, syscall.EADDRINUSE) {
+		fmt.Fprintf(os.Stderr, "%s is taken, using a free port\n", address)
+		return net.JoinHostPort(host, "0")
+	}
+	return address
+}

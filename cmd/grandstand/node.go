@@ -1,0 +1,251 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"grandstand"
+	"grandstand/aggregator"
+	"grandstand/archiver"
+	"grandstand/fanout"
+	"grandstand/gateway"
+	"grandstand/redis"
+	"grandstand/web"
+)
+
+// node is what all roles of one process share. Roles are added to it in the
+// data's way backwards: what others rely on first.
+type node struct {
+	*life
+	cfg      *common
+	registry *prometheus.Registry
+	secret   []byte
+	redis    *redis.Client
+	archive  *archiver.Store
+	checks   []func() error // of /readyz
+}
+
+// openBound is how long the start waits for Redis and the archive.
+const openBound = 20 * time.Second
+
+func newNode(ctx context.Context, cfg *common) (_ *node, err error) {
+	log := cfg.logger()
+	n := &node{life: newLife(log), cfg: cfg, registry: prometheus.NewRegistry()}
+	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.stop())
+		}
+	}()
+	if n.secret, err = cfg.secret(log); err != nil {
+		return n, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, openBound)
+	defer cancel()
+	if err := n.openRedis(ctx); err != nil {
+		return n, err
+	}
+	if n.archive, err = archiver.OpenStore(ctx, cfg.Archive); err != nil {
+		return n, fmt.Errorf("open archive: %w", err)
+	}
+	if cfg.Admin != "" {
+		_, err := serve(n.life, "admin", cfg.Admin, adminHandler(n.registry, n.health()))
+		return n, err
+	}
+	return n, nil
+}
+
+func (n *node) openRedis(ctx context.Context) error {
+	address := n.cfg.Redis
+	if address == "" {
+		embedded, err := redis.StartEmbedded(redis.EmbeddedConfig{})
+		if err != nil {
+			return fmt.Errorf("start embedded redis: %w", err)
+		}
+		n.onStop("embedded redis", 0, func(context.Context) error { embedded.Close(); return nil })
+		address = embedded.Address()
+		n.log.Warn("EMBEDDED REDIS: one process only, everything in it is gone at exit; use --redis for more")
+		// Lua scripts of the embedded server are many small allocations; a
+		// larger heap target halves what the collector costs a demo.
+		debug.SetGCPercent(200)
+	}
+	client, err := redis.Open(ctx, redis.Config{Address: address, Logger: n.log, Registerer: n.registry})
+	if err != nil {
+		return fmt.Errorf("open redis: %w", err)
+	}
+	n.redis = client
+	n.onStop("redis client", 0, func(context.Context) error { client.Close(); return nil })
+	n.run("redis clock", client.Run)
+	return nil
+}
+
+func (n *node) health() health {
+	return health{ready: func() error {
+		for _, check := range n.checks {
+			if err := check(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}
+}
+
+// addAggregator runs the role that merges tallies.
+func (n *node) addAggregator(minCohort int) {
+	a := aggregator.New(aggregator.Config{
+		ID: randomText(8), Clock: n.redis, MinCohort: minCohort,
+		Leases: n.redis, Members: n.redis, Tallies: n.redis, Boards: n.redis, Series: n.redis, Events: n.redis,
+		Archive: n.archive, Logger: n.log.With("role", "aggregator"), Registerer: n.registry,
+	})
+	n.run("aggregator", a.Run)
+}
+
+// addHub runs the last level of the fan-out.
+func (n *node) addHub() *fanout.Hub {
+	hub := fanout.New(fanout.Config{Clock: n.redis, Logger: n.log.With("role", "fanout"), Registerer: n.registry})
+	n.run("hub", hub.Run)
+	// The relays of the fan-out tree will be another source of Apply.
+	n.run("feed", func(ctx context.Context) error { return n.redis.Follow(ctx, hub.Apply) })
+	return hub
+}
+
+// addGateway runs the role that serves players and returns its handler.
+func (n *node) addGateway(p *public, s *serving, events []*grandstand.Event) (http.Handler, error) {
+	origins, err := gateway.ParseOrigins(p.Origins)
+	if err != nil {
+		return nil, fmt.Errorf("--origins: %w", err)
+	}
+	edge, err := gateway.NewEdge(gateway.EdgeConfig{TrustedProxies: s.TrustedProxies, CountryHeader: s.CountryHeader, RegionHeader: s.RegionHeader})
+	if err != nil {
+		return nil, fmt.Errorf("edge headers: %w", err)
+	}
+	auth, err := n.auth(s, edge)
+	if err != nil {
+		return nil, err
+	}
+	g, err := gateway.New(gateway.Config{
+		ID: randomText(8), Secret: n.secret, Clock: n.redis,
+		Sessions: n.redis, Tallies: n.redis, Registry: n.redis, Events: n.redis, Members: n.redis,
+		Hub: n.addHub(), History: n.redis, Archive: n.archive,
+		Auth: auth, Origins: origins, OpenEvents: s.openEvents(), MinCohort: minCohort(s.Auth), MaxConns: s.MaxConns, DrainOver: s.DrainOver,
+		Logger: n.log.With("role", "gateway"), Registerer: n.registry,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("gateway: %w", err)
+	}
+	n.run("gateway", g.Run)
+	n.onStop("gateway's viewers", s.DrainOver, g.Close)
+	n.checks = append(n.checks, func() error {
+		if !g.Ready() {
+			return errors.New("the gateway is starting, draining, or has lost Redis")
+		}
+		return nil
+	})
+	return g.Handler(), n.putEvents(events)
+}
+
+// putEvents configures the events of the YAML file. They are as old as time:
+// whatever was put since holds.
+func (n *node) putEvents(events []*grandstand.Event) error {
+	for _, e := range events {
+		ctx, cancel := context.WithTimeout(context.Background(), openBound)
+		err := n.redis.PutEvent(ctx, e)
+		cancel()
+		if err != nil {
+			return fmt.Errorf("configure event %s: %w", e.Name, err)
+		}
+	}
+	return nil
+}
+
+func (n *node) auth(s *serving, edge *gateway.Edge) (gateway.Auth, error) {
+	if s.Auth == "none" {
+		return &gateway.AuthNone{AdminToken: s.AdminToken, Edge: edge}, nil
+	}
+	j, err := gateway.NewJWT(gateway.JWTConfig{
+		Secret: []byte(s.JWTSecret), JWKS: s.JWKSURL, Issuer: s.JWTIssuer, Audience: s.JWTAudience,
+		AdminToken: s.AdminToken, ReadKeys: s.ReadKeys, Edge: edge, Logger: n.log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("--auth jwt: %w", err)
+	}
+	n.onStop("key set", 0, func(context.Context) error { j.Close(); return nil })
+	return j, nil
+}
+
+func (s *serving) openEvents() bool {
+	if s.OpenEvents != nil {
+		return *s.OpenEvents
+	}
+	return s.Auth == "none"
+}
+
+// minCohort is the deployment's default: with --auth none everything is shown.
+func minCohort(auth string) int {
+	if auth == "none" {
+		return 0
+	}
+	return 10
+}
+
+// listen serves the public address: players' routes under /v1/, pages and
+// health besides.
+func (n *node) listen(p *public, gateway, pages http.Handler) (string, error) {
+	mux := http.NewServeMux()
+	n.health().register(mux)
+	if gateway != nil {
+		mux.Handle("/v1/", gateway)
+	}
+	if pages != nil {
+		mux.Handle("/", pages)
+	} else {
+		mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusNotFound)
+			_ = json.NewEncoder(w).Encode(map[string]string{"code": string(grandstand.CodeNotFound), "message": "there is nothing at this address"})
+		})
+	}
+	addr, err := serve(n.life, "players", p.Listen, mux)
+	if err != nil {
+		return "", fmt.Errorf("--listen: %w", err)
+	}
+	return addr.String(), nil
+}
+
+func (n *node) pages() (http.Handler, error) {
+	h, err := web.New(web.Config{})
+	if err != nil {
+		return nil, fmt.Errorf("web: %w", err)
+	}
+	return h, nil
+}
+
+func decodeEvents(text []byte) ([]*grandstand.Event, error) {
+	var list []*grandstand.Event
+	if err := json.Unmarshal(text, &list); err != nil {
+		return nil, fmt.Errorf("events: %w", err)
+	}
+	for _, e := range list {
+		if err := e.Normalize(); err != nil {
+			return nil, fmt.Errorf("events: %s: %w", e.Name, err)
+		}
+	}
+	return list, nil
+}
+
+// randomText returns n random bytes in hexadecimal.
+func randomText(n int) string {
+	b := make([]byte, n)
+	rand.Read(b) // never fails (crypto/rand docs, Go 1.24)
+	return hex.EncodeToString(b)
+}

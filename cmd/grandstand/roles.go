@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+)
+
+type allCmd struct {
+	common
+	public
+	serving
+}
+
+// Run serves every role in one process until ctx ends.
+func (c *allCmd) Run(ctx context.Context, events *eventList) error {
+	n, _, err := c.start(ctx, events)
+	if err != nil {
+		return err
+	}
+	return n.wait(ctx)
+}
+
+// start starts every role and returns the public address.
+func (c *allCmd) start(ctx context.Context, events *eventList) (*node, string, error) {
+	if err := checkExposure(&c.public, c.Auth); err != nil {
+		return nil, "", err
+	}
+	n, err := newNode(ctx, &c.common)
+	if err != nil {
+		return nil, "", err
+	}
+	n.addAggregator(minCohort(c.Auth))
+	addr, err := func() (string, error) {
+		pages, err := n.pages()
+		if err != nil {
+			return "", err
+		}
+		players, err := n.addGateway(&c.public, &c.serving, events.events)
+		if err != nil {
+			return "", err
+		}
+		return n.listen(&c.public, players, pages)
+	}()
+	return n, addr, n.orStop(err)
+}
+
+// orStop stops what has started if err is not nil, and returns err.
+func (n *node) orStop(err error) error {
+	if err == nil {
+		return nil
+	}
+	if stopping := n.stop(); stopping != nil {
+		n.log.Error("stopping", "error", stopping)
+	}
+	return err
+}
+
+type gatewayCmd struct {
+	common
+	public
+	serving
+}
+
+func (c *gatewayCmd) Run(ctx context.Context, events *eventList) error {
+	if err := checkExposure(&c.public, c.Auth); err != nil {
+		return err
+	}
+	if c.Redis == "" {
+		return errNeedsRedis("gateway")
+	}
+	n, err := newNode(ctx, &c.common)
+	if err != nil {
+		return err
+	}
+	players, err := n.addGateway(&c.public, &c.serving, events.events)
+	if err == nil {
+		_, err = n.listen(&c.public, players, nil)
+	}
+	if err != nil {
+		return n.orStop(err)
+	}
+	return n.wait(ctx)
+}
+
+type aggregatorCmd struct {
+	common
+	MinCohort int `help:"Segments with fewer sessions are folded into \"other\" for the public, unless the event says otherwise." default:"10"`
+}
+
+func (c *aggregatorCmd) Run(ctx context.Context) error {
+	if c.Redis == "" {
+		return errNeedsRedis("aggregator")
+	}
+	n, err := newNode(ctx, &c.common)
+	if err != nil {
+		return err
+	}
+	n.addAggregator(c.MinCohort)
+	return n.wait(ctx)
+}
+
+func errNeedsRedis(role string) error {
+	return fmt.Errorf("%s alone needs --redis: an embedded Redis serves one process only (use \"all\" for that)", role)
+}
+
+type webCmd struct {
+	public
+	LogLevel  string `help:"debug, info, warn or error." enum:"debug,info,warn,error" default:"info"`
+	LogFormat string `help:"text or json." enum:"text,json" default:"text"`
+}
+
+// Run serves the pages alone; they find the gateway behind the same name.
+func (c *webCmd) Run(ctx context.Context) error {
+	cfg := common{LogLevel: c.LogLevel, LogFormat: c.LogFormat}
+	n := &node{life: newLife(cfg.logger()), cfg: &cfg}
+	pages, err := n.pages()
+	if err == nil {
+		_, err = n.listen(&c.public, http.NotFoundHandler(), pages)
+	}
+	if err != nil {
+		return n.orStop(err)
+	}
+	return n.wait(ctx)
+}
