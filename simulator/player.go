@@ -94,6 +94,15 @@ const (
 	reconnect               // it goes on elsewhere
 )
 
+// fate is what the end of a connection says about its gateway.
+type fate int
+
+const (
+	staysUp  fate = iota
+	wentDown      // on purpose: it has said its last word
+	crashed       // or so it seems
+)
+
 // run plays until the session is over.
 func (p *player) run(ctx context.Context) {
 	for try := 0; ; {
@@ -181,7 +190,7 @@ func (p *player) watch(w *wire) ending {
 				if errors.Is(err, os.ErrDeadlineExceeded) {
 					break
 				}
-				return p.lost(w, "reset", true)
+				return p.lost(w, "reset", crashed)
 			}
 			switch op {
 			case opText:
@@ -209,7 +218,7 @@ func (p *player) watch(w *wire) ending {
 		now := time.Now()
 		switch {
 		case !away.IsZero() && !now.Before(away):
-			return p.lost(w, "drain", true)
+			return p.lost(w, "drain", wentDown)
 		case !now.Before(next):
 			p.beat(w, now)
 			if next = next.Add(p.interval); next.Before(now) {
@@ -260,7 +269,7 @@ func (p *player) obey(w *wire, c command) ending {
 		if p.polite { // the others had the new network before they lost the old one
 			p.rest = time.Duration(p.rng.Int64N(int64(longestGap)))
 		}
-		return p.lost(w, "", false)
+		return p.lost(w, "", staysUp)
 	case vanish:
 		stats.silent.Add(1)
 		lo, hi := p.deadline(now)
@@ -306,7 +315,7 @@ func (p *player) linger(w *wire, until time.Time) {
 
 // lost ends a connection that the session outlives. cause, unless it is empty,
 // is counted as a drop.
-func (p *player) lost(w *wire, cause string, gateway bool) ending {
+func (p *player) lost(w *wire, cause string, gateway fate) ending {
 	now := time.Now()
 	w.reset()
 	if cause != "" {
@@ -317,8 +326,8 @@ func (p *player) lost(w *wire, cause string, gateway bool) ending {
 	p.lapse = hi + p.crowd.cfg.Window.Milliseconds()
 	truth := p.crowd.truth
 	truth.drop(p.pres, ms(now), lo, hi, true)
-	if gateway {
-		truth.died(p.gateway%len(p.crowd.targets), ms(now), p.tick.Milliseconds())
+	if gateway != staysUp {
+		truth.died(p.gateway%len(p.crowd.targets), ms(now), p.tick.Milliseconds(), gateway == crashed)
 	}
 	return reconnect
 }
@@ -326,7 +335,11 @@ func (p *player) lost(w *wire, cause string, gateway bool) ending {
 // closed takes the close frame of the server.
 func (p *player) closed(w *wire, code int) ending {
 	if code < 4500 || code > 4999 {
-		return p.lost(w, strconv.Itoa(code), code == 1012)
+		end := staysUp
+		if code == 1012 {
+			end = wentDown
+		}
+		return p.lost(w, strconv.Itoa(code), end)
 	}
 	p.crowd.stats.drop(strconv.Itoa(code))
 	p.crowd.truth.leave(p.pres, ms(time.Now()))

@@ -3,6 +3,7 @@ package simulator
 import (
 	"container/heap"
 	"math"
+	"slices"
 	"sync"
 
 	"grandstand"
@@ -21,7 +22,15 @@ type truth struct {
 	segs    []grandstand.Segment
 	counts  []bounds
 	linger  map[*presence]struct{} // lost their connection, and have not resumed
+	left    []farewell             // the latest goodbyes
 	suspect map[int]int64          // gateway → when it last dropped somebody
+}
+
+// farewell is a goodbye that a gateway may take along if it dies before its
+// next tally.
+type farewell struct {
+	p  *presence
+	at int64
 }
 
 // bounds is the truth about one segment at one instant.
@@ -59,6 +68,8 @@ type edge struct {
 const (
 	never   = math.MaxInt64
 	slackMS = 25 // of clocks that are compared through messages
+
+	maxTickMS = grandstand.MaxTickMS * 2 // goodbyes are kept for so long
 )
 
 type edgeKind uint8
@@ -222,6 +233,10 @@ func (t *truth) leave(p *presence, at int64) {
 	t.offLocked(p, surely, at-slackMS)
 	t.offLocked(p, possibly, at+t.window)
 	t.arrivedLocked(p, at)
+	if len(t.left) >= 1000 && t.left[0].at < at-maxTickMS {
+		t.left = slices.DeleteFunc(t.left, func(f farewell) bool { return f.at < at-maxTickMS })
+	}
+	t.left = append(t.left, farewell{p, at})
 }
 
 // abandon: the session does not come back any more; its deadline stands.
@@ -239,26 +254,46 @@ func (t *truth) arrivedLocked(p *presence, at int64) {
 }
 
 // died: a gateway dropped a connection on its own at the time, so it may be
-// gone. The last tally of a dead gateway counts on as a whole, and with it those
-// of its sessions that had lost their connection before: longer, or shorter, by
-// what their last beat was older, or younger, than the tally.
-func (t *truth) died(gateway int, at, tick int64) {
+// gone. The last tally of a gateway that is gone counts on as a whole, and with
+// it those of its sessions that had lost their connection before: longer, or
+// shorter, by what their last beat was older, or younger, than the tally. If it
+// crashed, so do those who left after that tally: nobody else knows of it.
+func (t *truth) died(gateway int, at, tick int64, crashed bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if at-t.suspect[gateway] < 500 {
 		return
 	}
 	t.suspect[gateway] = at
+	since := at - slackMS
+	if crashed {
+		since = at - tick - tick/8 - t.window
+	}
 	for p := range t.linger {
 		if p.gateway != gateway {
 			continue
 		}
-		if p.hi.off != never && p.hi.off > at-slackMS {
-			t.offLocked(p, possibly, max(p.hi.off, at+p.linger+tick+t.window))
+		if p.hi.off > since {
+			t.extendLocked(p, at+p.linger+tick+t.window)
 		}
 		if p.lo.off != never && p.lo.off > at {
 			t.offLocked(p, surely, min(p.lo.off, at+p.linger-2*tick))
 		}
+	}
+	for _, f := range t.left {
+		if crashed && f.p.gateway == gateway && f.at > since {
+			t.extendLocked(f.p, at+f.p.linger+tick+t.window)
+		}
+	}
+}
+
+// extendLocked lets a session possibly count until the time at least.
+func (t *truth) extendLocked(p *presence, until int64) {
+	if p.hi.off <= t.now {
+		t.onLocked(p, possibly, t.now+1)
+		t.offLocked(p, possibly, until)
+	} else if p.hi.off != never {
+		t.offLocked(p, possibly, max(p.hi.off, until))
 	}
 }
 

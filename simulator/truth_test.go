@@ -161,17 +161,24 @@ func TestTruthOfAnUnansweredJoin(t *testing.T) {
 // for as long as its last tally does.
 func TestTruthOfADeadGateway(t *testing.T) {
 	truth := newTruth(300)
-	p, q := truth.add(&person{}), truth.add(&person{})
-	for i, x := range []*presence{p, q} {
+	var all []*presence
+	for i := range 6 {
+		x := truth.add(&person{})
+		all = append(all, x)
 		truth.begin(x, 1000)
-		truth.confirm(x, 1010, i, 25_000, 2000)
-		truth.drop(x, 5000, 26_000, 26_000, false)
+		truth.confirm(x, 1010, i%2, 25_000, 2000)
 	}
-	truth.died(0, 10_000, 2000)
+	truth.drop(all[0], 5000, 26_000, 26_000, false)
+	truth.drop(all[1], 5000, 26_000, 26_000, false)
+	truth.leave(all[2], 9000) // took its goodbye along
+	truth.leave(all[3], 9000)
+	truth.leave(all[4], 7000) // before the last tally
+	truth.leave(all[5], 7000)
+	truth.died(0, 10_000, 2000, true)
 	for _, c := range []struct {
 		at     int64
 		lo, hi int
-	}{{25_000, 2, 2}, {26_500, 0, 1}, {37_000, 0, 1}, {37_400, 0, 0}} {
+	}{{6500, 6, 6}, {8000, 4, 4}, {10_000, 2, 3}, {25_000, 2, 3}, {26_500, 0, 2}, {37_000, 0, 2}, {37_400, 0, 0}} {
 		if b := truth.at(c.at)[grandstand.WorldSegment]; b.Lo != c.lo || b.Hi != c.hi {
 			t.Errorf("at %d: %+v, want %d to %d", c.at, b, c.lo, c.hi)
 		}
