@@ -149,7 +149,7 @@ func TestFourNumbers(t *testing.T) {
 	until(t, ctx, `document.querySelector('[data-count=world] .fans').textContent === "≈ 7,954 fans"`)
 	until(t, ctx, `document.querySelector('[data-count=region] .who').textContent === "Missouri"`)
 	until(t, ctx, `/^live, \d\.\d\ss old$/.test(document.querySelector("#status-text").textContent)`)
-	until(t, ctx, `document.querySelector('[data-count=world] .spark .line').getAttribute("d").startsWith("M")`)
+	until(t, ctx, `document.querySelector('[data-count=world] .spark .line').getAttribute("d")?.startsWith("M")`)
 	q := f.openings()[0]
 	if q.Get("viewer") != "v1" || q.Get("device") == "" || q.Get("team") != "SF" || q.Get("region") != "US-MO" || q.Get("country") != "US" {
 		t.Errorf("connected with %v", q)

@@ -15,8 +15,9 @@ export function format(n) {
 // Ticker shows a number in an element and lets it run to the next one between
 // two ticks. At once with reduced motion, in a hidden tab, and for the first.
 export class Ticker {
-  constructor(element) {
+  constructor(element, text = (n) => (n === null ? "–" : format(n))) {
     this.element = element;
+    this.text = text;
     this.shown = null;
   }
 
@@ -38,7 +39,7 @@ export class Ticker {
 
   show(value) {
     this.shown = value;
-    this.element.textContent = value === null ? "–" : format(value);
+    this.element.textContent = this.text(value);
   }
 }
 

@@ -26,8 +26,8 @@ const cards = {};
 for (const el of document.querySelectorAll("[data-count]")) {
   const part = (name) => el.querySelector("." + name);
   cards[el.dataset.count] = {
-    el, who: part("who"), fans: part("fans"), unit: part("unit"), delta: part("delta"),
-    ticker: new Ticker(part("number")), spark: new Spark(part("spark")), last: null,
+    el, who: part("who"), unit: part("unit"), delta: part("delta"), ticker: new Ticker(part("number")),
+    fans: new Ticker(part("fans"), (n) => (n === null ? "" : `≈ ${format(n)} ${n === 1 ? "fan" : "fans"}`)), spark: new Spark(part("spark")), last: null,
   };
 }
 const rivals = new Rivals($("rivals"));
@@ -268,7 +268,7 @@ function paintCount(dim, count) {
     card.last = null;
     card.ticker.set(null);
     card.unit.textContent = count === null ? "too few to show without pointing at somebody" : "not counted in this event";
-    card.fans.textContent = "";
+    card.fans.set(null);
     return;
   }
   const [sessions, fans] = count;
@@ -276,7 +276,7 @@ function paintCount(dim, count) {
   card.el.dataset.fans = fans;
   card.ticker.set(sessions);
   card.unit.textContent = sessions === 1 ? "stream watching" : "streams watching";
-  card.fans.textContent = `≈ ${format(fans)} ${fans === 1 ? "fan" : "fans"}`;
+  card.fans.set(fans);
   if (card.last !== null) flash(card.delta, sessions - card.last);
   card.last = sessions;
   card.spark.add(sessions);
@@ -287,7 +287,7 @@ function forget(dim) {
   card.spark.clear();
   card.last = null;
   card.ticker.set(null);
-  card.fans.textContent = "";
+  card.fans.set(null);
   card.unit.textContent = "streams watching";
   delete card.el.dataset.sessions;
   delete card.el.dataset.fans;
@@ -376,12 +376,9 @@ let pendingJoin = false;
 
 function choose(name, value) {
   if (chosen[name] === value) return;
-  chosen[name] = value;
-  if (name === "country" && (value === "US") !== chosen.region.startsWith("US-")) {
-    chosen.region = value === "US" ? defaults.region : "unknown";
-    forget("region");
-    fillChoices();
-  }
+  const seg = { [name]: value };
+  if (name === "country" && (value === "US") !== chosen.region.startsWith("US-")) seg.region = value === "US" ? defaults.region : "unknown";
+  Object.assign(chosen, seg);
   remember();
   if (name === "event") {
     state.frame = null;
@@ -389,18 +386,26 @@ function choose(name, value) {
     for (const dim of Object.keys(cards)) forget(dim);
     rivals.clear();
     learn();
-  } else {
-    forget(name);
-  }
-  if (name === "team") rivals.pick(value);
-  names();
-  const d = config && Array.isArray(config.dims) && config.dims.find((d) => d.name === name);
-  if (name === "team" && (!config || (d && d.choose)) && live.join({ team: value })) {
-    pendingJoin = true;
-    setTimeout(() => (pendingJoin = false), 5000);
+    names();
+    restart();
     return;
   }
-  restart();
+  for (const dim of Object.keys(seg)) forget(dim);
+  if (name === "team") rivals.pick(value);
+  fillChoices();
+  if (Object.keys(seg).every(choosable) && live.join(seg)) {
+    pendingJoin = true;
+    setTimeout(() => (pendingJoin = false), 5000);
+  } else {
+    restart();
+  }
+}
+
+// choosable says whether the event lets its viewers change a dimension in
+// place. Of an event that was not there yet it is known by default.
+function choosable(dim) {
+  const d = config && Array.isArray(config.dims) && config.dims.find((d) => d.name === dim);
+  return config ? Boolean(d && d.choose) : dim === "team";
 }
 
 // remember keeps the choices in the URL, so that a reload or a link has them.
