@@ -115,6 +115,34 @@ func TestAMoveWaitsForRedis(t *testing.T) {
 	})
 }
 
+// Two tabs come over at the same time, and their session is taken over once.
+func TestTwoTabsMoveAtOnce(t *testing.T) {
+	twoGateways(t, func(t *testing.T, redis *fakeRedis, a, b *rig) {
+		const query = "viewer=v1&device=d1&team=KC&interval_ms=60000"
+		onA := a.watch(query)
+		other := b.watch("viewer=v2&team=KC&interval_ms=60000") // B knows the event and its values
+		ticked()
+		redis.setDown(true)
+		resume := query + "&session=" + onA.session
+		tabs := []*viewer{b.watch(resume), b.watch(resume), b.watch(resume)}
+		time.Sleep(5 * time.Second)
+		redis.setDown(false)
+		time.Sleep(4 * time.Second)
+		ticked()
+		if n := redis.count("final", "world"); n != 2 {
+			t.Errorf("%d sessions, want 2", n)
+		}
+		redis.mu.Lock()
+		if n := len(redis.releases["a"]); n != 1 {
+			t.Errorf("A is told %d times", n)
+		}
+		redis.mu.Unlock()
+		for _, v := range append(tabs, onA, other) {
+			v.leave()
+		}
+	})
+}
+
 // A session is claimed before its first record was written.
 func TestAMoveBeforeTheFirstRecord(t *testing.T) {
 	twoGateways(t, func(t *testing.T, redis *fakeRedis, a, b *rig) {

@@ -243,7 +243,6 @@ func (g *Gateway) claim(ctx context.Context, batch []due) (again []*session) {
 		switch {
 		case !ok[i]:
 			again = append(again, d.s)
-		case d.s.own != claiming:
 		case d.s.previous == nil:
 			nobody = append(nobody, d.s)
 		default:
@@ -266,7 +265,7 @@ func (g *Gateway) claim(ctx context.Context, batch []due) (again []*session) {
 // claimOne reports whether the session's record names this gateway now.
 func (g *Gateway) claimOne(ctx context.Context, s *session) bool {
 	s.mu.Lock()
-	rec, done := s.recordLocked(g.id), s.own != claiming || s.previous != nil
+	rec, done := s.recordLocked(g.id), s.previous != nil
 	s.mu.Unlock()
 	if done {
 		return true
@@ -335,7 +334,7 @@ func (r *room) own(s *session, move *grandstand.Move) {
 		s.previous = nil
 		r.moves = append(r.moves, heldMove{*move, now + grandstand.LingerMS(r.event().BeatMS) + moveMarginMS})
 	}
-	s.own, s.kept, s.doubted = owned, true, false
+	s.own, s.moving, s.kept, s.doubted = owned, false, true, false
 	s.keepAt = now + r.g.keepAfter()
 	r.dirty.Store(true)
 	switch {

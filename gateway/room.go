@@ -115,7 +115,8 @@ func (r *room) join(j *joining) *session {
 	if s.own == lost {
 		s.own = claiming
 	}
-	if s.own == claiming {
+	if s.own == claiming && !s.moving {
+		s.moving = true
 		r.g.movers.add(s)
 	} else if kind == "new" {
 		r.g.keepers.add(s)

@@ -31,6 +31,7 @@ type session struct {
 	grandstand.Session
 	own      ownership
 	released uint64             // the highest generation that a release list named
+	moving   bool               // in the hands of moveSessions
 	previous *grandstand.Record // whom to tell that the session is ours now; nil: nobody
 	lostAt   int64              // ms at which own became lost
 	keepAt   int64              // ms at which its record is to be written again
