@@ -425,13 +425,12 @@ func (r *fakeRedis) configure(e grandstand.Event) {
 
 // fakeArchive keeps checkpoints, and can be slow or away.
 type fakeArchive struct {
-	mu      sync.Mutex
-	down    bool
-	stuck   chan struct{} // if not nil, calls wait until it is closed or they are given up
-	saves   int
-	cps     map[string]*grandstand.Checkpoint
-	steps   map[string][]grandstand.Step
-	pending int
+	mu    sync.Mutex
+	down  bool
+	stuck chan struct{} // if not nil, calls wait until it is closed or they are given up
+	saves int
+	cps   map[string]*grandstand.Checkpoint
+	steps map[string][]grandstand.Step
 }
 
 func newFakeArchive() *fakeArchive {

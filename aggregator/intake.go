@@ -135,10 +135,10 @@ const aheadMS = 2_000
 
 // hear takes a manifest unless an older one has come back.
 func (g *gateway) hear(m *grandstand.Manifest, at int64) {
-	if old := g.manifest; old != nil && m.At <= old.At && old.At <= at+aheadMS {
+	if old := g.manifest; old != nil && m.At < old.At && old.At <= at+aheadMS {
 		return
 	}
-	if g.manifest != nil {
+	if g.manifest != nil && m.At != g.manifest.At {
 		period := (m.At - g.manifest.At + 500) / 1000 * 1000
 		g.periodMS = min(max(period, 0), grandstand.MaxTickMS)
 	}

@@ -121,7 +121,7 @@ func (a *Aggregator) recall(e *event, segs []grandstand.CheckpointSegment, inRed
 			s.unsaved = true
 		}
 	}
-	e.changed = true
+	e.changed = e.changed || len(segs) > 0
 	if e.final && e.board != nil {
 		e.finalBoard(e.board, e.board.At)
 		e.repeat = true

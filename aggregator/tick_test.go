@@ -1,6 +1,8 @@
 package aggregator
 
 import (
+	"context"
+	"fmt"
 	"testing"
 
 	"grandstand"
@@ -35,4 +37,314 @@ func TestABoardIsTheSumOfTheTallies(t *testing.T) {
 			t.Errorf("%s: %+v, want sessions and fans %v", seg, c, want)
 		}
 	}
+}
+
+// quality is a board's in a few words.
+func quality(b *grandstand.Board) string {
+	if b == nil {
+		return "none"
+	}
+	return fmt.Sprintf("%d %v %.2f", b.Segments[0].Sessions, b.Quality, b.Coverage)
+}
+
+func TestQualityAndCoverage(t *testing.T) {
+	r := newRig(t)
+	e := testEvent("final", "team")
+	r.redis.configure(*e)
+	a, b, idle := r.gateway(e), r.gateway(e), r.gateway(testEvent("another", "team"))
+	a.crowd(0, 30, "KC")
+	b.crowd(100, 10, "SF")
+	agg := r.aggregator("agg", nil)
+	expect := func(when, want string) {
+		t.Helper()
+		if got := quality(r.redis.board(t, "final")); got != want {
+			t.Errorf("%s: %s, want %s", when, got, want)
+		}
+	}
+	r.tick(agg)
+	expect("all have written", "40 live 1.00")
+	peak := r.redis.board(t, "final").Segments[0].Peak
+
+	b.dead = true
+	r.tick(agg)
+	expect("one is late by a tick", "40 live 1.00")
+	r.tick(agg)
+	expect("two ticks", "40 live 1.00")
+	a.crowd(1000, 10, "KC")
+	r.tick(agg)
+	expect("more than two ticks", "50 partial 0.80")
+	if got := r.redis.board(t, "final").Segments[0].Peak; got != peak {
+		t.Errorf("a partial board has raised the peak from %d to %d", peak, got)
+	}
+	for range 8 {
+		r.tick(agg)
+	}
+	expect("22 s", "50 partial 0.80")
+	r.tick(agg)
+	expect("24 s", "50 partial 0.80")
+	r.tick(agg)
+	expect("2.5 beats", "40 live 1.00")
+	if got := r.redis.board(t, "final").Segments[0].Peak; got != 40 {
+		t.Errorf("peak %d, want 40", got)
+	}
+
+	// One that counts nobody here, is alive, and has not said anything.
+	r.redis.mu.Lock()
+	m := r.redis.manifests[idle.id]
+	m.At -= 60_000
+	r.redis.manifests[idle.id] = m
+	r.redis.mu.Unlock()
+	idle.dead = true
+	for range 3 {
+		r.tick(agg)
+		idle.renew() // its lease
+	}
+	expect("a silent one that may count somebody", "40 partial 1.00")
+	idle.writeAs(true)
+	r.tick(agg)
+	expect("it has shut down", "40 live 1.00")
+
+	// A drained gateway's sessions linger without making the board partial.
+	a.writeAs(true)
+	a.dead = true
+	for range 5 {
+		r.tick(agg)
+	}
+	expect("a drained one", "40 live 1.00")
+}
+
+func TestADeadGatewayThatWakesUpCountsAgain(t *testing.T) {
+	r := newRig(t)
+	e := testEvent("final", "team")
+	r.redis.configure(*e)
+	g := r.gateway(e)
+	g.crowd(0, 30, "KC")
+	agg := r.aggregator("agg", nil)
+	r.tick(agg)
+	g.dead = true
+	for range 15 {
+		r.tick(agg)
+	}
+	if got := quality(r.redis.board(t, "final")); got != "0 live 1.00" {
+		t.Fatalf("after 30 s: %s", got)
+	}
+	// Its tally has not changed, so that only the manifest is written.
+	g.dead = false
+	r.tick(agg)
+	if got := quality(r.redis.board(t, "final")); got != "30 live 1.00" {
+		t.Errorf("after it woke up: %s", got)
+	}
+}
+
+func TestAMoveIsTakenOffUntilItIsRead(t *testing.T) {
+	r := newRig(t)
+	e := testEvent("final", "team")
+	r.redis.configure(*e)
+	a, b := r.gateway(e), r.gateway(e)
+	a.crowd(0, 10, "KC")
+	b.crowd(100, 5, "SF")
+	agg := r.aggregator("agg", nil)
+	r.tick(agg)
+	a.dead = true
+	id := grandstand.ReleaseID{MS: uint64(r.now + 500)}
+	s := *a.sessions[3]
+	s.gen, s.values = 2, []string{"SF"}
+	b.add(&s)
+	b.moves = append(b.moves, grandstand.Move{From: a.id, Release: id, Values: []string{"KC"}})
+	expect := func(when, want string) {
+		t.Helper()
+		board := r.redis.board(t, "final")
+		if got := fmt.Sprintf("%d = %d KC + %d SF", sessionsOf(board, "world"), sessionsOf(board, "team:KC"), sessionsOf(board, "team:SF")); got != want {
+			t.Errorf("%s: %s, want %s", when, got, want)
+		}
+	}
+	r.tick(agg)
+	expect("the old owner is dead", "15 = 9 KC + 6 SF")
+	if fans := r.redis.board(t, "final").Segments[0].Fans; fans != 15 {
+		t.Errorf("%d fans, want 15", fans)
+	}
+	// It was only frozen, and reads the release.
+	a.dead = false
+	a.stream = []testRelease{{id, 3, 0}}
+	r.tick(agg)
+	expect("it has read the release", "15 = 9 KC + 6 SF")
+	if n := agg.shards[grandstand.ShardOf("final")].events["final"].applied; n != 0 {
+		t.Errorf("%d moves are still taken off", n)
+	}
+}
+
+func TestMoreMovesThanSessionsAreClamped(t *testing.T) {
+	r := newRig(t)
+	e := testEvent("final", "country", "team")
+	r.redis.configure(*e)
+	a, b := r.gateway(e), r.gateway(e)
+	a.crowd(0, 2, "US", "KC")
+	b.crowd(100, 1, "CA", "SF")
+	for i := range 4 {
+		// Two of an audience that a never counted, and two too many.
+		b.moves = append(b.moves, grandstand.Move{
+			From: a.id, Release: grandstand.ReleaseID{MS: uint64(r.now), Seq: uint64(i)}, Values: []string{"CA", "KC"},
+		})
+	}
+	agg := r.aggregator("agg", nil)
+	r.tick(agg)
+	board := r.redis.board(t, "final")
+	if err := board.CheckSums(); err != nil || board.Segments[0].Sessions != 1 {
+		t.Errorf("%d sessions, %v; want b's one", board.Segments[0].Sessions, err)
+	}
+	if n := metric(t, agg, "violations_total", brokenMove); n != 4 {
+		t.Errorf("%v violations, want 4: two without such a segment, two without any session", n)
+	}
+}
+
+func TestATallyThatDoesNotAddUpIsMended(t *testing.T) {
+	r := newRig(t)
+	e := testEvent("final", "country", "team")
+	r.redis.configure(*e)
+	agg := r.aggregator("agg", nil)
+	g := r.gateway(testEvent("final", "country")) // does not know of team yet
+	g.crowd(0, 7, "US")
+	r.tick(agg)
+	board := r.redis.board(t, "final")
+	if err := board.CheckSums(); err != nil {
+		t.Error(err)
+	}
+	if sessionsOf(board, "team:unknown") != 7 || sessionsOf(board, "country:US") != 7 {
+		t.Errorf("%+v", board.Segments)
+	}
+
+	shard := grandstand.ShardOf("final")
+	r.advance(2000)
+	r.redis.write([]*grandstand.ShardTally{{Gateway: g.id, Shard: shard, At: r.now, Events: []grandstand.Tally{{
+		Event: "final", Tick: 2000, Segments: []grandstand.SegmentTally{
+			{Segment: grandstand.WorldSegment, Sessions: 5},
+			{Segment: grandstand.Segment{Dim: "country", Value: "CA"}, Sessions: 3},
+			{Segment: grandstand.Segment{Dim: "country", Value: "US"}, Sessions: 9},
+			{Segment: grandstand.Segment{Dim: "team", Value: "KC"}, Sessions: 5, Sketch: []byte("no sketch")},
+		},
+	}}}}, &grandstand.Manifest{Gateway: g.id, At: r.now, Shards: []grandstand.ShardRef{{Shard: shard, At: r.now}}})
+	r.wake(agg)
+	board = r.redis.board(t, "final")
+	if err := board.CheckSums(); err != nil || sessionsOf(board, "world") != 5 || board.Segments[0].Fans != 0 {
+		t.Errorf("%v: %+v", err, board.Segments)
+	}
+	if metric(t, agg, "violations_total", brokenTally) == 0 || metric(t, agg, "violations_total", brokenSketch) == 0 {
+		t.Error("nobody has noticed")
+	}
+}
+
+func TestQuietEventsCostNoReadsAndNoMerges(t *testing.T) {
+	r := newRig(t)
+	e := testEvent("final", "team")
+	r.redis.configure(*e)
+	r.gateway(e).crowd(0, 30, "KC")
+	agg := r.aggregator("agg", nil)
+	r.tick(agg)
+	reads, merges := r.redis.calls["ShardTallies"], metric(t, agg, "merges_total")
+	for range 10 {
+		r.tick(agg)
+	}
+	if n := r.redis.calls["ShardTallies"] - reads; n != 0 {
+		t.Errorf("%d reads of tallies that did not change", n)
+	}
+	if n := metric(t, agg, "merges_total") - merges; n != 0 {
+		t.Errorf("%v merges", n)
+	}
+	if b := r.redis.board(t, "final"); b.At != r.now {
+		t.Error("the board has not been brought up to date")
+	}
+	// In between nobody is asked for tallies either.
+	before := r.redis.calls["Manifests"]
+	r.advance(1000)
+	r.wake(agg)
+	if n := r.redis.calls["Manifests"] - before; n != 0 {
+		t.Error("manifests were read though no event's tick was due")
+	}
+}
+
+func TestEveryEventHasItsOwnTick(t *testing.T) {
+	r := newRig(t)
+	fast, slow := testEvent("fast"), testEvent("slow")
+	fast.TickMS, slow.TickMS = 1000, 10_000
+	r.redis.configure(*fast)
+	r.redis.configure(*slow)
+	r.gateway(fast).crowd(0, 3, "US", "US-CA", "KC")
+	r.gateway(slow).crowd(0, 4, "US", "US-CA", "KC")
+	agg := r.aggregator("agg", nil)
+	ats := map[string]map[int64]bool{"fast": {}, "slow": {}}
+	r.redis.onPublish = func(sb *grandstand.ShardBoard) {
+		for _, b := range sb.Boards {
+			ats[b.Event][b.At] = true
+		}
+	}
+	r.tick(agg) // the takeover, which makes all of them
+	for range 20 {
+		r.advance(1000)
+		for _, g := range r.gws {
+			g.write()
+		}
+		r.wake(agg)
+	}
+	if len(ats["fast"]) != 21 || len(ats["slow"]) != 3 {
+		t.Errorf("%d boards of the event with a tick of 1 s, %d of that with 10 s; want 21 and 3", len(ats["fast"]), len(ats["slow"]))
+	}
+}
+
+func TestAnEventThatNobodyWatchesLeavesAndComesBack(t *testing.T) {
+	r := newRig(t)
+	e := testEvent("final", "team")
+	r.redis.configure(*e)
+	g := r.gateway(e)
+	g.crowd(0, 30, "KC")
+	agg := r.aggregator("agg", nil)
+	r.tick(agg)
+	clear(g.sessions)
+	for range 30 {
+		r.tick(agg)
+		if b := r.redis.board(t, "final"); quality(b) != "0 live 1.00" || b.Segments[0].Peak != 30 {
+			t.Fatalf("%s, want zero", quality(b))
+		}
+	}
+	r.tick(agg)
+	r.tick(agg)
+	if b := r.redis.board(t, "final"); b != nil {
+		t.Fatalf("after a minute: %s", quality(b))
+	}
+	// The gateway forgets it too, and then so does the aggregator.
+	shard := grandstand.ShardOf("final")
+	r.gws = nil
+	r.advance(2000)
+	g.renew()
+	r.redis.write(nil, &grandstand.Manifest{Gateway: g.id, At: r.now})
+	r.wake(agg)
+	r.tick(agg)
+	if n := len(agg.shards[shard].events); n != 0 {
+		t.Errorf("%d events are still in memory", n)
+	}
+	g2 := r.gateway(e)
+	g2.crowd(0, 5, "KC")
+	r.tick(agg)
+	r.tick(agg)
+	b := r.redis.board(t, "final")
+	if quality(b) != "5 live 1.00" || b.Segments[0].Peak != 30 || b.Segments[0].Reach != 30 {
+		t.Errorf("it came back with %s, %+v; want peak and reach of 30", quality(b), b.Segments[0])
+	}
+}
+
+func TestADeadlineOnEveryCall(t *testing.T) {
+	// fakeRedis refuses calls without; this is about calls that fail.
+	r := newRig(t)
+	e := testEvent("final", "team")
+	r.redis.configure(*e)
+	r.gateway(e).crowd(0, 30, "KC")
+	agg := r.aggregator("agg", nil)
+	r.tick(agg)
+	for _, c := range []string{"hold shards", "renew membership", "read tallies", "publish boards", "read event", "load reach and series", "save reach and series", "read last board"} {
+		if n := metric(t, agg, "troubles_total", c); n != 0 {
+			t.Errorf("%s: %v troubles", c, n)
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	agg.wake(ctx, r.now+2000) // ends at once
 }

@@ -1,0 +1,422 @@
+package aggregator
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"grandstand"
+)
+
+// halves lets half seconds pass, with a phase of the aggregators at each; the
+// gateways write at the even seconds.
+func (r *rig) halves(n int, aggs ...*Aggregator) {
+	for range n {
+		r.advance(500)
+		if r.now%2000 == 0 {
+			for _, g := range r.gws {
+				g.write()
+			}
+		}
+		r.wake(aggs...)
+	}
+}
+
+func TestAnotherTakesOverWithinFiveSeconds(t *testing.T) {
+	r := newRig(t)
+	e := testEvent("final", "team")
+	r.redis.configure(*e)
+	g := r.gateway(e)
+	g.crowd(0, 30, "KC")
+	first, second := r.aggregator("first", nil), r.aggregator("second", nil)
+	r.halves(20, first, second)
+	g.crowd(100, 10, "SF")
+	r.halves(8, first, second)
+	for id := range 10 {
+		delete(g.sessions, 100+id)
+	}
+	r.halves(4, first, second)
+	shard := grandstand.ShardOf("final")
+	dies, lives := first, second
+	if second.shards[shard].held {
+		dies, lives = second, first
+	}
+	if n := len(dies.held()); n != 32 {
+		t.Errorf("one of two holds %d shards", n)
+	}
+	last := r.redis.board(t, "final")
+	if last == nil {
+		t.Fatal("no board")
+	}
+	died := r.now
+	_ = dies // is not woken any more
+	for r.redis.board(t, "final").At == last.At {
+		r.halves(1, lives)
+		if r.now-died > 10_000 {
+			t.Fatal("nobody has taken over")
+		}
+	}
+	if took := r.now - died; took > 5000 {
+		t.Errorf("the first board came after %d ms", took)
+	}
+	b := r.redis.board(t, "final")
+	if w := b.Segments[0]; w.Sessions != 30 || w.Peak != 40 || w.Reach != 40 || b.Quality != grandstand.Live {
+		t.Errorf("%v %+v; want 30 sessions, peak and reach of 40", b.Quality, w)
+	}
+	if b.Epoch != last.Epoch {
+		t.Errorf("epoch %d after %d: nothing was lost", b.Epoch, last.Epoch)
+	}
+	g.crowd(200, 20, "DAL")
+	r.halves(8, lives)
+	if w := r.redis.board(t, "final").Segments[0]; w.Sessions != 50 || w.Peak != 50 || w.Reach != 60 {
+		t.Errorf("%+v; want 50 sessions, peak of 50, reach of 60 with those who left", w)
+	}
+}
+
+// frozen makes the call of Publish wait, as a process does that is stopped in
+// between.
+type frozen struct {
+	*fakeRedis
+	before func()
+}
+
+func (f *frozen) Publish(ctx context.Context, sb *grandstand.ShardBoard) (grandstand.Published, error) {
+	if f.before != nil {
+		before := f.before
+		f.before = nil
+		before()
+	}
+	return f.fakeRedis.Publish(ctx, sb)
+}
+
+func TestAFrozenAggregatorThatWakesUpIsRefused(t *testing.T) {
+	r := newRig(t)
+	e := testEvent("final", "team")
+	r.redis.configure(*e)
+	g := r.gateway(e)
+	g.crowd(0, 30, "KC")
+	ice := &frozen{fakeRedis: r.redis}
+	old := r.aggregator("old", func(c *Config) { c.Boards = ice })
+	young := r.aggregator("young", nil)
+	r.halves(8, old)
+
+	var after *grandstand.Board
+	ice.before = func() {
+		// old has counted, and stops. Others go on for a minute.
+		g.crowd(100, 10, "SF")
+		r.halves(120, young)
+		after = r.redis.board(t, "final")
+		if quality(after) != "40 live 1.00" {
+			t.Errorf("the other one: %s", quality(after))
+		}
+	}
+	r.halves(4, old)
+	if after == nil {
+		t.Fatal("old has not come to publish")
+	}
+	if b := r.redis.board(t, "final"); b.At != after.At || quality(b) != quality(after) {
+		t.Errorf("the one that woke up has published %s at %d, after %d", quality(b), b.At, after.At)
+	}
+	if metric(t, old, "refused_total", "old") == 0 {
+		t.Error("it was not refused")
+	}
+	// It gets its share of the shards back, and knows what it has missed.
+	g.crowd(200, 5, "SF")
+	r.halves(20, young, old)
+	if b := r.redis.board(t, "final"); quality(b) != "45 live 1.00" || b.Segments[0].Peak != 45 || b.Segments[0].Reach != 45 {
+		t.Errorf("%s %+v", quality(b), b.Segments[0])
+	}
+}
+
+func TestALostRedisIsNoDip(t *testing.T) {
+	r := newRig(t)
+	e := testEvent("final", "team")
+	r.redis.configure(*e)
+	a, b := r.gateway(e), r.gateway(e)
+	a.crowd(0, 30, "KC")
+	b.crowd(100, 10, "SF")
+	agg := r.aggregator("agg", nil)
+	for range 10 {
+		r.tick(agg)
+	}
+	before := r.redis.board(t, "final")
+
+	r.redis.forget()
+	for _, g := range r.gws {
+		g.renew()
+	}
+	// One writes again at its next tick, the other two ticks later.
+	b.dead = true
+	for i := range 12 {
+		if i == 2 {
+			b.dead = false
+		}
+		r.tick(agg)
+		board := r.redis.board(t, "final")
+		if board == nil || board.Segments[0].Sessions != 40 || board.Segments[0].Peak != 40 || board.Segments[0].Reach != 40 {
+			t.Fatalf("tick %d after the loss: %s", i, quality(board))
+		}
+		if !grandstand.NewerThan(board.Epoch, board.At, before.Epoch, before.At) {
+			t.Fatalf("(%d, %d) does not follow (%d, %d)", board.Epoch, board.At, before.Epoch, before.At)
+		}
+		before = board
+	}
+	// What is known was written again.
+	if _, ok := r.redis.events["final"]; !ok {
+		t.Error("the configuration is gone")
+	}
+	world := r.redis.reach["final"][grandstand.WorldSegment]
+	if world.Peak != 40 || len(world.Reach) == 0 {
+		t.Errorf("peak and reach are gone: %+v", world)
+	}
+	if steps := r.redis.steps["final"]; len(steps) == 0 || !steps[0].Full {
+		t.Errorf("the series does not begin with a full step: %+v", steps)
+	}
+}
+
+func TestAFreshAggregatorOnAFreshRedisWaits(t *testing.T) {
+	r := newRig(t)
+	e := testEvent("final", "team")
+	a, b := r.gateway(e), r.gateway(e)
+	a.crowd(0, 30, "KC")
+	b.crowd(100, 10, "SF")
+	r.advance(1500)
+	r.redis.forget() // also the boards, so nobody knows what was on them
+	r.redis.configure(*e)
+	agg := r.aggregator("agg", nil)
+	boot := r.now
+	b.dead = true // the slower one
+	for range 8 {
+		r.halves(1, agg)
+		if r.now-boot > 2500 {
+			b.dead = false
+		}
+		if board := r.redis.board(t, "final"); board != nil && board.Segments[0].Sessions != 40 {
+			t.Fatalf("%d ms after the boot: %s", r.now-boot, quality(board))
+		}
+	}
+	r.halves(4, agg)
+	if board := r.redis.board(t, "final"); quality(board) != "40 live 1.00" {
+		t.Errorf("after two ticks: %s", quality(board))
+	}
+}
+
+func TestAnOutageIsNoDip(t *testing.T) {
+	r := newRig(t)
+	e := testEvent("final", "team")
+	r.redis.configure(*e)
+	a, b := r.gateway(e), r.gateway(e)
+	a.crowd(0, 30, "KC")
+	b.crowd(100, 10, "SF")
+	agg := r.aggregator("agg", nil)
+	for range 5 {
+		r.tick(agg)
+	}
+	r.redis.setDown(true)
+	for range 60 { // far longer than a tally lingers
+		r.tick(agg)
+	}
+	r.redis.setDown(false)
+	r.advance(500)
+	b.dead = true // it reconnects later
+	low := uint64(40)
+	for i := range 8 {
+		if i == 2 {
+			b.dead = false
+		}
+		r.halves(4, agg)
+		low = min(low, r.redis.board(t, "final").Segments[0].Sessions)
+	}
+	if low != 40 {
+		t.Errorf("a board showed %d sessions", low)
+	}
+	if got := quality(r.redis.board(t, "final")); got != "40 live 1.00" {
+		t.Errorf("at the end: %s", got)
+	}
+}
+
+func TestAClockThatWasPutBackBeginsAnEpoch(t *testing.T) {
+	r := newRig(t)
+	e := testEvent("final", "team")
+	r.redis.configure(*e)
+	g := r.gateway(e)
+	g.crowd(0, 30, "KC")
+	agg := r.aggregator("agg", nil)
+	for range 5 {
+		r.tick(agg)
+	}
+	before := r.redis.board(t, "final")
+	r.now -= 3_600_000
+	r.clock.set(r.now)
+	r.redis.forget()
+	r.redis.configure(*e)
+	g.renew()
+	for range 3 {
+		r.tick(agg)
+	}
+	b := r.redis.board(t, "final")
+	if b == nil || b.At >= before.At || b.Epoch <= before.Epoch || quality(b) != "30 live 1.00" {
+		t.Errorf("%s at (%d, %d) after (%d, %d): want a later epoch", quality(b), b.Epoch, b.At, before.Epoch, before.At)
+	}
+	g.dead = true
+	for range 14 {
+		r.tick(agg)
+	}
+	if got := quality(r.redis.board(t, "final")); got != "0 live 1.00" {
+		t.Errorf("the dead gateway of the old time is still counted: %s", got)
+	}
+}
+
+func TestABoardThatDoesNotAddUpIsNotPublished(t *testing.T) {
+	r := newRig(t)
+	e := testEvent("final", "team")
+	r.redis.configure(*e)
+	g := r.gateway(e)
+	g.crowd(0, 30, "KC")
+	agg := r.aggregator("agg", nil)
+	r.tick(agg)
+	r.tick(agg)
+	// No input can do that, so the memory is damaged by hand.
+	c := agg.shards[grandstand.ShardOf("final")].events["final"].from[0]
+	for i := range c.rows {
+		if c.rows[i].slot != worldSlot {
+			c.rows[i].sessions++
+		}
+	}
+	agg.shards[grandstand.ShardOf("final")].events["final"].changed = true
+	r.tick(agg)
+	b := r.redis.board(t, "final")
+	if quality(b) != "30 partial 1.00" || b.At != r.now {
+		t.Errorf("%s at %d", quality(b), b.At-r.now)
+	}
+	if metric(t, agg, "violations_total", brokenSums) == 0 {
+		t.Error("not counted")
+	}
+	g.crowd(100, 1, "SF") // a new tally
+	r.tick(agg)
+	if got := quality(r.redis.board(t, "final")); got != "31 live 1.00" {
+		t.Errorf("afterwards: %s", got)
+	}
+}
+
+// TestRunFollowsTheClock runs two aggregators in earnest, in a bubble of time:
+// one is stopped, and the other takes over at once.
+func TestRunFollowsTheClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		redis := newFakeRedis(bubbleClock{})
+		e := testEvent("final", "team")
+		redis.configure(*e)
+		time.Sleep(time.Duration(2000-time.Now().UnixMilli()%2000) * time.Millisecond)
+
+		rig := &rig{t: t, redis: redis, now: time.Now().UnixMilli()}
+		g := rig.gateway(e)
+		g.crowd(0, 30, "KC")
+		writing, stop := context.WithCancel(t.Context())
+		go func() {
+			for writing.Err() == nil {
+				rig.now = time.Now().UnixMilli()
+				g.renew()
+				g.write()
+				time.Sleep(2 * time.Second)
+			}
+		}()
+		var ats, delays []int64
+		redis.onPublish = func(sb *grandstand.ShardBoard) {
+			if len(sb.Boards) > 0 {
+				ats = append(ats, sb.At)
+				delays = append(delays, time.Now().UnixMilli()-sb.At)
+			}
+		}
+		archive := newFakeArchive()
+		start := func(id string) (end func()) {
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error)
+			a := New(Config{
+				ID: id, Clock: bubbleClock{}, Leases: redis, Members: redis, Tallies: redis,
+				Boards: redis, Series: redis, Events: redis, Archive: archive,
+			})
+			go func() { done <- a.Run(ctx) }()
+			return func() {
+				cancel()
+				if err := <-done; err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		end1, end2 := start("one"), start("two")
+		time.Sleep(60 * time.Second)
+		redis.mu.Lock()
+		if n := len(ats); n < 29 || n > 31 {
+			t.Errorf("%d boards in a minute, want 30", n)
+		}
+		for i := 2; i < len(ats); i++ {
+			if ats[i]%2000 != 0 || ats[i] <= ats[i-1] || delays[i] != 250 {
+				t.Errorf("board at %d, published %d ms after it, follows %d", ats[i], delays[i], ats[i-1])
+			}
+		}
+		// Whoever has it says goodbye: there is no gap.
+		endFirst, endLast := end1, end2
+		if redis.leases[grandstand.ShardOf("final")].owner == "two" {
+			endFirst, endLast = end2, end1
+		}
+		before := len(ats)
+		redis.mu.Unlock()
+		endFirst()
+		time.Sleep(10 * time.Second)
+		redis.mu.Lock()
+		after := len(ats)
+		redis.mu.Unlock()
+		if n := after - before; n < 5 {
+			t.Errorf("%d boards in the 10 s after a handover, want 5", n)
+		}
+		endLast()
+		if len(redis.leases) != 0 || len(redis.alive) != 0 {
+			t.Errorf("leases are left: %v", redis.leases)
+		}
+		if cp := archive.checkpoint("final"); cp == nil || cp.Board == nil || len(cp.Segments) != 2 {
+			t.Errorf("no checkpoint at the end: %+v", cp)
+		}
+		stop()
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+	})
+}
+
+// TestATickThatTakesTooLongSkips makes a call take 1.8 s: the phases that it
+// covers are not made up for.
+func TestATickThatTakesTooLongSkips(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		redis := newFakeRedis(bubbleClock{})
+		e := testEvent("final", "team")
+		e.TickMS = 1000
+		redis.configure(*e)
+		rig := &rig{t: t, redis: redis, now: time.Now().UnixMilli()}
+		g := rig.gateway(e)
+		g.crowd(0, 3, "KC")
+		g.write()
+		slow := &frozen{fakeRedis: redis}
+		cfg := Config{
+			ID: "slow", Clock: bubbleClock{}, Leases: redis, Members: redis, Tallies: redis,
+			Boards: slow, Series: redis, Events: redis, Timeout: 3 * time.Second,
+			Registerer: newRig(t).config("").Registerer,
+		}
+		a := New(cfg)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- a.Run(ctx) }()
+		time.Sleep(5 * time.Second)
+		if n := metric(t, a, "phases_skipped_total"); n != 0 {
+			t.Errorf("%v phases skipped before", n)
+		}
+		redis.mu.Lock()
+		slow.before = func() { time.Sleep(1800 * time.Millisecond) }
+		redis.mu.Unlock()
+		time.Sleep(5 * time.Second)
+		cancel()
+		<-done
+		if n := metric(t, a, "phases_skipped_total"); n != 2 && n != 3 {
+			t.Errorf("%v phases skipped, want those of 1.8 s", n)
+		}
+	})
+}
