@@ -330,8 +330,24 @@ func TestDrainSendsEverybodyElsewhere(t *testing.T) {
 		if _, ok := redis.members["a"]; ok {
 			t.Error("the lease is still held")
 		}
+		// The rest comes back later. A reads no releases any more.
+		for i, v := range stays {
+			b.watch("interval_ms=60000&viewer=" + string(rune('a'+2*i+1)) + "&session=" + v.session)
+			ticked()
+			if n := redis.count("final", "world"); n != 20 {
+				t.Errorf("%d sessions when %d have come back, want 20", n, i+1)
+			}
+		}
 		a.stop()
 		b.stop()
+	})
+}
+
+// A socket that is being opened while all are closed is closed too.
+func TestNoSocketOutlivesHangingUp(t *testing.T) {
+	inBubble(t, rigConfig{}, func(t *testing.T, rg *rig) {
+		rg.g.hangUp(closeRestart)
+		rg.watch("viewer=late").wantClose(1012, time.Second)
 	})
 }
 

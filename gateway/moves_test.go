@@ -115,6 +115,99 @@ func TestAMoveWaitsForRedis(t *testing.T) {
 	})
 }
 
+// A gateway dies. Its last tally stands, minus what moved: in the audience that
+// the session was in last.
+func TestMovesFromADeadGateway(t *testing.T) {
+	twoGateways(t, func(t *testing.T, redis *fakeRedis, a, b *rig) {
+		v := a.watch("viewer=v1&device=d1&team=KC&interval_ms=60000")
+		time.Sleep(5 * time.Second)
+		v.send(`{"t":"join","seg":{"team":"SF"}}`)
+		v.next("ok")
+		time.Sleep(5 * time.Second)
+		a.stop()
+		again := b.watch("viewer=v1&device=d1&team=GB&interval_ms=60000&session=" + v.session)
+		ticked()
+		for segment, want := range map[string]int{"world": 1, "team:KC": 0, "team:SF": 0, "team:GB": 1} {
+			if n := redis.count("final", segment); n != want {
+				t.Errorf("%s counts %d, want %d", segment, n, want)
+			}
+		}
+		again.leave()
+	})
+}
+
+// What Redis says about a session comes in any order.
+func TestOwnershipWhateverTheOrder(t *testing.T) {
+	inBubble(t, rigConfig{}, func(t *testing.T, rg *rig) {
+		r := rg.g.room(&grandstand.Event{Name: "final", Dims: grandstand.DefaultDims()})
+		now := fakeClock{}.Now()
+		open := func() *session {
+			a := r.intern([]string{"US", "US-CA", "KC"})
+			s := r.join(&joining{session: grandstand.NewSessionID(r.key, grandstand.Key{}, grandstand.Key{}), audience: a, intervalMS: 60_000})
+			synctest.Wait() // claimed
+			if s.own != owned || s.Gen < 2 {
+				t.Fatalf("after the claim: %d, generation %d", s.own, s.Gen)
+			}
+			return s
+		}
+		release := func(s *session, gen uint64) {
+			r.release(grandstand.Release{Event: r.name, Session: s.ID, Gen: gen}, now)
+		}
+
+		s := open()
+		release(s, s.Gen-1)
+		if s.own != owned {
+			t.Error("an old release took the session away")
+		}
+		release(s, s.Gen)
+		if s.own != lost {
+			t.Error("the release did not take the session away")
+		}
+
+		// The release overtakes the answer to the claim before it.
+		s = open()
+		s.own = claiming
+		release(s, s.Gen)
+		r.own(s, nil)
+		if s.own != lost {
+			t.Error("a claim that was answered late brought the session back")
+		}
+
+		// Keep says so before the release has come: that one comes first.
+		s = open()
+		s.keptLocked(true, now)
+		if s.own != owned {
+			t.Error("given up before the release had a chance to come")
+		}
+		s.keptLocked(true, now)
+		if s.own != lost {
+			t.Error("not given up the second time")
+		}
+		s.keptLocked(false, now)
+		if s.own != owned {
+			t.Error("not won back")
+		}
+		s.keptLocked(true, now)
+		s.keptLocked(false, now)
+		s.keptLocked(true, now)
+		if s.own != owned {
+			t.Error("given up for two doubts with a confirmation between them")
+		}
+
+		// The session ends before the claim is answered: the record goes.
+		s = open()
+		s.own = claiming
+		r.mu.Lock()
+		r.removeLocked(s, now)
+		r.mu.Unlock()
+		r.own(s, nil)
+		time.Sleep(1100 * time.Millisecond)
+		if rec := rg.redis.record(s.ID); rec.Owner != "" {
+			t.Errorf("the record of a session that ended: %+v", rec)
+		}
+	})
+}
+
 // Two tabs come over at the same time, and their session is taken over once.
 func TestTwoTabsMoveAtOnce(t *testing.T) {
 	twoGateways(t, func(t *testing.T, redis *fakeRedis, a, b *rig) {

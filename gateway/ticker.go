@@ -103,10 +103,8 @@ func (t *ticker) once(ctx context.Context, last bool) {
 	defer cancel()
 	if err := t.g.cfg.Tallies.WriteTallies(call, tallies, m); err != nil {
 		// Some may have been written. The manifest does not vouch for them, so
-		// they stand for themselves until the next tick.
-		for _, st := range tallies {
-			t.shards[st.Shard].pending = true
-		}
+		// they stand for themselves until the next tick writes them again: what
+		// is pending, too old or of another boot still is.
 		t.g.metrics.ticks.WithLabelValues("failed").Inc()
 		t.g.trouble("write tallies", err)
 		return
