@@ -8,7 +8,7 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 MINIO       := github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c
 GOBIN_DIR   := $(shell $(GO) env GOPATH)/bin
 
-.PHONY: demo build test check unit tools fuzz bench audit clean help
+.PHONY: demo build test check unit tools fuzz measure bench audit clean help
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -34,12 +34,16 @@ check: ## vet, staticcheck and gofmt
 
 unit: ## all tests, with the race detector
 	PATH="$$PATH:$(GOBIN_DIR)" $(GO) test -race -timeout 9m ./...
+	$(GO) test -run 'TestEstimateIsFast' . # a ratio of speeds: not under the race detector
 
 fuzz: ## fuzz every decoder for a minute each
 	@set -e; for pkg in $$($(GO) list ./...); do \
 	  for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
 	    echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime 60s $$pkg; \
 	  done; done
+
+measure: ## the figures of docs/measured.md over real processes (a quiet machine, some minutes)
+	PATH="$$PATH:$(GOBIN_DIR)" $(GO) test -tags measure -run Measure -v -count 1 -timeout 30m ./cmd/grandstand
 
 bench: ## the benchmarks of the hot paths
 	$(GO) test -run '^$$' -bench . -benchmem ./...
