@@ -311,9 +311,7 @@ func (a *audit) compareLocked(s *state, seg grandstand.Segment, n [2]uint64, t b
 	fansOff := outside(fans, t.FansLo-missing, t.FansHi)
 	if t.FansHi <= fansExact {
 		above := 1
-		if !s.live {
-			// The sketch of a gateway that is gone cannot forget those who have
-			// moved on and left since.
+		if !s.live || a.truth.unsettled(s.at+a.offset) {
 			above = max(3, int(fansErrorMax*float64(t.FansHi)))
 		}
 		if fansOff > above || fansOff < -1-few {

@@ -259,6 +259,18 @@ func (p *player) deadline(now time.Time) (lo, hi int64) {
 	return lo, hi
 }
 
+// asTally returns until when, in ms, the last tally of a gateway that is gone
+// since now is counted.
+func (p *player) asTally(now time.Time) int64 {
+	return ms(now.Add(p.tick)) + p.crowd.linger()
+}
+
+// bury tells the truth that the player's gateway is gone.
+func (p *player) bury(now time.Time, crashed bool) {
+	c := p.crowd
+	c.truth.died(p.gateway%len(c.targets), ms(now), p.tick.Milliseconds(), c.linger(), crashed)
+}
+
 // obey carries an order out.
 func (p *player) obey(w *wire, c command) ending {
 	now := time.Now()
@@ -292,7 +304,12 @@ func (p *player) obey(w *wire, c command) ending {
 	w.conn.SetReadDeadline(time.Now().Add(closeTimeout))
 	for {
 		op, _, err := w.next()
-		if err != nil || op == opClose {
+		if err != nil {
+			truth.doubt(p.pres, p.asTally(time.Now()))
+			break
+		}
+		if op == opClose {
+			truth.doubt(p.pres, ms(time.Now())) // it was read before that
 			break
 		}
 	}
@@ -308,6 +325,11 @@ func (p *player) linger(w *wire, until time.Time) {
 	w.conn.SetReadDeadline(until)
 	for command(p.cmd.Load()) == goOn {
 		if _, _, err := w.next(); err != nil {
+			if now := time.Now(); !errors.Is(err, os.ErrDeadlineExceeded) {
+				// A gateway that goes down closes even such sockets, and writes its
+				// last tally then.
+				p.bury(now, false)
+			}
 			return
 		}
 	}
@@ -323,11 +345,14 @@ func (p *player) lost(w *wire, cause string, gateway fate) ending {
 	}
 	p.dropped = now
 	lo, hi := p.deadline(now)
+	if gateway != staysUp {
+		hi = max(hi, p.asTally(now)) // its last tally may be newer than the last beat
+	}
 	p.lapse = hi + p.crowd.cfg.Window.Milliseconds()
 	truth := p.crowd.truth
 	truth.drop(p.pres, ms(now), lo, hi, true)
 	if gateway != staysUp {
-		truth.died(p.gateway%len(p.crowd.targets), ms(now), p.tick.Milliseconds(), gateway == crashed)
+		p.bury(now, gateway == crashed)
 	}
 	return reconnect
 }

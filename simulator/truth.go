@@ -24,6 +24,7 @@ type truth struct {
 	linger  map[*presence]struct{} // lost their connection, and have not resumed
 	left    []farewell             // the latest goodbyes
 	suspect map[int]int64          // gateway → when it last dropped somebody
+	shaken  int64                  // until when the tally of a gateway that is gone counts
 }
 
 // farewell is a goodbye that a gateway may take along if it dies before its
@@ -53,8 +54,7 @@ type presence struct {
 	segs    []int
 	lo, hi  edge
 	moving  bool
-	gateway int   // that it was last on
-	linger  int64 // ms for which a dead gateway's sessions are counted
+	gateway int // that it was last on
 }
 
 // edge is one of the two bounds of a presence: surely, or possibly, watching.
@@ -183,10 +183,10 @@ func (t *truth) begin(p *presence, at int64) {
 }
 
 // confirm: the gateway said hello by the time.
-func (t *truth) confirm(p *presence, at int64, gateway int, linger, tick int64) {
+func (t *truth) confirm(p *presence, at int64, gateway int, tick int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	p.gateway, p.linger = gateway, linger
+	p.gateway = gateway
 	if e := &p.lo; e.on && e.off > at {
 		t.onLocked(p, surely, at)
 	} else {
@@ -258,33 +258,46 @@ func (t *truth) arrivedLocked(p *presence, at int64) {
 // it those of its sessions that had lost their connection before: longer, or
 // shorter, by what their last beat was older, or younger, than the tally. If it
 // crashed, so do those who left after that tally: nobody else knows of it.
-func (t *truth) died(gateway int, at, tick int64, crashed bool) {
+func (t *truth) died(gateway int, at, tick, linger int64, crashed bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.shaken = max(t.shaken, at+linger+2*tick)
 	if at-t.suspect[gateway] < 500 {
 		return
 	}
 	t.suspect[gateway] = at
-	since := at - slackMS
-	if crashed {
-		since = at - tick - tick/8 - t.window
-	}
+	since := at - tick - tick/8 - t.window // the last tally may be so old
 	for p := range t.linger {
 		if p.gateway != gateway {
 			continue
 		}
 		if p.hi.off > since {
-			t.extendLocked(p, at+p.linger+tick+t.window)
+			t.extendLocked(p, at+linger+tick+t.window)
 		}
 		if p.lo.off != never && p.lo.off > at {
-			t.offLocked(p, surely, min(p.lo.off, at+p.linger-2*tick))
+			t.offLocked(p, surely, min(p.lo.off, at+linger-2*tick))
 		}
 	}
 	for _, f := range t.left {
 		if crashed && f.p.gateway == gateway && f.at > since {
-			t.extendLocked(f.p, at+f.p.linger+tick+t.window)
+			t.extendLocked(f.p, at+linger+tick+t.window)
 		}
 	}
+}
+
+// unsettled reports whether the sketches of a gateway that is gone count at the
+// instant. They cannot forget those who have moved on and left since.
+func (t *truth) unsettled(at int64) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return at <= t.shaken
+}
+
+// doubt: the goodbye of the session may have been heard as late as at the time.
+func (t *truth) doubt(p *presence, until int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.extendLocked(p, until+t.window)
 }
 
 // extendLocked lets a session possibly count until the time at least.

@@ -39,7 +39,7 @@ func TestTruthProperty(t *testing.T) {
 			now := 1000 * rapid.Int64Range(1, 20).Draw(t, "join")
 			join := now
 			do(join, func() { truth.begin(p, join) })
-			do(join+100, func() { truth.confirm(p, join+100, 0, linger, 2000) })
+			do(join+100, func() { truth.confirm(p, join+100, 0, 2000) })
 			mine := []span{{now, never}}
 			for alive := true; alive; {
 				now += 1000 * rapid.Int64Range(1, 20).Draw(t, "stay")
@@ -65,7 +65,7 @@ func TestTruthProperty(t *testing.T) {
 						mine = append(mine, span{back, back}) // for a moment nobody knows
 						break
 					}
-					do(back+100, func() { truth.confirm(p, back+100, 0, linger, 2000) })
+					do(back+100, func() { truth.confirm(p, back+100, 0, 2000) })
 					if back >= at+linger {
 						last.to = at + linger
 						mine = append(mine, span{back, never})
@@ -166,7 +166,7 @@ func TestTruthOfADeadGateway(t *testing.T) {
 		x := truth.add(&person{})
 		all = append(all, x)
 		truth.begin(x, 1000)
-		truth.confirm(x, 1010, i%2, 25_000, 2000)
+		truth.confirm(x, 1010, i%2, 2000)
 	}
 	truth.drop(all[0], 5000, 26_000, 26_000, false)
 	truth.drop(all[1], 5000, 26_000, 26_000, false)
@@ -174,7 +174,7 @@ func TestTruthOfADeadGateway(t *testing.T) {
 	truth.leave(all[3], 9000)
 	truth.leave(all[4], 7000) // before the last tally
 	truth.leave(all[5], 7000)
-	truth.died(0, 10_000, 2000, true)
+	truth.died(0, 10_000, 2000, 25_000, true)
 	for _, c := range []struct {
 		at     int64
 		lo, hi int
