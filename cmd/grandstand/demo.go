@@ -21,7 +21,7 @@ type demoCmd struct {
 	common
 	public
 	Viewers int           `help:"Size of the simulated crowd." default:"1500"`
-	Match   time.Duration `help:"Length of a simulated match; when one is over the next begins." default:"10m"`
+	Match   time.Duration `help:"Length of a simulated match; when one is over the next begins." default:"4m"`
 }
 
 // Run is "all" on embedded parts, with a crowd that comes and goes.
