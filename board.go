@@ -43,6 +43,11 @@ type Board struct {
 	// are folded for the public (SegmentCount.Folded). With it in place the
 	// public's sums hold as well. Sorted like Segments.
 	Public []SegmentCount
+
+	// Body is AppendBoardBody of the two, if whoever made the board has kept
+	// it: a board that does not change need not be encoded at each tick. Who
+	// changes one of them clears it. Nil in a decoded board.
+	Body []byte
 }
 
 // SegmentCount is one segment of a Board.

@@ -3,6 +3,7 @@ package grandstand
 import (
 	"encoding/binary"
 	"math"
+	"slices"
 )
 
 const (
@@ -31,10 +32,14 @@ type EncodedShardBoard struct {
 
 // Encode returns b with its segments encoded. The epoch is not part of it.
 func (b *Board) Encode() EncodedBoard {
+	body := b.Body
+	if body == nil {
+		body = AppendBoardBody(nil, b)
+	}
 	return EncodedBoard{
 		Event: b.Event, At: b.At, TickMS: b.TickMS,
 		Quality: b.Quality, Coverage: b.Coverage,
-		Body: AppendBoardBody(nil, b),
+		Body: body,
 	}
 }
 
@@ -157,6 +162,11 @@ func DecodeBoard(b []byte) (*Board, error) {
 // AppendEncodedShardBoard appends the wire form of a ShardBoard, made of the
 // bytes of its boards.
 func AppendEncodedShardBoard(dst []byte, s *EncodedShardBoard) []byte {
+	size := 32
+	for i := range s.Boards {
+		size += len(s.Boards[i].Event) + len(s.Boards[i].Body) + 32
+	}
+	dst = slices.Grow(dst, size)
 	dst = binary.AppendUvarint(append(dst, shardBoardVersion), uint64(s.Shard))
 	dst = appendTime(dst, s.At)
 	dst = binary.AppendUvarint(dst, uint64(len(s.Boards)))
