@@ -169,6 +169,7 @@ func (e *event) finalBoard(last *grandstand.Board, at int64) {
 		c.Peak = max(c.Peak, s.peak)
 		c.Reach = max(c.Reach, s.reached, s.reachFloor)
 	}
+	b.Body = nil
 	e.board = &b
 }
 

@@ -1,6 +1,10 @@
 package aggregator
 
-import "grandstand"
+import (
+	"slices"
+
+	"grandstand"
+)
 
 // maxSteps bounds the steps of an event that could not be saved yet: an hour.
 const maxSteps = 3_600_000 / grandstand.HistoryStepMS
@@ -53,6 +57,7 @@ type memory struct {
 	again   bool              // the data was lost: write the configuration too
 	restore bool              // and the hour's steps, from the archive
 	series  []grandstand.Step // not appended yet
+	reach   bool              // some segment's peak or reach may not be saved
 	saveAt  int64             // not before
 	busy    bool              // a job is under way
 
@@ -75,7 +80,7 @@ const (
 )
 
 // merged notes that the board changed.
-func (m *memory) merged() { m.unstepped, m.stale = true, true }
+func (m *memory) merged() { m.unstepped, m.stale, m.reach = true, true, true }
 
 // finished notes that the board is final.
 func (m *memory) finished() { m.stale, m.urgent, m.archiveAt = true, true, 0 }
@@ -92,7 +97,7 @@ func (m *memory) writeAgain(e *event) {
 		s := &e.segs[i]
 		s.unsaved = s.unsaved || s.peak > 0 || len(s.reach) > 0
 	}
-	m.stepped, m.unstepped, m.again, m.restore, m.saveAt = false, true, true, true, 0
+	m.stepped, m.unstepped, m.again, m.restore, m.reach, m.saveAt = false, true, true, true, true, 0
 }
 
 // saved reports whether nothing would be lost with the event.
@@ -101,10 +106,5 @@ func (e *event) saved() bool {
 	if m.busy || m.archiving || m.stale || len(m.series) > 0 || len(m.steps) > 0 || !m.loaded {
 		return false
 	}
-	for i := range e.segs {
-		if e.segs[i].unsaved {
-			return false
-		}
-	}
-	return true
+	return !m.reach || !slices.ContainsFunc(e.segs, func(s segment) bool { return s.unsaved })
 }

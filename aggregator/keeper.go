@@ -118,7 +118,7 @@ func (a *Aggregator) recall(e *event, segs []grandstand.CheckpointSegment, inRed
 			peak, reach = from.Peak, from.Reach
 		}
 		if s.peak != peak || !bytes.Equal(s.reach, reach) {
-			s.unsaved = true
+			s.unsaved, e.memory.reach = true, true
 		}
 	}
 	e.changed = e.changed || len(segs) > 0
@@ -149,12 +149,15 @@ func (a *Aggregator) recordJob(e *event, at int64) job {
 	m := &e.memory
 	var slots []int32
 	var segs []grandstand.CheckpointSegment
-	for i := range e.segs {
-		if s := &e.segs[i]; s.unsaved {
-			slots = append(slots, int32(i))
-			segs = append(segs, s.checkpoint())
-			s.unsaved = false
+	if m.reach {
+		for i := range e.segs {
+			if s := &e.segs[i]; s.unsaved {
+				slots = append(slots, int32(i))
+				segs = append(segs, s.checkpoint())
+				s.unsaved = false
+			}
 		}
+		m.reach = false
 	}
 	steps, cfg := m.series, (*grandstand.Event)(nil)
 	if m.again && e.cfg != nil {
@@ -183,6 +186,7 @@ func (a *Aggregator) recordJob(e *event, at int64) job {
 				m.series = keepLast(append(steps, m.series...), maxSteps)
 			}
 			if reachErr != nil {
+				m.reach = true
 				for _, slot := range slots {
 					e.segs[slot].unsaved = true
 				}

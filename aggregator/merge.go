@@ -262,6 +262,7 @@ func (m *merger) board(e *event, live bool) *grandstand.Board {
 	for _, f := range fold(b.Segments, e.cohort(m.minCohort)) {
 		b.Public = append(b.Public, m.public(e, b.Segments, f, live))
 	}
+	b.Body = grandstand.AppendBoardBody(nil, b)
 	return b
 }
 
