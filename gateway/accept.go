@@ -170,7 +170,7 @@ func (g *Gateway) prepare(ctx context.Context, v *visitor) error {
 	}
 	v.audience = a
 	if unasked {
-		g.metrics.folded.Inc()
+		g.metrics.unasked.Inc()
 		v.declared = v.id.Segments
 	}
 	return nil

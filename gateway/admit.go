@@ -63,11 +63,14 @@ func (r *room) remembered(segs []grandstand.Segment) (ok []bool, ask []int) {
 	return ok, ask
 }
 
-// onlyRemembered admits what the room knows to be, without asking.
-type onlyRemembered struct{ *room }
+// hopeful admits what the room does not know to be refused, without asking.
+type hopeful struct{ *room }
 
-func (r onlyRemembered) Admit(_ context.Context, _ *grandstand.Event, segs []grandstand.Segment) ([]bool, error) {
-	ok, _ := r.remembered(segs)
+func (r hopeful) Admit(_ context.Context, _ *grandstand.Event, segs []grandstand.Segment) ([]bool, error) {
+	ok, unknown := r.remembered(segs)
+	for _, i := range unknown {
+		ok[i] = true
+	}
 	return ok, nil
 }
 
@@ -95,14 +98,15 @@ func (r *room) admitAgain(ctx context.Context) {
 }
 
 // fold returns the audience of who declared these segments. If the registry
-// does not answer, values that are not known here are counted under "other" for
-// now, and unasked is true. Errors have CodeInvalid.
+// does not answer, unasked is true: the audience is what it will be if all is
+// admitted. Its numbers can be shown, but nobody is counted in it. Errors have
+// CodeInvalid.
 func (r *room) fold(ctx context.Context, declared map[string]string) (a *grandstand.Audience, unasked bool, err error) {
 	values, err := grandstand.Fold(ctx, r.event(), declared, r)
 	if err != nil && grandstand.CodeOf(err) != grandstand.CodeInvalid {
 		r.g.trouble("ask the registry of segments", err)
 		unasked = true
-		values, err = grandstand.Fold(ctx, r.event(), declared, onlyRemembered{r})
+		values, err = grandstand.Fold(ctx, r.event(), declared, hopeful{r})
 	}
 	if err != nil {
 		return nil, false, err

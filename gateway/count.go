@@ -14,7 +14,7 @@ func (r *room) scan(now int64) (changed bool) {
 	for i := len(r.list) - 1; i >= 0; i-- { // backwards: removing moves the last one here
 		s := r.list[i]
 		s.mu.Lock()
-		counted := s.own == owned && s.Watching(now)
+		counted := s.own == owned && s.declared == nil && s.Watching(now)
 		if counted != s.counted {
 			s.counted, changed = counted, true
 		}

@@ -140,6 +140,7 @@ type Gateway struct {
 	conns    atomic.Int64 // sockets and streams that are open or about to be
 	sessions atomic.Int64 // in all rooms
 	crowded  atomic.Bool  // there are so many gateways that ticks are spread
+	alone    atomic.Bool  // there is no other gateway
 	hungUp   atomic.Bool  // all sockets were told to close
 	renewed  atomic.Int64 // ms of the last renewal of the lease; 0: none yet
 

@@ -43,6 +43,7 @@ func (g *Gateway) renewLease(ctx context.Context, version int64) int64 {
 		}
 	}
 	g.crowded.Store(gateways > spreadAbove)
+	g.alone.Store(gateways <= 1)
 
 	g.mu.Lock()
 	before := g.boot
@@ -68,22 +69,27 @@ func (g *Gateway) renewLease(ctx context.Context, version int64) int64 {
 func (g *Gateway) writeAgain(ctx context.Context) {
 	now := g.cfg.Clock.Now()
 	for _, r := range g.allRooms() {
+		r.mu.Lock()
+		for _, s := range r.list {
+			s.mu.Lock()
+			// Owners at once; who is not one waits until they have written.
+			s.kept = false
+			if s.own == lost {
+				s.keepAt = now + 2*retryLostMS
+			} else {
+				s.keepAt = now + g.keepAfter()
+				g.keepers.add(s)
+			}
+			s.mu.Unlock()
+		}
+		r.mu.Unlock()
+	}
+	for _, r := range g.allRooms() {
 		call, cancel := g.deadline(ctx)
 		if err := g.cfg.Events.PutEvent(call, r.event()); err != nil {
 			g.trouble("write event again", err)
 		}
 		r.admitAgain(call)
 		cancel()
-		r.mu.Lock()
-		for i, s := range r.list {
-			s.mu.Lock()
-			// Owners first: who is not one waits until they have written.
-			s.keepAt, s.kept = now+int64(i%2)*1000, false
-			if s.own == lost {
-				s.keepAt = now + 2*retryLostMS
-			}
-			s.mu.Unlock()
-		}
-		r.mu.Unlock()
 	}
 }

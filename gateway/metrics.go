@@ -26,7 +26,7 @@ type metrics struct {
 	ticks       *prometheus.CounterVec // by result: written, failed, late
 	tickSeconds prometheus.Histogram
 	shards      prometheus.Counter // shard tallies written
-	folded      prometheus.Counter // sessions counted under "other" because the registry did not answer
+	unasked     prometheus.Counter // sessions that wait for the registry before they are counted
 
 	shownBy [shownClosed + 1]prometheus.Counter // frames, by result
 	typedBy [6]prometheus.Counter               // messages, by grandstand.MsgType
@@ -60,8 +60,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		tickSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "grandstand", Subsystem: "gateway",
 			Name: "tick_seconds", Help: "Time to count and write the tallies of a tick.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 12)}),
-		shards: counter("shard_tallies_total", "Shard tallies written."),
-		folded: counter("folded_unasked_total", "Sessions counted under \"other\" for now because the registry did not answer."),
+		shards:  counter("shard_tallies_total", "Shard tallies written."),
+		unasked: counter("unasked_sessions_total", "Sessions that were not counted at once because the registry of segments did not answer."),
 	}
 	for r, name := range [...]string{"sent", "later", "skipped", "same", "old", "closed"} {
 		m.shownBy[r] = m.frames.WithLabelValues(name)
@@ -71,7 +71,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 	if reg != nil {
 		reg.MustRegister(m.conns, m.sessions, m.rooms, m.joins, m.leaves, m.closes, m.messages, m.refused, m.unusable,
-			m.frames, m.bytes, m.moves, m.records, m.ticks, m.tickSeconds, m.shards, m.folded)
+			m.frames, m.bytes, m.moves, m.records, m.ticks, m.tickSeconds, m.shards, m.unasked)
 	}
 	return m
 }

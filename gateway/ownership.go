@@ -18,6 +18,10 @@ const (
 	claimsAtOnce = 16              // calls under way
 	claimRetry   = 1 * time.Second // after Redis did not answer
 
+	// holdFor is the time in which every gateway notices that Redis lost its
+	// data, and has asked for its records.
+	holdFor = leaseEvery + 2*keepEvery + 500*time.Millisecond
+
 	// moveMarginMS is added to the time for which an old owner's last tally may
 	// be in use.
 	moveMarginMS = 30_000
@@ -250,9 +254,7 @@ func (g *Gateway) claim(ctx context.Context, batch []due) (again []*session) {
 		}
 		d.s.mu.Unlock()
 	}
-	for _, s := range nobody {
-		s.room.own(s, nil)
-	}
+	g.hold(nobody)
 	for owner, list := range byOwner {
 		if err := g.takeOver(ctx, owner, list); err != nil {
 			g.trouble("release sessions", err)
@@ -260,6 +262,23 @@ func (g *Gateway) claim(ctx context.Context, batch []due) (again []*session) {
 		}
 	}
 	return again
+}
+
+// hold counts sessions that nobody had a record of: at once if this is the only
+// gateway, otherwise after a moment. Either they had lapsed, or their owner is
+// about to write its record: it has just opened them, or Redis has just lost its
+// data. In that moment it learns that they are its no longer.
+func (g *Gateway) hold(list []*session) {
+	own := func() {
+		for _, s := range list {
+			s.room.own(s, nil)
+		}
+	}
+	if g.alone.Load() {
+		own()
+	} else if len(list) > 0 {
+		time.AfterFunc(holdFor, own)
+	}
 }
 
 // claimOne reports whether the session's record names this gateway now.

@@ -41,7 +41,7 @@ type session struct {
 	sockets  *conn              // the newest first
 	rate     bucket             // of REST beats
 	adopt    bool               // if it moves here, it keeps the audience it had
-	declared map[string]string  // to be folded again: the registry did not answer; else nil
+	declared map[string]string  // not nil: the registry did not answer; to be folded again before it is counted
 
 	// guarded by room.mu, changed by the ticker
 	counted bool
