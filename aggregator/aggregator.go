@@ -3,6 +3,7 @@ package aggregator
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"sync"
@@ -249,6 +250,9 @@ type trouble struct {
 }
 
 func (a *Aggregator) trouble(what string, err error) {
+	if errors.Is(err, context.Canceled) {
+		return // we were told to stop; what was under way is done again in leave
+	}
 	a.metrics.troubles.WithLabelValues(what).Inc()
 	t := a.troubles[what]
 	if t == nil {

@@ -159,9 +159,10 @@ const fetchChunk = 64
 // readTallies fetches what the manifests name and is not here.
 func (a *Aggregator) readTallies(ctx context.Context, at int64) error {
 	var refs []grandstand.TallyRef
+	held := a.held()
 	for _, id := range a.gatewayIDs() {
 		g := a.gateways[id]
-		for _, sh := range a.held() {
+		for _, sh := range held {
 			if ref := g.refs[sh.id]; ref != 0 {
 				if h := g.holdings[sh.id]; h == nil || h.at != ref {
 					refs = append(refs, grandstand.TallyRef{Gateway: id, Shard: sh.id})
