@@ -31,6 +31,7 @@ type fakeRedis struct {
 	members  map[string]grandstand.Member
 	values   map[grandstand.Segment]bool
 	refuse   map[string]bool // values that are never admitted
+	late     string          // the member whose lease cannot be renewed
 
 	shards    map[grandstand.TallyRef]*grandstand.ShardTally
 	manifests map[string]*grandstand.Manifest
@@ -222,6 +223,9 @@ func (f *fakeRedis) Renew(ctx context.Context, m grandstand.Member) (ms grandsta
 		return ms, err
 	}
 	defer f.mu.Unlock()
+	if f.late == m.ID {
+		return ms, errDown
+	}
 	m.Alive = true
 	f.members[m.ID] = m
 	ms.Now, ms.Boot, ms.EventsVersion = time.Now().UnixMilli(), f.boot, f.version

@@ -77,7 +77,7 @@ func (g *Gateway) writeAgain(ctx context.Context) {
 			if s.own == lost {
 				s.keepAt = now + 2*retryLostMS
 			} else {
-				s.keepAt = now + g.keepAfter()
+				s.confirm, s.keepAt = true, now+g.keepAfter()
 				g.keepers.add(s)
 			}
 			s.mu.Unlock()

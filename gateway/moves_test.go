@@ -339,6 +339,37 @@ func TestMovesRightAfterRedisLostItsData(t *testing.T) {
 	}
 }
 
+// Redis loses its data between the move of a session and the tick at which its
+// old owner would have read of it.
+func TestALostRelease(t *testing.T) {
+	for _, late := range []string{"a", "b"} { // to notice
+		twoGateways(t, func(t *testing.T, redis *fakeRedis, a, b *rig) {
+			v := a.watch("viewer=v1&device=d1&interval_ms=60000")
+			ticked()
+			ticked()
+			v.cut()
+			again := b.watch("viewer=v1&device=d1&interval_ms=60000&session=" + v.session)
+			synctest.Wait()
+			redis.flush("boot-2")
+			redis.mu.Lock()
+			redis.late = late
+			redis.mu.Unlock()
+			time.Sleep(3 * time.Second)
+			redis.mu.Lock()
+			redis.late = ""
+			redis.mu.Unlock()
+			time.Sleep(8 * time.Second)
+			for range 5 {
+				ticked()
+				if n := redis.manifest("a").Sessions + redis.manifest("b").Sessions; n != 1 {
+					t.Errorf("%s is late: the two count %d", late, n)
+				}
+			}
+			again.leave()
+		})
+	}
+}
+
 // Redis is away for a minute: no socket notices, and who declares a value that
 // the registry was not asked about is counted when it answers.
 func TestRedisIsAway(t *testing.T) {

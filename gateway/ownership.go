@@ -11,6 +11,7 @@ import (
 
 const (
 	keepMS       = 40_000          // between two refreshes of a session's record, give or take a tenth
+	confirmMS    = 4_000           // between the first two records after Redis lost its data
 	retryLostMS  = 5_000           // between two attempts to win a lost session back
 	keepEvery    = time.Second     // between two batches of records
 	keepBatch    = 512             // records in one call
@@ -165,9 +166,13 @@ func (g *Gateway) keep(ctx context.Context, list []*session) {
 func (s *session) keptLocked(isLost bool, now int64) {
 	switch {
 	case !isLost && s.own == lost:
-		s.own = owned
+		s.own, s.kept, s.doubted = owned, true, false
+		s.keepAt = now + s.room.g.keepAfter()
 		s.room.dirty.Store(true)
-		fallthrough
+	case !isLost && s.confirm:
+		// A release that we had not read yet is lost too. Whom it came from has
+		// written its record by the time we ask again.
+		s.confirm, s.keepAt = false, now+confirmMS
 	case !isLost:
 		s.kept, s.doubted = true, false
 		if s.keepAt > 0 {

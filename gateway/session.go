@@ -36,6 +36,7 @@ type session struct {
 	lostAt   int64              // ms at which own became lost
 	keepAt   int64              // ms at which its record is to be written again
 	kept     bool               // its record has been in Redis, as far as we know
+	confirm  bool               // Keep is to be asked again soon: Redis lost its data
 	doubted  bool               // Keep has said once that it is somebody else's
 	forgot   bool               // its record was removed
 	sockets  *conn              // the newest first
