@@ -204,6 +204,10 @@ func (a *audit) shownLocked(s *state, seg grandstand.Segment, n [2]uint64) {
 	s.counts[seg] = n
 }
 
+// pastMS is how long an aggregator may take to find the peaks that an event had
+// before, in a check-point for example. They are no lie of this run's.
+const pastMS = 10_000
+
 // judgeAfterMS is how long after a state was counted all of it has been seen,
 // unless the machine is overloaded.
 const judgeAfterMS = 2000
@@ -275,9 +279,12 @@ func (a *audit) completeLocked(s *state, truth map[grandstand.Segment]bounds) {
 			s.counts[seg] = [2]uint64{}
 		}
 	}
-	if !a.pastKnown {
-		a.pastKnown = true
-		a.past = b.Counts[grandstand.WorldSegment].Peak > uint64(truth[grandstand.WorldSegment].Peak)
+	if a.pastUntil == 0 {
+		a.pastUntil = s.at + pastMS
+	}
+	world := grandstand.WorldSegment
+	if s.at <= a.pastUntil && b.Counts[world].Peak > uint64(truth[world].Peak) {
+		a.past = true
 	}
 	for seg, c := range b.Counts {
 		if t, known := truth[seg]; known && !a.past && !a.folded[seg.Dim] && c.Peak > uint64(t.Peak) {

@@ -219,6 +219,26 @@ func TestDrainedGatewayIsNoDip(t *testing.T) {
 	})
 }
 
+func TestPeaksOfThePastAreNoViolation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		ticks := 0
+		f.tell = func(b *fakeBoard) {
+			if ticks++; ticks > 3 { // found in a check-point
+				for s := range b.peaks {
+					b.peaks[s] += 1000
+				}
+			}
+		}
+		cfg, stop := f.serve(t, 1)
+		defer stop()
+		cfg.Viewers, cfg.Duration, cfg.Profile = 40, 30*time.Second, Flat
+		if r := run(t, f, cfg); r.Failed() {
+			t.Errorf("%s", table(r))
+		}
+	})
+}
+
 func TestGuestsAreNoViolation(t *testing.T) {
 	for guests, failed := range map[int]bool{2: false, 1: true} {
 		synctest.Test(t, func(t *testing.T) {
