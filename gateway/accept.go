@@ -22,7 +22,7 @@ func (g *Gateway) live(w http.ResponseWriter, r *http.Request) {
 		g.fail(w, "live", g.full())
 		return
 	}
-	v, err := g.visitorOf(r, true)
+	v, err := g.visitorOf(r)
 	if err == nil {
 		err = checkUpgrade(r)
 	}
@@ -123,7 +123,7 @@ type visitor struct {
 
 // visitorOf checks everything about a request to watch but its origin. For an event that is
 // over only event and id are set.
-func (g *Gateway) visitorOf(r *http.Request, create bool) (*visitor, error) {
+func (g *Gateway) visitorOf(r *http.Request) (*visitor, error) {
 	name, err := eventName(r)
 	if err != nil {
 		return nil, err
@@ -133,7 +133,7 @@ func (g *Gateway) visitorOf(r *http.Request, create bool) (*visitor, error) {
 		return nil, err
 	}
 	e, err := g.catalog.get(r.Context(), name)
-	if grandstand.CodeOf(err) == grandstand.CodeNotFound && create && g.cfg.OpenEvents {
+	if grandstand.CodeOf(err) == grandstand.CodeNotFound && g.cfg.OpenEvents {
 		e, err = g.openEvent(r.Context(), name)
 	}
 	if err != nil {

@@ -46,7 +46,7 @@ func (r *room) dueLocked(s *session, now int64) {
 		// It left since the last tick, or came back.
 		s.forgot, s.keepAt = s.Left, 0
 		if s.Left && s.own == owned {
-			r.g.keepers.add(s, true)
+			r.g.keepers.addForget(s)
 			r.g.metrics.leaves.WithLabelValues("explicit").Inc()
 		}
 	}
@@ -58,7 +58,7 @@ func (r *room) dueLocked(s *session, now int64) {
 		if !s.forgot {
 			r.g.metrics.leaves.WithLabelValues("lapsed").Inc()
 			if s.forgot = true; s.own == owned {
-				r.g.keepers.add(s, true)
+				r.g.keepers.addForget(s)
 			}
 		}
 		r.removeLocked(s, now)

@@ -18,6 +18,14 @@
 // Out: tallies, session records, releases and events to Redis; frames, counts,
 // streams and series to whoever asked.
 //
+// # What a count waits for
+//
+// A new session counts from the next tick on. One that comes from another
+// gateway counts when that one has been told (Sessions.Claim and Release), one
+// that Redis has no record of a moment later unless this is the only gateway,
+// and one whose segments the registry was not asked about when it answers.
+// Nobody is counted on a guess, and no socket waits for Redis.
+//
 // # Answers to bad input
 //
 // Before the upgrade, and on every other route, trouble is an HTTP status with

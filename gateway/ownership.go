@@ -48,9 +48,12 @@ type due struct {
 
 func newBacklog() backlog { return backlog{wake: make(chan struct{}, 1)} }
 
-func (b *backlog) add(s *session, forget ...bool) {
+func (b *backlog) add(s *session)       { b.put(due{s: s}) }
+func (b *backlog) addForget(s *session) { b.put(due{s: s, forget: true}) }
+
+func (b *backlog) put(d due) {
 	b.mu.Lock()
-	b.queue = append(b.queue, due{s, len(forget) > 0 && forget[0]})
+	b.queue = append(b.queue, d)
 	b.mu.Unlock()
 	select {
 	case b.wake <- struct{}{}:
@@ -58,7 +61,7 @@ func (b *backlog) add(s *session, forget ...bool) {
 	}
 }
 
-// take returns at most n entries, all if n is 0.
+// take removes and returns the first n entries, all if n is 0.
 func (b *backlog) take(n int) []due {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -106,13 +109,29 @@ func (g *Gateway) keepDue(ctx context.Context) {
 	}
 	for len(keep) > 0 {
 		n := min(len(keep), keepBatch)
-		g.keep(ctx, keep[:n])
+		if !g.keep(ctx, keep[:n]) {
+			g.keepLater(keep) // the next batch would wait for the same trouble
+			break
+		}
 		keep = keep[n:]
 	}
 	for len(forget) > 0 {
 		n := min(len(forget), keepBatch)
-		g.forget(ctx, forget[:n])
+		if !g.forget(ctx, forget[:n]) {
+			break // they expire by themselves
+		}
 		forget = forget[n:]
+	}
+}
+
+// keepLater has records tried again that could not be written.
+func (g *Gateway) keepLater(list []*session) {
+	g.metrics.records.WithLabelValues("failed").Add(float64(len(list)))
+	at := g.cfg.Clock.Now() + retryLostMS
+	for _, s := range list {
+		s.mu.Lock()
+		s.keepAt = at
+		s.mu.Unlock()
 	}
 }
 
@@ -126,23 +145,18 @@ func (g *Gateway) records(list []*session) []grandstand.Record {
 	return recs
 }
 
-// keep writes the records of sessions, and learns which are somebody else's.
-func (g *Gateway) keep(ctx context.Context, list []*session) {
+// keep writes the records of sessions, and learns which are somebody else's. It
+// reports false if Redis did not answer.
+func (g *Gateway) keep(ctx context.Context, list []*session) bool {
 	recs := g.records(list)
 	call, cancel := g.deadline(ctx)
 	lost, err := g.cfg.Sessions.Keep(call, recs)
 	cancel()
-	now := g.cfg.Clock.Now()
 	if err != nil {
-		g.metrics.records.WithLabelValues("failed").Add(float64(len(list)))
 		g.trouble("keep session records", err)
-		for _, s := range list {
-			s.mu.Lock()
-			s.keepAt = now + retryLostMS
-			s.mu.Unlock()
-		}
-		return
+		return false
 	}
+	now := g.cfg.Clock.Now()
 	isLost := make([]bool, len(list))
 	for _, i := range lost {
 		isLost[i] = true
@@ -156,6 +170,7 @@ func (g *Gateway) keep(ctx context.Context, list []*session) {
 		}
 		s.mu.Unlock()
 	}
+	return true
 }
 
 // keptLocked takes the answer to a Keep. A session that is said to be somebody
@@ -189,17 +204,18 @@ func (s *session) keptLocked(isLost bool, now int64) {
 	}
 }
 
-// forget removes the records of sessions that ended.
-func (g *Gateway) forget(ctx context.Context, list []*session) {
+// forget removes the records of sessions that ended. It reports false if Redis
+// did not answer.
+func (g *Gateway) forget(ctx context.Context, list []*session) bool {
 	call, cancel := g.deadline(ctx)
 	defer cancel()
 	if err := g.cfg.Sessions.Forget(call, g.records(list)); err != nil {
-		// They expire by themselves.
 		g.metrics.records.WithLabelValues("failed").Add(float64(len(list)))
 		g.trouble("forget session records", err)
-		return
+		return false
 	}
 	g.metrics.records.WithLabelValues("forgotten").Add(float64(len(list)))
+	return true
 }
 
 // moveSessions takes sessions over from other gateways until ctx ends.
@@ -366,6 +382,6 @@ func (r *room) own(s *session, move *grandstand.Move) {
 		s.loseLocked(now)
 	case s.index < 0:
 		s.forgot = true
-		r.g.keepers.add(s, true)
+		r.g.keepers.addForget(s)
 	}
 }

@@ -47,7 +47,7 @@ func (g *Gateway) beats(r *http.Request) (*answer, error) {
 	if g.state.Load() != phaseRunning {
 		return nil, g.full()
 	}
-	v, err := g.visitorOf(r, true)
+	v, err := g.visitorOf(r)
 	if err != nil {
 		return nil, err
 	}
