@@ -58,8 +58,8 @@ type audit struct {
 	waiting    []*moment        // joins that no board has shown yet
 	boardAt    int64            // of the newest full board
 	boardEpoch int64
-	past       bool // the event has a peak from before this crowd
-	pastKnown  bool
+	past       bool            // the event has peaks from before this crowd
+	pastUntil  int64           // at; until then they may turn up
 	folded     map[string]bool // dimensions with values in "other"
 
 	violations []Violation
