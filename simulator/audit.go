@@ -58,15 +58,14 @@ type audit struct {
 	waiting    []*moment        // joins that no board has shown yet
 	boardAt    int64            // of the newest full board
 	boardEpoch int64
-	past       bool            // the event has peaks from before this crowd
-	pastUntil  int64           // at; until then they may turn up
-	folded     map[string]bool // dimensions with values in "other"
+	peaks      map[grandstand.Segment]uint64 // higher than the truth, and known: told once
+	pastUntil  int64                         // at; until then peaks from before this crowd may turn up
+	folded     map[string]bool               // dimensions with values in "other"
 
 	violations []Violation
 	violated   map[string]int
 	judged     int
 	boards     int
-	lastFull   time.Time
 
 	finalFrom int64 // local ms; 0: not yet
 	final     chan struct{}
@@ -89,6 +88,7 @@ func newAudit(cfg *Config, t *truth, s *stats) *audit {
 	return &audit{
 		cfg: cfg, truth: t, stats: s, offset: math.MaxInt64,
 		states: map[int64]*state{}, folded: map[string]bool{}, violated: map[string]int{},
+		peaks: map[grandstand.Segment]uint64{},
 		final: make(chan struct{}),
 	}
 }
@@ -140,7 +140,6 @@ func (a *audit) board(b *fullBoard, now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.boards++
-	a.lastFull = now
 	a.syncLocked(now, b.At+b.AgeMS)
 	if b.Epoch == a.boardEpoch && b.At < a.boardAt {
 		a.violateLocked(checkOrder, b.At, "the stream of full boards went back from %d to %d", a.boardAt, b.At)
@@ -282,12 +281,13 @@ func (a *audit) completeLocked(s *state, truth map[grandstand.Segment]bounds) {
 	if a.pastUntil == 0 {
 		a.pastUntil = s.at + pastMS
 	}
-	world := grandstand.WorldSegment
-	if s.at <= a.pastUntil && b.Counts[world].Peak > uint64(truth[world].Peak) {
-		a.past = true
-	}
 	for seg, c := range b.Counts {
-		if t, known := truth[seg]; known && !a.past && !a.folded[seg.Dim] && c.Peak > uint64(t.Peak) {
+		t, known := truth[seg]
+		if !known || a.folded[seg.Dim] || c.Peak <= max(uint64(t.Peak), a.peaks[seg]) {
+			continue
+		}
+		a.peaks[seg] = c.Peak
+		if s.at > a.pastUntil {
 			a.violateLocked(checkPeak, s.at, "the peak of %s is %d, there were never more than %d", seg, c.Peak, t.Peak)
 		}
 	}
