@@ -42,6 +42,7 @@ type Record struct {
 	Owner   string // member id
 	Gen     uint64
 	Values  []string // the audience at the owner
+	Since   int64    // Redis ms at which it was opened at the owner; 0: it moved there
 }
 
 // Claimed is the answer to a claim: the session's generation from now on, and

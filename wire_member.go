@@ -10,6 +10,7 @@ func AppendRecord(dst []byte, r *Record) []byte {
 	dst = appendString(dst, r.Session)
 	dst = appendString(dst, r.Owner)
 	dst = binary.AppendUvarint(dst, r.Gen)
+	dst = appendTime(dst, r.Since)
 	dst = binary.AppendUvarint(dst, uint64(len(r.Values)))
 	for _, v := range r.Values {
 		dst = appendString(dst, v)
@@ -20,7 +21,7 @@ func AppendRecord(dst []byte, r *Record) []byte {
 // DecodeRecord reads what AppendRecord wrote. Errors have CodeInvalid.
 func DecodeRecord(b []byte) (*Record, error) {
 	r := readWire("session record", recordVersion, b)
-	rec := &Record{Event: r.string(), Session: r.string(), Owner: r.string(), Gen: r.uvarint()}
+	rec := &Record{Event: r.string(), Session: r.string(), Owner: r.string(), Gen: r.uvarint(), Since: r.time()}
 	if n := r.count(1); n > 0 {
 		rec.Values = make([]string, n)
 		for i := range rec.Values {

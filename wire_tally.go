@@ -192,6 +192,7 @@ func (w *moveWriter) append(dst []byte, m *Move) []byte {
 		dst = binary.AppendUvarint(dst, m.Release.Seq)
 	}
 	*last = m.Release
+	dst = binary.AppendUvarint(dst, sinceCode(m))
 
 	w.key = w.key[:0]
 	for _, v := range m.Values {
@@ -254,7 +255,37 @@ func (m *moveReader) next(r *wireReader) Move {
 	} else {
 		last.Seq += uint64(unzigzag(r.uvarint()))
 	}
-	return Move{From: m.from[gateway], Release: *last, Values: m.audience(r)}
+	move := Move{From: m.from[gateway], Release: *last}
+	move.Since = sinceOf(r.uvarint(), last.MS)
+	move.Values = m.audience(r)
+	return move
+}
+
+// Since is written as its distance before the release, plus one; 0 stands for
+// none. A session that was there for longer than any tally in use is old, and
+// costs one byte.
+const sinceOldMS = 10 * 60_000
+
+func sinceCode(m *Move) uint64 {
+	if m.Since <= 0 || m.Release.MS > maxWireNumber {
+		return 0
+	}
+	d := int64(m.Release.MS) - m.Since
+	if d >= sinceOldMS {
+		return 0
+	}
+	return zigzag(d) + 1
+}
+
+func sinceOf(code, release uint64) int64 {
+	if code == 0 || release > maxWireNumber {
+		return 0
+	}
+	since := int64(release) - unzigzag(code-1)
+	if since < 0 || since > maxWireNumber {
+		return 0
+	}
+	return since
 }
 
 func (m *moveReader) audience(r *wireReader) []string {

@@ -81,10 +81,10 @@ func sampleShardTally() *ShardTally {
 				{Segment{"team+region", "SF+US-CO"}, 1, nil},
 			},
 			Moves: []Move{
-				{"gw-1", ReleaseID{sampleAt - 500, 0}, kc},
-				{"gw-1", ReleaseID{sampleAt - 500, 1}, sf},
-				{"gw-2", ReleaseID{sampleAt - 700, 0}, kc},
-				{"gw-1", ReleaseID{sampleAt - 499, 0}, kc},
+				{"gw-1", ReleaseID{sampleAt - 500, 0}, kc, 0},
+				{"gw-1", ReleaseID{sampleAt - 500, 1}, sf, sampleAt - 1700},
+				{"gw-2", ReleaseID{sampleAt - 700, 0}, kc, 0},
+				{"gw-1", ReleaseID{sampleAt - 499, 0}, kc, sampleAt - 400},
 			},
 		}, {
 			Event: "semi", Tick: 1000,
@@ -104,7 +104,7 @@ func sampleManifest() *Manifest {
 func sampleRecord() *Record {
 	return &Record{
 		Event: "final-2026", Session: "AAECAwQFBgcICQoLDA0ODxAREhMU", Owner: "gw-7f3a",
-		Gen: 300, Values: []string{"US", "US-CA", "KC"},
+		Gen: 300, Values: []string{"US", "US-CA", "KC"}, Since: sampleAt - 1700,
 	}
 }
 
@@ -214,9 +214,9 @@ func TestWireRefusesWhatIsOutOfRange(t *testing.T) {
 		{"5 sessions, -1 fans", "step", uvarints(stepVersion, 1, 0, 1, 1, 0, 0, 5, zigzag(-6)), false},
 		{"2^32-1 sessions", "tally", uvarints(tallyVersion, 0, 0, 1, 1, 0, 0, math.MaxUint32, 0, 0), true},
 		{"2^32 sessions", "tally", uvarints(tallyVersion, 0, 0, 1, 1, 0, 0, math.MaxUint32+1, 0, 0), false},
-		{"a move from nobody named", "tally", uvarints(tallyVersion, 0, 0, 0, 1, 1, 2, 0, 0, 0), false},
-		{"a move of no audience named", "tally", uvarints(tallyVersion, 0, 0, 0, 1, 0, 0, 2, 0, 1), false},
-		{"a move of an empty audience", "tally", uvarints(tallyVersion, 0, 0, 0, 1, 0, 0, 2, 0, 0, 0), true},
+		{"a move from nobody named", "tally", uvarints(tallyVersion, 0, 0, 0, 1, 1, 2, 0, 0, 0, 0), false},
+		{"a move of no audience named", "tally", uvarints(tallyVersion, 0, 0, 0, 1, 0, 0, 2, 0, 0, 1), false},
+		{"a move of an empty audience", "tally", uvarints(tallyVersion, 0, 0, 0, 1, 0, 0, 2, 0, 0, 0, 0), true},
 		{"an event that is no JSON", "checkpoint", uvarints(checkpointVersion, 1, 'x', 0, 0), false},
 	} {
 		if err := decode[tt.name](tt.in); (err == nil) != tt.ok {
@@ -293,11 +293,15 @@ var (
 				return SegmentTally{genSegment.Draw(t, "segment"), rapid.Uint32().Draw(t, "sessions"), genBytes.Draw(t, "sketch")}
 			}), 0, 8).Draw(t, "segments"),
 			Moves: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) Move {
-				return Move{
+				m := Move{
 					From:    rapid.SampledFrom([]string{"a", "b", "", "\x00"}).Draw(t, "from"),
 					Release: rapid.OneOf(genRelease, rapid.Just(ReleaseID{5, 1}), rapid.Just(ReleaseID{5, 2})).Draw(t, "release"),
 					Values:  rapid.SliceOfN(genText, 0, 4).Draw(t, "values"),
 				}
+				if before := rapid.Int64Range(-5000, sinceOldMS-1).Draw(t, "before"); m.Release.MS < 1<<50 && int64(m.Release.MS) > before {
+					m.Since = int64(m.Release.MS) - before
+				}
+				return m
 			}), 0, 12).Draw(t, "moves"),
 		}
 	})
@@ -341,7 +345,7 @@ func TestRecordsComeBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		checkRound(t, &Record{
 			Event: genText.Draw(t, "event"), Session: genText.Draw(t, "session"), Owner: genText.Draw(t, "owner"),
-			Gen: rapid.Uint64().Draw(t, "gen"), Values: rapid.SliceOf(genText).Draw(t, "values"),
+			Gen: rapid.Uint64().Draw(t, "gen"), Values: rapid.SliceOf(genText).Draw(t, "values"), Since: genTime.Draw(t, "since"),
 		}, AppendRecord, DecodeRecord)
 	})
 }
@@ -479,7 +483,7 @@ func TestWireIsSmall(t *testing.T) {
 	tally := Tally{Event: "final-2026", Tick: 2000, Moves: manyMoves()}
 	size = len(AppendTally(nil, &tally))
 	t.Logf("%d moves: %d bytes", len(tally.Moves), size)
-	if size > 12*len(tally.Moves) {
+	if size > 13*len(tally.Moves) {
 		t.Errorf("%d moves have %d bytes", len(tally.Moves), size)
 	}
 	size = len(AppendRecord(nil, sampleRecord()))
@@ -496,7 +500,7 @@ func manyMoves() []Move {
 		id.Seq = uint64(rnd.IntN(3))
 		team, state := rnd.IntN(32), rnd.IntN(50)
 		moves[i] = Move{
-			From: fmt.Sprint("gateway-", rnd.IntN(2)), Release: id,
+			From: fmt.Sprint("gateway-", rnd.IntN(2)), Release: id, Since: int64(id.MS) - int64(rnd.IntN(1_200_000)),
 			Values: []string{"US", fmt.Sprint("US-", state), fmt.Sprint("team-", team), fmt.Sprintf("team-%d+US-%d", team, state)},
 		}
 	}

@@ -113,7 +113,7 @@ func equalTallies(a, b *grandstand.Tally) bool {
 			return x.Segment == y.Segment && x.Sessions == y.Sessions && bytes.Equal(x.Sketch, y.Sketch)
 		}) &&
 		slices.EqualFunc(a.Moves, b.Moves, func(x, y grandstand.Move) bool {
-			return x.From == y.From && x.Release == y.Release && slices.Equal(x.Values, y.Values)
+			return x.From == y.From && x.Release == y.Release && x.Since == y.Since && slices.Equal(x.Values, y.Values)
 		})
 }
 

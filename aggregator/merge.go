@@ -57,7 +57,8 @@ func (m *merger) merge(e *event, at int64, live bool) *grandstand.Board {
 }
 
 // gather finds the moves to be taken off: those of sessions that a tally in use
-// still counts, since it was made before its gateway read the release.
+// still counts, since it was made after they came and before its gateway read
+// the release.
 func (m *merger) gather(e *event) {
 	e.applied = 0
 	for _, c := range e.from {
@@ -74,7 +75,7 @@ func (m *merger) gather(e *event) {
 			if i == 0 || mv.From != by.tally.Moves[i-1].From {
 				from = e.find(mv.From)
 			}
-			if from == nil || from == by || !from.used || !from.holding.upTo.Before(mv.Release) {
+			if from == nil || from == by || !from.used || !from.holding.upTo.Before(mv.Release) || mv.Since > from.holding.asOf {
 				continue
 			}
 			from.moved = append(from.moved, mv)

@@ -31,14 +31,14 @@ func TestFormsAreTheSameAsEver(t *testing.T) {
 	a, b := record("s1", "A", 7, "US"), record("s1", "B", 0, "DE")
 	body := func(r grandstand.Record) string { return string(grandstand.AppendRecord(nil, &r)) }
 	keep(t, c, a)
-	if got, want := stored(), "7|A|0|0||17|"+body(a); got != want {
+	if got, want := stored(), "7|A|0|0||18|"+body(a); got != want {
 		t.Errorf("a kept record is %q, was %q", got, want)
 	}
 	e.m.SetTime(c.clock.base)
 	_, err = c.Claim(t.Context(), b)
 	ok(t, err)
 	at := c.clock.base.UnixMilli()
-	if got, want := stored(), "8|B|"+strconv.FormatInt(at, 10)+"|7|A|17|"+body(b)+body(a); got != want {
+	if got, want := stored(), "8|B|"+strconv.FormatInt(at, 10)+"|7|A|18|"+body(b)+body(a); got != want {
 		t.Errorf("a claimed record is %q, was %q", got, want)
 	}
 }
