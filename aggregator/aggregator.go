@@ -80,6 +80,7 @@ type Aggregator struct {
 	ticks      map[int64]bool // the ticks of the events that are there, in ms
 	over       map[string]int64
 	membership grandstand.Membership
+	lost       bool // the data in Redis was lost before membership.BootAt, and we were there
 	configs    configs
 	records    *worker
 	archive    *worker
@@ -201,10 +202,14 @@ func (a *Aggregator) due(at int64) bool {
 }
 
 // tick makes and publishes the boards of the events whose tick it is; with
-// takeover, those of the shards that were just taken over, whatever their tick.
+// takeover, those of the shards that were just taken over, as of the events'
+// last ticks.
 func (a *Aggregator) tick(ctx context.Context, at int64, takeover bool) {
 	if now := a.cfg.Clock.Now(); now-a.heldAt > leaseMS {
 		return // they may be somebody else's by now
+	}
+	if a.membership.Now == 0 {
+		return // nobody has told yet which gateways there are
 	}
 	a.adopt(ctx, at)
 	if err := a.read(ctx, at); err != nil {

@@ -2,6 +2,7 @@ package aggregator
 
 import (
 	"context"
+	"slices"
 
 	"grandstand"
 )
@@ -18,31 +19,39 @@ type offer struct {
 }
 
 // refresh makes the boards of the shard's events whose tick it is, and returns
-// what is to be published. Nil: nothing.
+// what is to be published. Nil: nothing. A shard that was just taken over has
+// the boards of the events' last phases made, whenever that is.
 func (a *Aggregator) refresh(sh *shard, at int64, takeover bool) *offer {
 	forced := sh.fresh
 	if takeover && !forced || forced && a.unread(sh, at) {
 		return nil
 	}
 	sh.fresh = false
-	due := forced || at%a.cfg.TickMS == 0 && sh.used
+	newest := int64(0) // phase that boards are offered of
+	if at%a.cfg.TickMS == 0 && (sh.used || forced) {
+		newest = at
+	}
 	outdated := map[int64]bool{} // by tick
 	for _, e := range sh.list {
-		if !forced && at%e.tickMS != 0 {
+		phase := at - at%e.tickMS
+		if phase != at && (!forced || e.board != nil && e.board.At >= phase) {
 			continue
 		}
-		due = true
 		late, known := outdated[e.tickMS]
 		if !known {
-			late = a.outdated(sh, at, e.tickMS)
+			late = a.outdated(sh, phase, e.tickMS)
 			outdated[e.tickMS] = late
 		}
-		a.count(e, at, late)
+		if phase != at && e.ahead(phase) {
+			continue // its next phase is under way
+		}
+		a.count(e, phase, late)
+		newest = max(newest, phase)
 	}
-	if !due {
+	if newest == 0 {
 		return nil
 	}
-	return a.offer(sh, at)
+	return a.offer(sh, newest)
 }
 
 // unread reports whether a tally of a shard that was just taken over could not
@@ -59,8 +68,17 @@ func (a *Aggregator) unread(sh *shard, at int64) bool {
 	return false
 }
 
-// count makes the board of an event as of now. If nothing changed it is the
-// same one with another head.
+// ahead reports whether a tally is of a later tick than the phase: what it says
+// must not be told as the state of the phase.
+func (e *event) ahead(phase int64) bool {
+	return slices.ContainsFunc(e.from, func(c *contribution) bool {
+		return c.holding.asOf >= phase+grandstand.MinTickMS
+	})
+}
+
+// count makes the board of an event as of at, a phase of its own whose tallies
+// are here; a gateway that is late is counted as of its tick before. If nothing
+// changed it is the same one with another head.
 func (a *Aggregator) count(e *event, at int64, late bool) {
 	if e.ended() && !e.final {
 		a.finish(e, at)
@@ -72,11 +90,12 @@ func (a *Aggregator) count(e *event, at int64, late bool) {
 		return
 	}
 	st := e.assess(at, a.readableSince+2*e.tickMS)
-	if st.hold || a.early(e, at) {
+	overtaken := e.board != nil && at-e.board.At < 2*e.tickMS && e.ahead(at)
+	if st.hold || a.early(e, at) || overtaken {
 		a.metrics.held.Inc()
 		return
 	}
-	if late {
+	if late || a.refilling(e, at) {
 		st.quality = grandstand.Partial
 	}
 	live := st.quality == grandstand.Live
@@ -123,6 +142,17 @@ func (a *Aggregator) early(e *event, at int64) bool {
 	}
 	boot := a.membership.BootAt
 	return e.bornAt >= boot && at < boot+2*e.tickMS
+}
+
+// refilling reports whether Redis lost its data less than a beat ago. A session
+// that has moved in that time may be counted where it was before as well: no
+// record says whose it is until everybody has written again.
+func (a *Aggregator) refilling(e *event, at int64) bool {
+	beat := int64(grandstand.DefaultBeatMS)
+	if e.cfg != nil && e.cfg.BeatMS > 0 {
+		beat = e.cfg.BeatMS
+	}
+	return a.lost && at < a.membership.BootAt+beat
 }
 
 // shown reports whether the event is on the boards.

@@ -15,7 +15,7 @@ type shard struct {
 
 	// Between the takeover and the first boards of it:
 	reload   bool  // what is remembered of its events may be old
-	fresh    bool  // all its events are due, whatever their tick
+	fresh    bool  // its events' last phases are due, if nobody has published them
 	gainedAt int64 // ms
 
 	events map[string]*event
@@ -96,7 +96,7 @@ func (a *Aggregator) join(ms grandstand.Membership) {
 	if lost || ms.EventsVersion != a.membership.EventsVersion {
 		a.configs.outdated = true
 	}
-	a.membership = ms
+	a.membership, a.lost = ms, a.lost || lost
 	a.enlist(ms)
 	if !lost {
 		return

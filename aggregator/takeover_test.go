@@ -74,6 +74,216 @@ func TestAnotherTakesOverWithinFiveSeconds(t *testing.T) {
 	}
 }
 
+// TestABoardIsOfAPhase has aggregators die and come at any half second, while
+// the audience changes at each tick: a board says how many watched at its time.
+func TestABoardIsOfAPhase(t *testing.T) {
+	for lag := range 8 { // half seconds between a tick and the death
+		r := newRig(t)
+		fast, slow := testEvent("fast"), testEvent("slow")
+		fast.TickMS, slow.TickMS = 2000, 6000
+		r.redis.configure(*fast)
+		r.redis.configure(*slow)
+		f, s := r.gateway(fast), r.gateway(slow)
+		truth := map[int64]uint64{} // by time, of both
+		boards := 0
+		r.redis.onPublish = func(sb *grandstand.ShardBoard) {
+			for _, b := range sb.Boards {
+				boards++
+				if want, ok := truth[b.At]; !ok || b.At%b.TickMS != 0 || b.Segments[0].Sessions != want {
+					t.Errorf("death %d half seconds after a tick: %s at +%d counts %d, %d were watching (a tick of the gateways: %v)",
+						lag, b.Event, b.At-start, b.Segments[0].Sessions, want, ok)
+				}
+			}
+		}
+		pass := func(n int, aggs ...*Aggregator) {
+			for range n {
+				if (r.now+500)%2000 == 0 {
+					n := len(f.sessions)
+					f.crowd(n, 3)
+					s.crowd(n, 3)
+					truth[r.now+500] = uint64(n + 3)
+				}
+				r.halves(1, aggs...)
+			}
+		}
+		agg := r.aggregator("first", nil)
+		pass(24+lag, agg)
+		for i := range 4 {
+			agg = r.aggregator("another", func(c *Config) { c.ID += string(rune('0' + i)) })
+			pass(29, agg)
+		}
+		if boards < 40 {
+			t.Errorf("only %d boards", boards)
+		}
+	}
+}
+
+// TestALateTickTellsOfItsOwnPhase lets the gateways write anew between the phase
+// and the reading.
+func TestALateTickTellsOfItsOwnPhase(t *testing.T) {
+	r := newRig(t)
+	e := testEvent("final")
+	r.redis.configure(*e)
+	g := r.gateway(e)
+	g.crowd(0, 30)
+	agg := r.aggregator("agg", nil)
+	r.tick(agg)
+	r.tick(agg)
+	before := r.redis.board(t, "final")
+	phase := r.now + 2000
+	late := func() {
+		g.crowd(len(g.sessions), 10)
+		r.advance(4000)
+		g.write()
+		r.clock.set(r.now + 250)
+		agg.wake(context.Background(), phase) // as if it had begun at its time
+		pump(agg)
+		phase += 4000
+	}
+	late()
+	if b := r.redis.board(t, "final"); b.At != before.At {
+		t.Errorf("%s at +%d: that is the state of a tick later", quality(b), b.At-before.At)
+	}
+	// One that is always late is better than none.
+	late()
+	if b := r.redis.board(t, "final"); b.At == before.At {
+		t.Error("there are no boards any more")
+	}
+}
+
+// TestARollingRestart starts another aggregator, and stops the first, while
+// gateways run.
+func TestARollingRestart(t *testing.T) {
+	for lag := range 4 {
+		r := newRig(t)
+		var names []string
+		for i := range 20 {
+			e := testEvent(string(rune('a'+i)), "team")
+			names = append(names, e.Name)
+			r.redis.configure(*e)
+			r.gateway(e).crowd(0, 30, "KC")
+			r.gateway(e).crowd(100, 12, "SF")
+		}
+		old := r.aggregator("old", nil)
+		r.halves(20+lag, old)
+		r.redis.onPublish = func(sb *grandstand.ShardBoard) {
+			for _, b := range sb.Boards {
+				if quality(b) != "42 live 1.00" || b.Segments[0].Peak != 42 {
+					t.Errorf("lag %d: %s is %s, peak of %d", lag, b.Event, quality(b), b.Segments[0].Peak)
+				}
+			}
+		}
+		check := func(when string, since int64) {
+			t.Helper()
+			for _, name := range names {
+				if b := r.redis.board(t, name); b == nil || b.At < since {
+					t.Errorf("lag %d, %s: no board of %s", lag, when, name)
+				}
+			}
+		}
+		young := r.aggregator("young", nil)
+		since := r.now
+		r.halves(8, old, young)
+		check("two ticks after the second came", since)
+		if n := len(young.held()); n != 32 {
+			t.Errorf("it holds %d shards", n)
+		}
+		old.leave(context.Background())
+		since = r.now
+		r.halves(8, young)
+		check("two ticks after the first left", since)
+
+		// The only one is stopped, and another is there a moment later.
+		young.leave(context.Background())
+		r.halves(3)
+		since = r.now
+		r.halves(8, r.aggregator("youngest", nil))
+		check("two ticks after a fresh start", since)
+	}
+}
+
+// lonely hides the members.
+type lonely struct{ *fakeRedis }
+
+func (l lonely) Renew(ctx context.Context, m grandstand.Member) (grandstand.Membership, error) {
+	return grandstand.Membership{}, errDown
+}
+
+func TestWhoKnowsNoMembersPublishesNoZero(t *testing.T) {
+	r := newRig(t)
+	e := testEvent("final", "team")
+	r.redis.configure(*e)
+	r.gateway(e).crowd(0, 30, "KC")
+	first := r.aggregator("first", nil)
+	r.halves(8, first)
+	before := r.redis.board(t, "final")
+	first.leave(context.Background())
+	second := r.aggregator("second", func(c *Config) { c.Members = lonely{r.redis} })
+	r.halves(8, second)
+	if b := r.redis.board(t, "final"); b.At != before.At {
+		t.Errorf("%s", quality(b))
+	}
+	second.cfg.Members = r.redis
+	r.halves(4, second)
+	if b := r.redis.board(t, "final"); b.At != r.now || quality(b) != "30 live 1.00" {
+		t.Errorf("when they are known: %s", quality(b))
+	}
+}
+
+// TestALostRedisRaisesNoPeak has a gateway count sessions too that moved on while
+// Redis did not know any more whose they were.
+func TestALostRedisRaisesNoPeak(t *testing.T) {
+	r := newRig(t)
+	e := testEvent("final", "team")
+	r.redis.configure(*e)
+	a, b := r.gateway(e), r.gateway(e)
+	a.crowd(0, 30, "KC")
+	b.crowd(100, 10, "SF")
+	agg := r.aggregator("agg", nil)
+	r.tick(agg)
+	if got := quality(r.redis.board(t, "final")); got != "40 live 1.00" {
+		t.Errorf("a fresh start: %s", got)
+	}
+	for range 10 {
+		r.tick(agg)
+	}
+	for round := range 2 {
+		r.advance(700)
+		r.redis.forget()
+		r.redis.configure(*e)
+		boot := r.now
+		r.advance(1300)
+		a.renew()
+		b.renew()
+		b.crowd(0, 2, "KC") // they were at a, and nobody has told it
+		a.write()
+		b.write()
+		r.wake(agg)
+		if got := quality(r.redis.board(t, "final")); got != "42 partial 1.00" {
+			t.Errorf("round %d, just after the loss: %s", round, got)
+		}
+		for id := range 2 {
+			delete(b.sessions, id)
+		}
+		for r.now+2000 < boot+e.BeatMS {
+			r.tick(agg)
+			if got := quality(r.redis.board(t, "final")); got != "40 partial 1.00" {
+				t.Errorf("round %d, %d ms after the loss: %s", round, r.now-boot, got)
+			}
+		}
+		r.tick(agg)
+		board := r.redis.board(t, "final")
+		if got := quality(board); got != "40 live 1.00" || board.Segments[0].Peak != 40 {
+			t.Errorf("round %d, a beat after the loss: %s, peak of %d", round, got, board.Segments[0].Peak)
+		}
+	}
+	for _, s := range r.redis.steps["final"] {
+		if s.Counts[0].Sessions > 40 {
+			t.Errorf("the series knows of %d", s.Counts[0].Sessions)
+		}
+	}
+}
+
 // frozen makes the call of Publish wait, as a process does that is stopped in
 // between.
 type frozen struct {
@@ -252,7 +462,7 @@ func TestAClockThatWasPutBackBeginsAnEpoch(t *testing.T) {
 	r.redis.forget()
 	r.redis.configure(*e)
 	g.renew()
-	for range 3 {
+	for range 7 { // a beat, in which boards are partial, and some
 		r.tick(agg)
 	}
 	b := r.redis.board(t, "final")
