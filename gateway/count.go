@@ -14,7 +14,9 @@ func (r *room) scan(now int64) (changed bool) {
 	for i := len(r.list) - 1; i >= 0; i-- { // backwards: removing moves the last one here
 		s := r.list[i]
 		s.mu.Lock()
-		counted := s.own == owned && s.declared == nil && s.Watching(now)
+		// One without a record is not counted: nobody who took it over would
+		// know that this gateway's tally has it.
+		counted := s.own == owned && s.recorded && s.declared == nil && s.Watching(now)
 		if counted != s.counted {
 			s.counted, changed = counted, true
 		}

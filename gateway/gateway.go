@@ -129,9 +129,10 @@ type Gateway struct {
 	handler http.Handler
 	catalog *catalog
 
-	keepers backlog // records to be kept or forgotten
-	movers  backlog // sessions to be claimed
-	refolds backlog // sessions that were folded without the registry
+	keepers backlog       // records to be kept or forgotten
+	keeping chan struct{} // holds a token while a batch of them is under way
+	movers  backlog       // sessions to be claimed
+	refolds backlog       // sessions that were folded without the registry
 	pool    pool
 	counts  countsCache
 	finals  finals
@@ -177,6 +178,7 @@ func New(cfg Config) (*Gateway, error) {
 		cfg: cfg, id: cfg.ID, log: cfg.Logger,
 		metrics:  newMetrics(cfg.Registerer),
 		keepers:  newBacklog(),
+		keeping:  make(chan struct{}, 1),
 		movers:   newBacklog(),
 		refolds:  newBacklog(),
 		closing:  make(chan struct{}),

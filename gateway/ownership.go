@@ -10,11 +10,12 @@ import (
 )
 
 const (
-	keepMS       = 40_000          // between two refreshes of a session's record, give or take a tenth
-	confirmMS    = 4_000           // between the first two records after Redis lost its data
-	retryLostMS  = 5_000           // between two attempts to win a lost session back
-	keepEvery    = time.Second     // between two batches of records
-	keepBatch    = 512             // records in one call
+	keepMS       = 40_000      // between two refreshes of a session's record, give or take a tenth
+	confirmMS    = 4_000       // between the first two records after Redis lost its data
+	retryLostMS  = 5_000       // between two attempts to win a lost session back
+	keepEvery    = time.Second // between two batches of records
+	keepBatch    = 512         // records in one call
+	keepNewFor   = 200 * time.Millisecond
 	claimBatch   = 256             // sessions that are claimed before their old owners are told
 	claimsAtOnce = 16              // calls under way
 	claimRetry   = 1 * time.Second // after Redis did not answer
@@ -85,15 +86,35 @@ func (g *Gateway) keepRecords(ctx context.Context) {
 		case <-ctx.Done():
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.cfg.RedisTimeout)
 			defer cancel()
+			g.keeping <- struct{}{} // a batch under way ends with ctx
 			g.keepDue(last)
+			<-g.keeping
 			return
 		case <-tick.C:
+			g.keeping <- struct{}{}
 			g.keepDue(ctx)
+			<-g.keeping
 			g.refoldDue(ctx)
 		}
 	}
 }
 
+// keepNew has the records of sessions that came since the last batch written, so
+// that the tick which follows can count them. A Redis that takes too long, or
+// a batch under way, makes them wait for the tick after.
+func (g *Gateway) keepNew(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, keepNewFor)
+	defer cancel()
+	select {
+	case g.keeping <- struct{}{}:
+		g.keepDue(ctx)
+		<-g.keeping
+	default:
+	}
+}
+
+// keepDue works the backlog of records off. The caller has put its token into
+// keeping.
 func (g *Gateway) keepDue(ctx context.Context) {
 	var keep, forget []*session
 	for _, d := range g.keepers.take(0) {
@@ -130,7 +151,9 @@ func (g *Gateway) keepLater(list []*session) {
 	at := g.cfg.Clock.Now() + retryLostMS
 	for _, s := range list {
 		s.mu.Lock()
-		s.keepAt = at
+		if s.keepAt = at; !s.recorded {
+			s.keepAt = 0 // it waits to be counted
+		}
 		s.mu.Unlock()
 	}
 }
@@ -179,6 +202,10 @@ func (g *Gateway) keep(ctx context.Context, list []*session) bool {
 // record was never there whoever has the session does not know of us, and no
 // release will come.
 func (s *session) keptLocked(isLost bool, now int64) {
+	if !isLost && !s.recorded {
+		s.recorded = true
+		s.room.dirty.Store(true)
+	}
 	switch {
 	case !isLost && s.own == lost:
 		s.own, s.kept, s.doubted = owned, true, false
@@ -369,13 +396,15 @@ func (r *room) own(s *session, move *grandstand.Move) {
 	defer r.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if move != nil {
-		move.Values = s.previous.Values
+	s.keepAt = now + r.g.keepAfter()
+	if move == nil {
+		s.since, s.keepAt = now, 0 // as if it was opened here
+	} else {
+		move.Values, move.Since = s.previous.Values, s.previous.Since
 		s.previous = nil
 		r.moves = append(r.moves, heldMove{*move, now + grandstand.LingerMS(r.event().BeatMS) + moveMarginMS})
 	}
-	s.own, s.moving, s.kept, s.doubted = owned, false, true, false
-	s.keepAt = now + r.g.keepAfter()
+	s.own, s.moving, s.kept, s.recorded, s.doubted = owned, false, true, true, false
 	r.dirty.Store(true)
 	switch {
 	case s.Gen <= s.released:

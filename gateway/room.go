@@ -100,6 +100,7 @@ func (r *room) join(j *joining) *session {
 	case s != nil:
 	case j.session == "":
 		s, kind = r.openLocked(j, grandstand.NewSessionID(r.key, j.viewer, j.device)), "new"
+		s.since = now
 	default:
 		s, kind = r.openLocked(j, j.session), "resumed"
 		s.own = claiming
@@ -109,6 +110,9 @@ func (r *room) join(j *joining) *session {
 	if s.Audience != j.audience && !j.undeclared {
 		s.Audience, s.keepAt = j.audience, 0
 		r.dirty.Store(true)
+	}
+	if s.Left {
+		s.since = now // the newest tally does not count it
 	}
 	s.declared, s.adopt = j.declared, j.undeclared
 	s.Open(now, j.intervalMS)

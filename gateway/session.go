@@ -36,6 +36,8 @@ type session struct {
 	lostAt   int64              // ms at which own became lost
 	keepAt   int64              // ms at which its record is to be written again
 	kept     bool               // its record has been in Redis, as far as we know
+	recorded bool               // its record was in Redis once; before, it is not counted
+	since    int64              // ms at which it was opened here; 0: it moved here
 	confirm  bool               // Keep is to be asked again soon: Redis lost its data
 	doubted  bool               // Keep has said once that it is somebody else's
 	forgot   bool               // its record was removed
@@ -57,6 +59,7 @@ func (s *session) recordLocked(owner string) grandstand.Record {
 		Owner:   owner,
 		Gen:     s.Gen,
 		Values:  s.Audience.Values,
+		Since:   s.since,
 	}
 }
 

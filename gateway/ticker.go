@@ -85,6 +85,7 @@ func (g *Gateway) sleepUntil(ctx context.Context, at int64) bool {
 func (t *ticker) once(ctx context.Context, last bool) {
 	start := time.Now()
 	t.readReleases(ctx)
+	t.g.keepNew(ctx)
 	now := t.g.cfg.Clock.Now()
 	sessions := t.count(now)
 
