@@ -96,9 +96,12 @@ func (g *Gateway) history(r *http.Request) (*series, error) {
 	if err != nil {
 		return nil, err
 	}
-	least := uint64(0)
-	if !sel.operator && e.MinCohort != nil && segment != grandstand.WorldSegment {
-		least = uint64(*e.MinCohort)
+	cohort := uint64(0)
+	if !sel.operator && segment != grandstand.WorldSegment {
+		cohort = uint64(g.cfg.MinCohort)
+		if e.MinCohort != nil {
+			cohort = uint64(*e.MinCohort)
+		}
 	}
 	out := &series{Event: e.Name, Segment: segment.String(), From: sp.from, To: sp.to, Step: sp.step}
 	out.Points = make([]*[3]int64, (sp.to-sp.from+sp.step-1)/sp.step)
@@ -107,35 +110,92 @@ func (g *Gateway) history(r *http.Request) (*series, error) {
 		if err != nil {
 			return nil, err
 		}
-		out.add(steps, segment, least)
+		out.add(steps, segment, cohort)
 	}
 	return out, nil
 }
 
-// add puts one hour's steps into the points they fall in. Counts under least
-// are not shown.
-func (s *series) add(steps []grandstand.Step, segment grandstand.Segment, least uint64) {
-	var now *grandstand.StepCount // nil: not known yet
+// add puts one hour's steps into the points they fall in. With a cohort above 1
+// they are what the public's boards were.
+func (s *series) add(steps []grandstand.Step, segment grandstand.Segment, cohort uint64) {
+	now := shownOf{segment: segment, cohort: cohort}
 	for i := range steps {
 		st := &steps[i]
-		at, found := slices.BinarySearchFunc(st.Counts, segment, func(c grandstand.StepCount, seg grandstand.Segment) int {
-			return grandstand.CompareSegments(c.Segment, seg)
-		})
-		switch {
-		case found:
-			now = &st.Counts[at]
-		case st.Full:
-			now = &grandstand.StepCount{}
-		}
-		if now == nil || st.At < s.From || st.At >= s.To {
+		now.take(st)
+		if !now.known || st.At < s.From || st.At >= s.To {
 			continue
 		}
-		var point *[3]int64
-		if now.Sessions == 0 || now.Sessions >= least {
-			point = &[3]int64{st.At, int64(now.Sessions), int64(now.Fans)}
+		at := (st.At - s.From) / s.Step
+		if i+1 < len(steps) && steps[i+1].At < s.To && (steps[i+1].At-s.From)/s.Step == at {
+			continue // the last of a point holds
 		}
-		s.Points[(st.At-s.From)/s.Step] = point
+		s.Points[at] = nil
+		if c, ok := now.show(); ok {
+			s.Points[at] = &[3]int64{st.At, int64(c.Sessions), int64(c.Fans)}
+		}
 	}
+}
+
+// shownOf follows one segment through the steps of an hour. For the public it
+// needs the others of the dimension as well: whether a segment is folded depends
+// on them.
+type shownOf struct {
+	segment grandstand.Segment
+	cohort  uint64
+	known   bool // there was a full step, or one with the segment
+	full    bool // there was a full step
+	counts  map[string]grandstand.StepCount
+}
+
+func (n *shownOf) take(st *grandstand.Step) {
+	if st.Full || n.counts == nil {
+		n.counts = map[string]grandstand.StepCount{}
+		n.full = n.full || st.Full
+		n.known = n.known || st.Full
+	}
+	// The counts are sorted: those of the dimension stand together.
+	from, _ := slices.BinarySearchFunc(st.Counts, grandstand.Segment{Dim: n.segment.Dim}, func(c grandstand.StepCount, first grandstand.Segment) int {
+		return grandstand.CompareSegments(c.Segment, first)
+	})
+	for _, c := range st.Counts[from:] {
+		if c.Segment.Dim != n.segment.Dim {
+			break
+		}
+		if n.cohort > 1 || c.Segment == n.segment {
+			n.counts[c.Segment.Value] = c
+			n.known = n.known || c.Segment == n.segment
+		}
+	}
+}
+
+// show returns what may be shown of the segment. The fans of an "other" that
+// others are folded into are the sum of theirs, never above its sessions.
+func (n *shownOf) show() (c grandstand.StepCount, ok bool) {
+	c = n.counts[n.segment.Value]
+	if n.cohort <= 1 {
+		return c, true
+	}
+	if !n.full {
+		return c, false // what the others were is not known
+	}
+	segs := make([]grandstand.SegmentCount, 0, len(n.counts))
+	for _, v := range n.counts {
+		segs = append(segs, grandstand.SegmentCount{Segment: v.Segment, Sessions: v.Sessions, Fans: v.Fans})
+	}
+	slices.SortFunc(segs, func(a, b grandstand.SegmentCount) int { return grandstand.CompareSegments(a.Segment, b.Segment) })
+	other, _ := grandstand.FoldCohort(segs, n.cohort)
+	if n.segment.Value == grandstand.Other {
+		c.Sessions, c.Fans = other, 0
+	}
+	for i := range segs {
+		switch v := &segs[i]; {
+		case n.segment.Value == grandstand.Other && (v.Folded || v.Segment == n.segment):
+			c.Fans = min(c.Fans+v.Fans, other)
+		case v.Segment == n.segment && v.Folded && v.Sessions > 0:
+			return c, false
+		}
+	}
+	return c, true
 }
 
 // steps returns one hour of the series, in order: of Redis, and of the archive

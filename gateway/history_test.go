@@ -119,6 +119,56 @@ func TestHistory(t *testing.T) {
 	})
 }
 
+// The public is shown no segment in history that its board did not show, and
+// cannot work one out from the others: the sums hold for it as well. That is so
+// for an event too that leaves min_cohort to the deployment.
+func TestHistoryOfSmallSegmentsIsNotForThePublic(t *testing.T) {
+	redis := &fakeHistory{}
+	inBubble(t, rigConfig{set: func(c *Config) { c.History, c.MinCohort = redis, 10 }}, func(t *testing.T, rg *rig) {
+		rg.redis.PutEvent(t.Context(), &grandstand.Event{Name: "final", State: grandstand.EventScheduled, Dims: grandstand.DefaultDims(), TickMS: 2000, BeatMS: 10_000, Public: true})
+		time.Sleep(time.Hour)
+		hour := grandstand.HourOf(time.Now().UnixMilli())
+		time.Sleep(time.Minute)
+		redis.steps = map[int64][]grandstand.Step{hour: {
+			step(hour, true, "world", 153, "team:A", 100, "team:B", 50, "team:C", 3),                          // C is folded, and B with it
+			step(hour+10_000, false, "world", 165, "team:C", 15),                                              // nobody is
+			step(hour+20_000, false, "world", 154, "team:C", 4, "team:other", 0),                              // as at first
+			step(hour+30_000, false, "world", 161, "team:other", 7),                                           // C in other is enough
+			step(hour+40_000, true, "world", 112, "team:A", 100, "team:other", 12),                            // C is gone
+			step(hour+50_000, true, "world", 9, "country:US", 9, "team:A", 4, "team:C", 5, "team:unknown", 0), // all of the world
+		}}
+		for segment, want := range map[string]string{
+			"world":        "153 165 154 161 112 9 ",
+			"team:A":       "100 100 100 100 100 - ",
+			"team:B":       "- 50 - 50 0 0 ",
+			"team:C":       "- 15 - - 0 - ",
+			"team:other":   "53 0 54 11 12 9 ",
+			"team:unknown": "0 0 0 0 0 0 ",
+		} {
+			for _, operator := range []bool{false, true} {
+				if rg.auth.admin = nil; !operator {
+					rg.auth.admin = grandstand.Errorf(grandstand.CodeForbidden, "no")
+				}
+				_, text, _ := rg.do(http.MethodGet, fmt.Sprintf("/v1/events/final/history?segment=%s&from=%d&to=%d&step=10000", segment, hour, hour+60_000), "")
+				var got string
+				for _, p := range parse[series](t, text).Points {
+					if p == nil {
+						got += "- "
+					} else {
+						got += fmt.Sprintf("%d ", p[1])
+					}
+				}
+				if !operator && got != want {
+					t.Errorf("%s: the public is shown %s, want %s", segment, got, want)
+				}
+				if operator && segment == "team:C" && got != "3 15 4 4 0 5 " {
+					t.Errorf("%s: an operator is shown %s", segment, got)
+				}
+			}
+		}
+	})
+}
+
 func TestCountsOfAnEventThatIsOver(t *testing.T) {
 	archive := &fakeHistory{}
 	inBubble(t, rigConfig{set: func(c *Config) { c.Archive = archive }}, func(t *testing.T, rg *rig) {
