@@ -40,9 +40,14 @@
 //	unknown event                                                   404 not_found
 //	beats or settings for an event that is over                     409 conflict
 //	dims of an event that is live changed                           409 conflict
+//	body that is not UTF-8, or not there within SlowLimit           400 invalid
 //	body over 256 KiB, or a message in it over 4 KiB                413 too_large
 //	more than MessageRate beats a second for one session            429 rate_limited, Retry-After
 //	connection cap, shutting down, Redis needed and not there       503 unavailable, Retry-After
+//
+// What is no HTTP request at all (400), has headers over 16 KiB (431) or takes
+// 5 s over them (closed) is the HTTP server's to answer, in plain text. It has
+// not come as far as a gateway, and is not counted.
 //
 // A WebSocket for an event that is over is accepted and closed with 4504, since
 // a browser shows its page no status but a close code.

@@ -3,8 +3,6 @@ package gateway
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -64,7 +62,7 @@ func (g *Gateway) readable(r *http.Request) (*grandstand.Event, error) {
 // putEvent answers PUT /v1/events/{event}: it configures the event. One that
 // is over starts anew.
 func (g *Gateway) putEvent(w http.ResponseWriter, r *http.Request) {
-	e, err := g.configured(r)
+	e, err := g.configured(w, r)
 	if err == nil {
 		err = g.write(r.Context(), e)
 	}
@@ -76,7 +74,7 @@ func (g *Gateway) putEvent(w http.ResponseWriter, r *http.Request) {
 }
 
 // configured returns the event as the request wants it.
-func (g *Gateway) configured(r *http.Request) (*grandstand.Event, error) {
+func (g *Gateway) configured(w http.ResponseWriter, r *http.Request) (*grandstand.Event, error) {
 	if err := g.cfg.Auth.Admin(r); err != nil {
 		return nil, err
 	}
@@ -85,13 +83,9 @@ func (g *Gateway) configured(r *http.Request) (*grandstand.Event, error) {
 		return nil, err
 	}
 	e := &grandstand.Event{}
-	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxEventBytes))
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return nil, grandstand.Errorf(grandstand.CodeTooLarge, "the body is larger than %d bytes", maxEventBytes)
-	case err != nil:
-		return nil, grandstand.WrapError(grandstand.CodeInvalid, err, "the body cannot be read")
+	body, err := g.readBody(w, r, maxEventBytes)
+	if err != nil {
+		return nil, err
 	}
 	if len(body) > 0 {
 		d := json.NewDecoder(strings.NewReader(string(body)))

@@ -4,7 +4,10 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"strings"
+	"time"
+	"unicode/utf8"
 
 	"grandstand"
 )
@@ -34,7 +37,7 @@ func (r rawJSON) MarshalJSON() ([]byte, error) {
 
 // postBeats answers POST /v1/events/{event}/beats: one beat or a list.
 func (g *Gateway) postBeats(w http.ResponseWriter, r *http.Request) {
-	a, err := g.beats(r)
+	a, err := g.beats(w, r)
 	if err != nil {
 		g.fail(w, "beats", err)
 		return
@@ -43,7 +46,7 @@ func (g *Gateway) postBeats(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, a)
 }
 
-func (g *Gateway) beats(r *http.Request) (*answer, error) {
+func (g *Gateway) beats(w http.ResponseWriter, r *http.Request) (*answer, error) {
 	if g.state.Load() != phaseRunning {
 		return nil, g.full()
 	}
@@ -54,7 +57,7 @@ func (g *Gateway) beats(r *http.Request) (*answer, error) {
 	if v.event.State == grandstand.EventEnded {
 		return nil, grandstand.Errorf(grandstand.CodeConflict, "the event is over")
 	}
-	body, err := readBody(r)
+	body, err := g.readBody(w, r, grandstand.MaxBodyBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -65,14 +68,23 @@ func (g *Gateway) beats(r *http.Request) (*answer, error) {
 	return p.answer(), nil
 }
 
-func readBody(r *http.Request) ([]byte, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, grandstand.MaxBodyBytes))
+// readBody reads a body of at most limit bytes of UTF-8. It must be there within
+// SlowLimit: the server's own deadline is for headers only.
+func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	rc := http.NewResponseController(w)
+	rc.SetReadDeadline(time.Now().Add(g.cfg.SlowLimit)) // not every connection can; then its own deadline holds
+	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, limit))
+	rc.SetReadDeadline(time.Time{})
 	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
-		return nil, grandstand.Errorf(grandstand.CodeTooLarge, "the body is larger than %d bytes", grandstand.MaxBodyBytes)
-	}
-	if err != nil {
+	switch {
+	case errors.As(err, &tooLarge):
+		return nil, grandstand.Errorf(grandstand.CodeTooLarge, "the body is larger than %d bytes", limit)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, grandstand.WrapError(grandstand.CodeInvalid, err, "the body does not come")
+	case err != nil:
 		return nil, grandstand.WrapError(grandstand.CodeInvalid, err, "the body cannot be read")
+	case !utf8.Valid(body):
+		return nil, grandstand.Errorf(grandstand.CodeInvalid, "the body is not UTF-8")
 	}
 	return body, nil
 }
