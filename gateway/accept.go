@@ -89,10 +89,11 @@ func (c *conn) refuse(code closeCode) {
 
 // admitConn takes one of the gateway's places for sockets and streams.
 func (g *Gateway) admitConn() bool {
-	if g.state.Load() != phaseRunning || g.conns.Add(1) > int64(g.cfg.MaxConns) {
-		if g.state.Load() == phaseRunning {
-			g.conns.Add(-1)
-		}
+	if g.state.Load() != phaseRunning {
+		return false
+	}
+	if g.conns.Add(1) > int64(g.cfg.MaxConns) {
+		g.conns.Add(-1)
 		return false
 	}
 	g.metrics.conns.Inc()
