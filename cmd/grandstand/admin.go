@@ -53,9 +53,13 @@ func adminHandler(registry *prometheus.Registry, h health) http.Handler {
 	return mux
 }
 
+// writeBound is how long a player may take over an answer, so that readers that
+// read nothing hold no memory. WebSockets and streams set bounds of their own.
+const writeBound = time.Minute
+
 // serve listens at once, so that a taken address is an error of the start, and
-// serves until the life ends.
-func serve(l *life, name, address string, handler http.Handler) (net.Addr, error) {
+// serves until the life ends. An answer may take the time bound, 0 for any.
+func serve(l *life, name, address string, handler http.Handler, bound time.Duration) (net.Addr, error) {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, err
@@ -63,6 +67,7 @@ func serve(l *life, name, address string, handler http.Handler) (net.Addr, error
 	server := &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
+		WriteTimeout:      bound,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10, // a token of 8 KiB and what browsers add
 		ErrorLog:          slog.NewLogLogger(l.log.Handler(), slog.LevelDebug),

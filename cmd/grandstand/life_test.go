@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
+	"net/http"
 	"slices"
 	"testing"
+	"time"
 )
 
 func TestPartsStopLastInFirstOut(t *testing.T) {
@@ -39,5 +42,38 @@ func TestAPartThatEndsByItselfEndsTheProcess(t *testing.T) {
 	}
 	if !stopped {
 		t.Fatal("the other parts were not stopped")
+	}
+}
+
+// A reader that takes nothing of an answer must not hold its writer for ever.
+func TestAnswersThatNobodyReadsAreGivenUp(t *testing.T) {
+	l := newLife(slog.New(slog.DiscardHandler))
+	gaveUp := make(chan struct{})
+	addr, err := serve(l, "test", "127.0.0.1:0", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		defer close(gaveUp)
+		for b := make([]byte, 1<<20); ; {
+			if _, err := w.Write(b); err != nil {
+				return
+			}
+		}
+	}), 200*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := net.Dial("tcp", addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Write([]byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-gaveUp:
+	case <-time.After(10 * time.Second):
+		t.Error("the handler still writes")
+	}
+	if err := l.stop(); err != nil {
+		t.Error(err)
 	}
 }
