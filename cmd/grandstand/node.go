@@ -59,7 +59,7 @@ func newNode(ctx context.Context, cfg *common) (_ *node, err error) {
 		return n, fmt.Errorf("open archive: %w", err)
 	}
 	if cfg.Admin != "" {
-		_, err := serve(n.life, "admin", cfg.Admin, adminHandler(n.registry, n.health()))
+		_, err := serve(n.life, "admin", cfg.Admin, adminHandler(n.registry, n.health()), 0)
 		return n, err
 	}
 	return n, nil
@@ -158,6 +158,7 @@ func (n *node) addGateway(p *public, s *serving, events []*grandstand.Event) (ht
 // whatever was put since holds.
 func (n *node) putEvents(events []*grandstand.Event) error {
 	for _, e := range events {
+		e.UpdatedAt = 1 // ms: not "now", which 0 would mean
 		ctx, cancel := context.WithTimeout(context.Background(), openBound)
 		err := n.redis.PutEvent(ctx, e)
 		cancel()
@@ -215,7 +216,7 @@ func (n *node) listen(p *public, gateway, pages http.Handler) (string, error) {
 			_ = json.NewEncoder(w).Encode(map[string]string{"code": string(grandstand.CodeNotFound), "message": "there is nothing at this address"})
 		})
 	}
-	addr, err := serve(n.life, "players", p.Listen, mux)
+	addr, err := serve(n.life, "players", p.Listen, mux, writeBound)
 	if err != nil {
 		return "", fmt.Errorf("--listen: %w", err)
 	}
