@@ -18,9 +18,10 @@ type merger struct {
 	violation func(what string) // told of numbers that should not be
 
 	union, reach grandstand.Union
-	before       []int32 // by slot; all zero between calls
-	left         []int64 // by slot; all zero between calls
-	listed       []int32 // slots of the board's segments
+	before       []int32            // by slot; all zero between calls
+	left         []int64            // by slot; all zero between calls
+	listed       []int32            // slots of the board's segments
+	strays       []*grandstand.Move // whose sessions are not where they are said to be; empty between calls
 	audiences    map[*string][]int32
 }
 
@@ -75,14 +76,51 @@ func (m *merger) gather(e *event) {
 			if i == 0 || mv.From != by.tally.Moves[i-1].From {
 				from = e.find(mv.From)
 			}
-			if from == nil || from == by || !from.used || !from.holding.upTo.Before(mv.Release) || mv.Since > from.holding.asOf {
-				continue
+			switch {
+			case from == by:
+			case from == nil:
+				if mv.Since == 0 {
+					m.strays = append(m.strays, mv)
+				}
+			case !from.used || !from.holding.upTo.Before(mv.Release) || mv.Since > from.holding.asOf:
+			case from.left() <= 0:
+				m.strays = append(m.strays, mv)
+			default:
+				from.moved = append(from.moved, mv)
+				e.applied++
 			}
-			from.moved = append(from.moved, mv)
-			e.applied++
 		}
 	}
+	m.settle(e)
 }
+
+// settle takes off the moves that found nobody to take off. A session that had
+// moved to its last owner, which has not told of it yet, is still in the tally of
+// the one before: which that is only the last owner knows. So it goes off the
+// oldest tally that was made before it moved on. There is one only while a
+// gateway is late or dead.
+func (m *merger) settle(e *event) {
+	for _, mv := range m.strays {
+		var oldest *contribution
+		for _, c := range e.from {
+			if c.used && c.left() > 0 && c.holding.asOf < int64(mv.Release.MS) &&
+				(oldest == nil || c.holding.asOf < oldest.holding.asOf) {
+				oldest = c
+			}
+		}
+		if oldest == nil {
+			m.violation(brokenMove)
+			continue
+		}
+		oldest.moved = append(oldest.moved, mv)
+		e.applied++
+	}
+	clear(m.strays) // they would keep the messages they lie in
+	m.strays = m.strays[:0]
+}
+
+// left returns how many sessions there are that have not moved away.
+func (c *contribution) left() int { return int(c.rows[0].sessions) - len(c.moved) }
 
 // sum adds the contributions in use up, without the sessions that moved.
 func (m *merger) sum(e *event) {

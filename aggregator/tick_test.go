@@ -217,6 +217,67 @@ func TestAMoveSinceTheLastTally(t *testing.T) {
 	}
 }
 
+// TestASessionThatMovedTwice is about sessions that move on from a gateway
+// before it has told that they came.
+func TestASessionThatMovedTwice(t *testing.T) {
+	for name, b := range map[string]struct {
+		sessions int  // of others, on the gateway in between
+		mute     bool // it has not written at all
+		late     bool // the first one is
+		truth    uint64
+	}{
+		"through one that counts others":      {sessions: 5, late: true, truth: 16},
+		"through one that counts nobody":      {late: true, truth: 11},
+		"through one that has never written":  {mute: true, late: true, truth: 11},
+		"the first has read its release":      {mute: true, truth: 11},
+		"both have, and nothing is taken off": {sessions: 5, truth: 16},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			e := testEvent("final", "team")
+			r.redis.configure(*e)
+			first, second, third := r.gateway(e), r.gateway(e), r.gateway(e)
+			first.crowd(0, 10, "KC")
+			second.crowd(100, b.sessions, "KC")
+			third.crowd(200, 1, "KC")
+			second.dead = b.mute
+			agg := r.aggregator("agg", nil)
+			r.tick(agg)
+			expect := func(when string) {
+				t.Helper()
+				board := r.redis.board(t, "final")
+				if world, kc, sf := sessionsOf(board, "world"), sessionsOf(board, "team:KC"), sessionsOf(board, "team:SF"); world != b.truth || kc+sf != world || sf > 1 {
+					t.Errorf("%s: %d sessions, %d KC + %d SF; want %d", when, world, kc, sf, b.truth)
+				}
+			}
+			expect("before")
+
+			ids := [2]grandstand.ReleaseID{{MS: uint64(r.now + 500)}, {MS: uint64(r.now + 900)}}
+			first.stream = []testRelease{{ids[0], 3, 0}}
+			third.add(&testSession{id: 3, viewer: hashOf(3), gen: 2, values: []string{"SF"}})
+			third.moves = append(third.moves, grandstand.Move{From: second.id, Release: ids[1], Values: []string{"SF"}})
+			first.dead = b.late
+			second.dead = b.mute || b.late
+			if !second.dead {
+				second.stream = []testRelease{{ids[1], 3, 0}}
+			}
+			r.tick(agg)
+			expect("they moved")
+			second.stream = []testRelease{{ids[1], 3, 0}}
+			second.moves = append(second.moves, grandstand.Move{From: first.id, Release: ids[0], Values: []string{"KC"}})
+			second.dead = false
+			r.tick(agg)
+			expect("the one in between has told")
+			first.dead = false
+			r.tick(agg)
+			expect("all have")
+			if n := agg.shards[grandstand.ShardOf("final")].events["final"].applied; n != 0 {
+				t.Errorf("%d moves are still taken off", n)
+			}
+		})
+	}
+}
+
 func TestMoreMovesThanSessionsAreClamped(t *testing.T) {
 	r := newRig(t)
 	e := testEvent("final", "country", "team")
