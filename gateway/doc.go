@@ -40,7 +40,7 @@
 //	unknown event                                                   404 not_found
 //	beats or settings for an event that is over                     409 conflict
 //	dims of an event that is live changed                           409 conflict
-//	body that is not UTF-8, or not there within SlowLimit           400 invalid
+//	body that is not UTF-8, or not there within 10 s                400 invalid
 //	body over 256 KiB, or a message in it over 4 KiB                413 too_large
 //	more than MessageRate beats a second for one session            429 rate_limited, Retry-After
 //	connection cap, shutting down, Redis needed and not there       503 unavailable, Retry-After

@@ -62,7 +62,7 @@ func (g *Gateway) readable(r *http.Request) (*grandstand.Event, error) {
 // putEvent answers PUT /v1/events/{event}: it configures the event. One that
 // is over starts anew.
 func (g *Gateway) putEvent(w http.ResponseWriter, r *http.Request) {
-	e, err := g.configured(w, r)
+	e, err := g.configured(r)
 	if err == nil {
 		err = g.write(r.Context(), e)
 	}
@@ -74,7 +74,7 @@ func (g *Gateway) putEvent(w http.ResponseWriter, r *http.Request) {
 }
 
 // configured returns the event as the request wants it.
-func (g *Gateway) configured(w http.ResponseWriter, r *http.Request) (*grandstand.Event, error) {
+func (g *Gateway) configured(r *http.Request) (*grandstand.Event, error) {
 	if err := g.cfg.Auth.Admin(r); err != nil {
 		return nil, err
 	}
@@ -83,7 +83,7 @@ func (g *Gateway) configured(w http.ResponseWriter, r *http.Request) (*grandstan
 		return nil, err
 	}
 	e := &grandstand.Event{}
-	body, err := g.readBody(w, r, maxEventBytes)
+	body, err := readBody(r, maxEventBytes)
 	if err != nil {
 		return nil, err
 	}

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"os"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"grandstand"
@@ -37,7 +36,7 @@ func (r rawJSON) MarshalJSON() ([]byte, error) {
 
 // postBeats answers POST /v1/events/{event}/beats: one beat or a list.
 func (g *Gateway) postBeats(w http.ResponseWriter, r *http.Request) {
-	a, err := g.beats(w, r)
+	a, err := g.beats(r)
 	if err != nil {
 		g.fail(w, "beats", err)
 		return
@@ -46,7 +45,7 @@ func (g *Gateway) postBeats(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, a)
 }
 
-func (g *Gateway) beats(w http.ResponseWriter, r *http.Request) (*answer, error) {
+func (g *Gateway) beats(r *http.Request) (*answer, error) {
 	if g.state.Load() != phaseRunning {
 		return nil, g.full()
 	}
@@ -57,7 +56,7 @@ func (g *Gateway) beats(w http.ResponseWriter, r *http.Request) (*answer, error)
 	if v.event.State == grandstand.EventEnded {
 		return nil, grandstand.Errorf(grandstand.CodeConflict, "the event is over")
 	}
-	body, err := g.readBody(w, r, grandstand.MaxBodyBytes)
+	body, err := readBody(r, grandstand.MaxBodyBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -68,13 +67,10 @@ func (g *Gateway) beats(w http.ResponseWriter, r *http.Request) (*answer, error)
 	return p.answer(), nil
 }
 
-// readBody reads a body of at most limit bytes of UTF-8. It must be there within
-// SlowLimit: the server's own deadline is for headers only.
-func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
-	rc := http.NewResponseController(w)
-	rc.SetReadDeadline(time.Now().Add(g.cfg.SlowLimit)) // not every connection can; then its own deadline holds
+// readBody reads a body of at most limit bytes of UTF-8. The server bounds the
+// time that takes.
+func readBody(r *http.Request, limit int64) ([]byte, error) {
 	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, limit))
-	rc.SetReadDeadline(time.Time{})
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):

@@ -57,6 +57,19 @@ func adminHandler(registry *prometheus.Registry, h health) http.Handler {
 // read nothing hold no memory. WebSockets and streams set bounds of their own.
 const writeBound = time.Minute
 
+// bodyBound is how long a player may take over a body, also over one that its
+// handler does not read: net/http drains it to keep the connection.
+const bodyBound = 10 * time.Second
+
+func boundBodies(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Body != http.NoBody {
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyBound)) // the server ends it after the request
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 // serve listens at once, so that a taken address is an error of the start, and
 // serves until the life ends. An answer may take the time bound, 0 for any.
 func serve(l *life, name, address string, handler http.Handler, bound time.Duration) (net.Addr, error) {
@@ -65,7 +78,7 @@ func serve(l *life, name, address string, handler http.Handler, bound time.Durat
 		return nil, err
 	}
 	server := &http.Server{
-		Handler:           handler,
+		Handler:           boundBodies(handler),
 		ReadHeaderTimeout: 5 * time.Second,
 		WriteTimeout:      bound,
 		IdleTimeout:       2 * time.Minute,
