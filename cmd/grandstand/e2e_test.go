@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -31,6 +32,10 @@ const testSecret = "a secret of the end-to-end tests"
 func TestMain(m *testing.M) {
 	if os.Getenv(beGrandstand) != "" {
 		os.Exit(run(os.Args[1:]))
+	}
+	// Parts of a test that run at the same time mostly wait.
+	if err := flag.Set("test.parallel", "64"); err != nil {
+		panic(err)
 	}
 	os.Exit(m.Run())
 }
