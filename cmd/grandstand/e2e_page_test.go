@@ -65,9 +65,10 @@ func shown(t *testing.T, tab context.Context, what string, sessions int) {
 	})
 }
 
+// screenshot keeps a PNG of the whole page (100 is the quality that means PNG).
 func screenshot(t *testing.T, tab context.Context, name string) {
 	t.Helper()
-	png, err := chromedp.Run(tab, chromedp.FullScreenshot(90))
+	png, err := chromedp.Run(tab, chromedp.FullScreenshot(100))
 	if err != nil {
 		t.Fatal(err)
 	}
