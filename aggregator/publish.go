@@ -144,15 +144,24 @@ func (a *Aggregator) early(e *event, at int64) bool {
 	return e.bornAt >= boot && at < boot+2*e.tickMS
 }
 
-// refilling reports whether Redis lost its data less than a beat ago. A session
-// that has moved in that time may be counted where it was before as well: no
-// record says whose it is until everybody has written again.
+// refillMS is how long gateways take to agree again on whose a session is, after
+// Redis lost its data: they notice within 1.5 s, write their records in the
+// second after, ask again whether they are theirs 4 s after that, at a tick, and
+// count without those that are not at the next.
+const refillMS = 12_000
+
+// refilling reports whether Redis lost its data less than a beat, or refillMS,
+// ago. A session that has moved around that time may be counted where it was
+// before as well: no record says whose it is until everybody has written again.
 func (a *Aggregator) refilling(e *event, at int64) bool {
-	beat := int64(grandstand.DefaultBeatMS)
-	if e.cfg != nil && e.cfg.BeatMS > 0 {
-		beat = e.cfg.BeatMS
+	if !a.lost {
+		return false
 	}
-	return a.lost && at < a.membership.BootAt+beat
+	wait := int64(refillMS)
+	if e.cfg != nil {
+		wait = max(wait, e.cfg.BeatMS)
+	}
+	return at < a.membership.BootAt+wait
 }
 
 // shown reports whether the event is on the boards.

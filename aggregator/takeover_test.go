@@ -233,8 +233,15 @@ func TestWhoKnowsNoMembersPublishesNoZero(t *testing.T) {
 // TestALostRedisRaisesNoPeak has a gateway count sessions too that moved on while
 // Redis did not know any more whose they were.
 func TestALostRedisRaisesNoPeak(t *testing.T) {
+	for _, beat := range []int64{5_000, 10_000, 30_000} {
+		testLostRedis(t, beat)
+	}
+}
+
+func testLostRedis(t *testing.T, beatMS int64) {
 	r := newRig(t)
 	e := testEvent("final", "team")
+	e.BeatMS = beatMS
 	r.redis.configure(*e)
 	a, b := r.gateway(e), r.gateway(e)
 	a.crowd(0, 30, "KC")
@@ -265,7 +272,7 @@ func TestALostRedisRaisesNoPeak(t *testing.T) {
 		for id := range 2 {
 			delete(b.sessions, id)
 		}
-		for r.now+2000 < boot+e.BeatMS {
+		for r.now+2000 < boot+max(e.BeatMS, refillMS) {
 			r.tick(agg)
 			if got := quality(r.redis.board(t, "final")); got != "40 partial 1.00" {
 				t.Errorf("round %d, %d ms after the loss: %s", round, r.now-boot, got)
