@@ -341,6 +341,36 @@ func TestMovesRightAfterRedisLostItsData(t *testing.T) {
 
 // Redis loses its data between the move of a session and the tick at which its
 // old owner would have read of it.
+// A gateway that is gone by then claimed the session last, for a socket that was
+// gone too. The viewer goes on beating here: nobody else is going to count it.
+func TestALateClaimOfADeadGateway(t *testing.T) {
+	twoGateways(t, func(t *testing.T, redis *fakeRedis, a, _ *rig) {
+		v := a.watch("viewer=v1&device=d1&team=KC")
+		ticked()
+		stolen := redis.record(v.session)
+		before := stolen.Gen
+		stolen.Owner = "ghost"
+		if _, err := redis.Claim(t.Context(), stolen); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := redis.Release(t.Context(), "a", []grandstand.Release{{Event: "final", Session: v.session, Gen: before}}); err != nil {
+			t.Fatal(err)
+		}
+		ticked()
+		if n := redis.count("final", "world"); n != 0 {
+			t.Errorf("%d sessions right after the release", n)
+		}
+		for range 5 {
+			time.Sleep(4 * time.Second)
+			v.beat()
+		}
+		ticked()
+		if n, o := redis.count("final", "world"), redis.record(v.session).Owner; n != 1 || o != "a" {
+			t.Errorf("%d sessions, owner %q, after 20 s of beats", n, o)
+		}
+	})
+}
+
 func TestALostRelease(t *testing.T) {
 	for _, late := range []string{"a", "b"} { // to notice
 		twoGateways(t, func(t *testing.T, redis *fakeRedis, a, b *rig) {

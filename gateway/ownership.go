@@ -228,6 +228,9 @@ func (s *session) keptLocked(isLost bool, now int64) {
 	default:
 		s.doubted = s.own == owned
 		s.keepAt = now + retryLostMS
+		if s.own == lost {
+			s.reclaimLocked()
+		}
 	}
 }
 
@@ -295,6 +298,8 @@ func (g *Gateway) claim(ctx context.Context, batch []due) (again []*session) {
 		switch {
 		case !ok[i]:
 			again = append(again, d.s)
+		case d.s.own == lost:
+			d.s.moving = false
 		case d.s.previous == nil:
 			nobody = append(nobody, d.s)
 		default:
@@ -333,6 +338,12 @@ func (g *Gateway) hold(list []*session) {
 func (g *Gateway) claimOne(ctx context.Context, s *session) bool {
 	s.mu.Lock()
 	rec, done := s.recordLocked(g.id), s.previous != nil
+	if !done && s.socketed && s.sockets == nil {
+		// The viewer is gone again, and maybe on another gateway by now: a claim
+		// that comes so late would take the session away from where it is.
+		s.loseLocked(g.cfg.Clock.Now())
+		done = true
+	}
 	s.mu.Unlock()
 	if done {
 		return true

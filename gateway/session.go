@@ -14,7 +14,8 @@ import (
 //	resumed ─▶ claiming ─────┤ a release came, or Keep said so   │
 //	   ▲    claimed,         ▼                                   │
 //	   │    released        lost ── still beats: Keep every 5 s ─┘
-//	   └──── a new socket ───┘
+//	   └─────────────────────┘
+//	     a new socket, or it goes on beating here
 type ownership uint8
 
 const (
@@ -40,8 +41,11 @@ type session struct {
 	since    int64              // ms at which it was opened here; 0: it moved here
 	confirm  bool               // Keep is to be asked again soon: Redis lost its data
 	doubted  bool               // Keep has said once that it is somebody else's
+	asked    int                // how often Keep has said so since it was lost
+	patience int                // how often it may say so before the session is claimed
 	forgot   bool               // its record was removed
 	sockets  *conn              // the newest first
+	socketed bool               // it had a socket: it does not live by REST
 	rate     bucket             // of REST beats
 	adopt    bool               // if it moves here, it keeps the audience it had
 	declared map[string]string  // not nil: the registry did not answer; to be folded again before it is counted
@@ -65,7 +69,24 @@ func (s *session) recordLocked(owner string) grandstand.Record {
 
 // loseLocked stops counting the session until it is won back.
 func (s *session) loseLocked(now int64) {
-	s.own, s.lostAt, s.keepAt = lost, now, now+retryLostMS
+	s.own, s.lostAt, s.keepAt, s.asked = lost, now, now+retryLostMS, 0
+	s.patience = max(s.patience, leastPatience)
+}
+
+// A session that goes on beating here though its record names another gateway
+// is claimed back after a while: that gateway may have died, or claimed it for
+// a socket that was gone already. Should the viewer really watch through both,
+// each time takes twice as long.
+const leastPatience, mostPatience = 2, 64
+
+// reclaimLocked has a session that was lost claimed, if it is time.
+func (s *session) reclaimLocked() {
+	if s.asked++; s.asked < s.patience || s.moving {
+		return
+	}
+	s.own, s.moving = claiming, true
+	s.patience = min(2*s.patience, mostPatience)
+	s.room.g.movers.add(s)
 }
 
 // beat takes a beat of the socket c, nil for REST.
@@ -93,7 +114,7 @@ func (s *session) leave() {
 // add makes c the session's newest socket.
 func (s *session) add(c *conn) {
 	s.mu.Lock()
-	c.older, s.sockets = s.sockets, c
+	c.older, s.sockets, s.socketed = s.sockets, c, true
 	s.mu.Unlock()
 }
 
