@@ -100,8 +100,8 @@ func (g *Gateway) keepRecords(ctx context.Context) {
 }
 
 // keepNew has the records of sessions that came since the last batch written, so
-// that the tick which follows can count them. A Redis that takes too long, or
-// a batch under way, makes them wait for the tick after.
+// that the tick which follows can count them. A Redis that takes too long makes
+// them wait for the tick after.
 func (g *Gateway) keepNew(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, keepNewFor)
 	defer cancel()
@@ -109,7 +109,7 @@ func (g *Gateway) keepNew(ctx context.Context) {
 	case g.keeping <- struct{}{}:
 		g.keepDue(ctx)
 		<-g.keeping
-	default:
+	case <-ctx.Done():
 	}
 }
 
