@@ -36,6 +36,7 @@ func TestMovesAreNeverCountedTwice(t *testing.T) {
 		return err
 	})
 	g1.kill()
+	eventually(t, 15*time.Second, "boards are partial after the kill", func() error { return quality(g3.url, "partial") })
 	eventually(t, 30*time.Second, "boards are live again after the kill", func() error { return quality(g3.url, "live") })
 	g2.signal(syscall.SIGTERM)
 	if code := g2.wait(30 * time.Second); code != 0 {
