@@ -31,8 +31,22 @@ type holding struct {
 	asOf     int64                // up to when the manifest vouches for it, else at
 	upTo     grandstand.ReleaseID // with that, else released
 
+	lostAt   int64                // when Redis last lost its data; 0: not yet
+	lostUpTo grandstand.ReleaseID // upTo then
+
 	round  uint64 // counts the tallies
 	events []*event
+}
+
+// knows reports whether the tally was made after its gateway had read the
+// release. One that was lost with all data in Redis it never reads, whatever
+// came after: it learns that the session is somebody else's within refillMS.
+// Until then the session is taken off, so that it is missed at worst.
+func (h *holding) knows(r grandstand.ReleaseID) bool {
+	if h.lostAt != 0 && h.asOf < h.lostAt+refillMS && int64(r.MS) < h.lostAt && h.lostUpTo.Before(r) {
+		return false
+	}
+	return !h.upTo.Before(r)
 }
 
 // maxLingerMS is the longest time that a tally can stand in for its gateway.

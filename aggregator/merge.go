@@ -1,6 +1,11 @@
 package aggregator
 
-import "grandstand"
+import (
+	"cmp"
+	"slices"
+
+	"grandstand"
+)
 
 // The numbers that should never be: labels of the metric of violations.
 const (
@@ -82,9 +87,7 @@ func (m *merger) gather(e *event) {
 				if mv.Since == 0 {
 					m.strays = append(m.strays, mv)
 				}
-			case !from.used || !from.holding.upTo.Before(mv.Release) || mv.Since > from.holding.asOf:
-			case from.left() <= 0:
-				m.strays = append(m.strays, mv)
+			case !from.used || from.holding.knows(mv.Release) || mv.Since > from.holding.asOf:
 			default:
 				from.moved = append(from.moved, mv)
 				e.applied++
@@ -100,6 +103,16 @@ func (m *merger) gather(e *event) {
 // oldest tally that was made before it moved on. There is one only while a
 // gateway is late or dead.
 func (m *merger) settle(e *event) {
+	for _, c := range e.from {
+		if over := -c.left(); over > 0 {
+			slices.SortFunc(c.moved, func(x, y *grandstand.Move) int {
+				return cmp.Or(cmp.Compare(x.Release.MS, y.Release.MS), cmp.Compare(x.Release.Seq, y.Release.Seq))
+			})
+			m.strays = append(m.strays, c.moved[len(c.moved)-over:]...)
+			c.moved = c.moved[:len(c.moved)-over]
+			e.applied -= over
+		}
+	}
 	for _, mv := range m.strays {
 		var oldest *contribution
 		for _, c := range e.from {

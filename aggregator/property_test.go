@@ -1,6 +1,7 @@
 package aggregator
 
 import (
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -22,8 +23,11 @@ type world struct {
 	pending  []func()                    // release entries on their way
 	moves    map[*testGateway][]heldMove // of each gateway, with their age
 	maxTruth map[grandstand.Segment]uint64
-	claimed  map[int]int64 // when its owner became it
-	since    map[int]int64 // when its owner opened it; 0: it moved there
+	claimed  map[int]int64                         // when its owner became it
+	since    map[int]int64                         // when its owner opened it; 0: it moved there
+	lostAt   int64                                 // when Redis last lost its data; 0: it has not
+	knew     map[*testGateway]grandstand.ReleaseID // upTo then
+	orphans  []orphan
 }
 
 type heldMove struct {
@@ -210,10 +214,11 @@ func (w *world) step() {
 			f()
 		}
 	}
-	if w.draw(15, "Redis is lost") == 7 {
+	if w.draw(15, "Redis is lost") == 7 && (w.lostAt == 0 || w.now > w.lostAt+2*refillMS) {
 		w.forget()
 	}
 	w.advance(2000)
+	w.ask()
 	for _, g := range w.gws {
 		if !g.dead {
 			switch w.draw(8, "write") {
@@ -244,11 +249,42 @@ func (w *world) step() {
 	}
 }
 
-// forget loses what is in Redis.
+// forget loses what is in Redis, releases that nobody has read among it. Owners
+// learn later whose their sessions are.
 func (w *world) forget() {
 	w.t.Logf("Redis is lost")
+	w.lostAt = w.now + 2 // after what happened since the tick
+	w.clock.set(w.lostAt)
 	w.redis.forget()
+	w.clock.set(w.now)
 	w.redis.put(*w.event)
+	for _, g := range w.gws {
+		w.knew[g] = g.upTo
+		if g.half {
+			w.knew[g] = grandstand.ReleaseID{}
+		}
+		for _, rel := range g.stream {
+			w.orphans = append(w.orphans, orphan{g, rel, w.now + 8000})
+		}
+		g.stream = nil
+	}
+}
+
+// orphan is a release that was lost, and when its gateway finds out.
+type orphan struct {
+	g   *testGateway
+	rel testRelease
+	at  int64
+}
+
+// ask has gateways find out which sessions are not theirs any more.
+func (w *world) ask() {
+	w.orphans = slices.DeleteFunc(w.orphans, func(o orphan) bool {
+		if s := o.g.sessions[o.rel.session]; o.at <= w.now && s != nil && s.gen <= o.rel.gen {
+			delete(o.g.sessions, o.rel.session)
+		}
+		return o.g.asOf > o.at && !o.g.half
+	})
 }
 
 func (w *world) check(b *grandstand.Board) {
@@ -264,6 +300,10 @@ func (w *world) check(b *grandstand.Board) {
 		// Releases that the newest tally does not know of yet.
 		for by, held := range w.moves {
 			for _, m := range held {
+				if w.lostAt > 0 && m.move.From == g.id && int64(m.move.Release.MS) <= w.lostAt+2000 && g.asOf < w.lostAt+refillMS+2000 &&
+					w.knew[g].Before(m.move.Release) && !g.upTo.Before(m.move.Release) {
+					unread++ // it may have been lost
+				}
 				if m.move.From == g.id && g.upTo.Before(m.move.Release) {
 					unread++
 					if linger := grandstand.LingerMS(w.event.BeatMS); w.owner[m.session] != by && by.dead && (by.asOf <= m.at && w.now-by.asOf >= linger || by.half) {
@@ -284,6 +324,10 @@ func (w *world) check(b *grandstand.Board) {
 			}
 		}
 	}
+	// A release that was lost with Redis is known of unless its gateway had not
+	// written before, it dies, or whoever lists the move does not write in time:
+	// see TestAReleaseThatWasLost.
+	lost += uint64(len(w.orphans))
 	for id, s := range w.sessions {
 		w.each(s, func(seg grandstand.Segment) { truth[seg]++ })
 		if g := w.owner[id]; g.written[id] == s && !g.half && !w.endings[id] && w.now-g.asOf < grandstand.LingerMS(w.event.BeatMS) {
@@ -333,7 +377,7 @@ func TestSumsHoldUnderChurn(t *testing.T) {
 			rig: newRig(t), t: rt, event: testEvent("final", "country", "team"),
 			sessions: map[int]*testSession{}, owner: map[int]*testGateway{}, endings: map[int]bool{},
 			moves: map[*testGateway][]heldMove{}, maxTruth: map[grandstand.Segment]uint64{},
-			claimed: map[int]int64{}, since: map[int]int64{},
+			claimed: map[int]int64{}, since: map[int]int64{}, knew: map[*testGateway]grandstand.ReleaseID{},
 		}
 		if rapid.Bool().Draw(rt, "min_cohort") {
 			k := 4

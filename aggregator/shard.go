@@ -102,6 +102,11 @@ func (a *Aggregator) join(ms grandstand.Membership) {
 		return
 	}
 	a.cfg.Logger.Warn("the data in Redis was lost: write again what is known", "boot_at", ms.BootAt)
+	for _, g := range a.gateways {
+		for _, h := range g.holdings {
+			h.lostAt, h.lostUpTo = ms.BootAt, h.upTo
+		}
+	}
 	for i := range a.shards {
 		for _, e := range a.shards[i].list {
 			e.memory.writeAgain(e)

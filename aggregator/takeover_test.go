@@ -291,6 +291,60 @@ func testLostRedis(t *testing.T, beatMS int64) {
 	}
 }
 
+// TestAReleaseThatWasLost has a session move just before Redis loses its data:
+// its former owner never reads that, and reads of later moves.
+func TestAReleaseThatWasLost(t *testing.T) {
+	r := newRig(t)
+	e := testEvent("final", "team")
+	r.redis.configure(*e)
+	a, b := r.gateway(e), r.gateway(e)
+	a.crowd(0, 30, "KC")
+	agg := r.aggregator("agg", nil)
+	for range 3 {
+		r.tick(agg)
+	}
+	move := func(id int, told bool) {
+		s := *a.sessions[id]
+		s.gen++
+		b.add(&s)
+		rid := grandstand.ReleaseID{MS: uint64(r.now), Seq: uint64(id)}
+		b.moves = append(b.moves, grandstand.Move{From: a.id, Release: rid, Values: s.values})
+		if told {
+			a.stream = append(a.stream, testRelease{rid, id, s.gen - 1})
+		}
+	}
+	r.advance(500)
+	move(1, false)
+	move(2, false)
+	r.advance(500)
+	r.redis.forget()
+	r.redis.configure(*e)
+	boot := r.now
+	r.advance(500)
+	move(3, true)
+	r.advance(500)
+	for r.now < boot+refillMS+4000 {
+		if r.now == boot+7000 { // it asks whose they are
+			delete(a.sessions, 1)
+			delete(a.sessions, 2)
+		}
+		a.write()
+		b.write()
+		r.wake(agg)
+		want := "30 partial 1.00"
+		switch {
+		case r.now >= boot+refillMS:
+			want = "30 live 1.00"
+		case r.now >= boot+7000:
+			want = "28 partial 1.00" // nobody knows that it has
+		}
+		if got := quality(r.redis.board(t, "final")); got != want {
+			t.Errorf("%d ms after the loss: %s, want %s", r.now-boot, got, want)
+		}
+		r.advance(2000)
+	}
+}
+
 // frozen makes the call of Publish wait, as a process does that is stopped in
 // between.
 type frozen struct {
