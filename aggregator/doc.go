@@ -13,6 +13,19 @@
 // made at those on which an event's tick falls. Nothing waits for a tick that
 // takes too long: the phases it missed are skipped and counted.
 //
+// A board's At is a tick of its event whose tallies were read. A shard that is
+// taken over in between gets the boards of the last tick, unless they were
+// published; a gateway that is late is counted as of its tick before. After
+// Redis lost its data boards are partial until gateways agree again on whose a
+// session is, so that no peak is of a session counted twice.
+//
+// Known: a dead gateway's sketches count its viewers, also those who have moved
+// on and left since, until its last tally lapses; sessions do not. After a loss
+// of Redis, an aggregator that gets a shard which another held does not know
+// what gateways had read before: it may count a few moved sessions twice in
+// partial boards. The same session may count twice for a tick or two if two of
+// the gateways that it was on die within the time that tallies stand in.
+//
 // In: manifests and tallies of gateways, memberships, configurations of events;
 // of former holders of a shard the last boards, reach, series and checkpoints.
 //
