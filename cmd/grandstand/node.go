@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -151,13 +152,16 @@ func (n *node) addGateway(p *public, s *serving, events []*grandstand.Event) (ht
 		}
 		return nil
 	})
-	return g.Handler(), n.putEvents(events)
+	return g.Handler(), n.putEvents(events, minCohort(s.Auth))
 }
 
 // putEvents configures the events of the YAML file. They are as old as time:
-// whatever was put since holds.
-func (n *node) putEvents(events []*grandstand.Event) error {
+// whatever was put since holds, and so does an event that has been live.
+func (n *node) putEvents(events []*grandstand.Event, minCohort int) error {
 	for _, e := range events {
+		if e.MinCohort == nil {
+			e.MinCohort = &minCohort
+		}
 		e.UpdatedAt = 1 // ms: not "now", which 0 would mean
 		ctx, cancel := context.WithTimeout(context.Background(), openBound)
 		err := n.redis.PutEvent(ctx, e)
@@ -233,10 +237,15 @@ func (n *node) pages() (http.Handler, error) {
 
 func decodeEvents(text []byte) ([]*grandstand.Event, error) {
 	var list []*grandstand.Event
-	if err := json.Unmarshal(text, &list); err != nil {
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields() // as PUT does
+	if err := d.Decode(&list); err != nil {
 		return nil, fmt.Errorf("events: %w", err)
 	}
 	for _, e := range list {
+		if e == nil {
+			return nil, errors.New("events: an entry is empty")
+		}
 		if err := e.Normalize(); err != nil {
 			return nil, fmt.Errorf("events: %s: %w", e.Name, err)
 		}
