@@ -66,12 +66,16 @@ func run(args []string) int {
 		stop() // a second signal ends the process at once
 	}()
 	selected.BindTo(ctx, (*context.Context)(nil))
+	var wrong wrongUse
 	switch err := selected.Run(events); {
 	case err == nil:
 		return 0
 	case errors.Is(err, errBroken):
 		fmt.Fprintln(os.Stderr, "grandstand:", err)
 		return 3
+	case errors.As(err, &wrong):
+		fmt.Fprintf(os.Stderr, "grandstand: %v\nTry: grandstand %s --help\n", err, selected.Command())
+		return 2
 	default:
 		fmt.Fprintln(os.Stderr, "grandstand:", err)
 		return 1

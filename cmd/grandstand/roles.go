@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 )
 
@@ -101,7 +100,7 @@ func (c *aggregatorCmd) Run(ctx context.Context) error {
 }
 
 func errNeedsRedis(role string) error {
-	return fmt.Errorf("%s alone needs --redis: an embedded Redis serves one process only (use \"all\" for that)", role)
+	return wrongUsef("%s alone needs --redis: an embedded Redis serves one process only (use \"all\" for that)", role)
 }
 
 type webCmd struct {

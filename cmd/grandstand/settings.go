@@ -49,6 +49,11 @@ type serving struct {
 	RegionHeader   string   `help:"Edge header that holds the region." placeholder:"NAME"`
 }
 
+// wrongUse is an error of whoever started the program: exit code 2.
+type wrongUse struct{ error }
+
+func wrongUsef(format string, args ...any) error { return wrongUse{fmt.Errorf(format, args...)} }
+
 // minSecret is the least length of --secret: 128 bits in hexadecimal would be
 // 32 characters, a passphrase may be shorter than that but not by much.
 const minSecret = 16
@@ -60,10 +65,10 @@ func (c *common) secret(log *slog.Logger) ([]byte, error) {
 		return []byte(c.Secret), nil
 	}
 	if c.Secret != "" {
-		return nil, fmt.Errorf("--secret is too short: %d characters or more, the same on every node", minSecret)
+		return nil, wrongUsef("--secret is too short: %d characters or more, the same on every node", minSecret)
 	}
 	if c.Redis != "" {
-		return nil, fmt.Errorf("--secret is missing: with --redis every node needs the same, %d characters or more", minSecret)
+		return nil, wrongUsef("--secret is missing: with --redis every node needs the same, %d characters or more", minSecret)
 	}
 	log.Warn("no --secret: made one up for this run; sessions cannot be resumed after a restart")
 	return []byte(randomText(32)), nil
@@ -87,12 +92,12 @@ func checkExposure(p *public, auth string) error {
 	}
 	host, _, err := net.SplitHostPort(p.Listen)
 	if err != nil {
-		return fmt.Errorf("--listen %q: %w", p.Listen, err)
+		return wrongUsef("--listen %q: %w", p.Listen, err)
 	}
 	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
 		return nil
 	}
-	return fmt.Errorf("--auth none on %s would let anybody be anybody: use --auth jwt, listen on 127.0.0.1, or say --insecure", p.Listen)
+	return wrongUsef("--auth none on %s would let anybody be anybody: use --auth jwt, listen on 127.0.0.1, or say --insecure", p.Listen)
 }
 
 // eventList is the list "events:" of the YAML file.
