@@ -24,8 +24,16 @@ type truth struct {
 	linger  map[*presence]struct{} // lost their connection, and have not resumed
 	left    []farewell             // the latest goodbyes
 	suspect map[int]int64          // gateway → when it last dropped somebody
+	crashed map[int]crash          // gateway → its last crash
 	shaken  int64                  // until when the tally of a gateway that is gone counts
 }
+
+// crash is the sudden end of a gateway: its last tally counts until then.
+type crash struct{ at, until int64 }
+
+// crashNoticedMS is how long a player may take to notice, and go on saying
+// goodbye to nobody.
+const crashNoticedMS = 2_000
 
 // farewell is a goodbye that a gateway may take along if it dies before its
 // next tally.
@@ -109,7 +117,7 @@ func (h *deltas) Pop() any {
 func newTruth(window int64) *truth {
 	return &truth{
 		window: window, ids: map[grandstand.Segment]int{},
-		linger: map[*presence]struct{}{}, suspect: map[int]int64{},
+		linger: map[*presence]struct{}{}, suspect: map[int]int64{}, crashed: map[int]crash{},
 	}
 }
 
@@ -237,6 +245,9 @@ func (t *truth) leave(p *presence, at int64) {
 		t.left = slices.DeleteFunc(t.left, func(f farewell) bool { return f.at < at-maxTickMS })
 	}
 	t.left = append(t.left, farewell{p, at})
+	if c, ok := t.crashed[p.gateway]; ok && at-c.at < crashNoticedMS {
+		t.extendLocked(p, c.until)
+	}
 }
 
 // abandon: the session does not come back any more; its deadline stands.
@@ -262,10 +273,14 @@ func (t *truth) died(gateway int, at, tick, linger int64, crashed bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.shaken = max(t.shaken, at+linger+2*tick)
-	if at-t.suspect[gateway] < 500 {
+	known := at-t.suspect[gateway] < 500
+	if known && (!crashed || at-t.crashed[gateway].at < 500) {
 		return
 	}
 	t.suspect[gateway] = at
+	if crashed {
+		t.crashed[gateway] = crash{at, at + linger + tick + t.window}
+	}
 	since := at - tick - tick/8 - t.window // the last tally may be so old
 	for p := range t.linger {
 		if p.gateway != gateway {

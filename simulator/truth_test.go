@@ -174,11 +174,16 @@ func TestTruthOfADeadGateway(t *testing.T) {
 	truth.leave(all[3], 9000)
 	truth.leave(all[4], 7000) // before the last tally
 	truth.leave(all[5], 7000)
+	truth.died(0, 9_990, 2000, 25_000, false) // it looked like a network change first
 	truth.died(0, 10_000, 2000, 25_000, true)
+	late := truth.add(&person{})
+	truth.begin(late, 1000)
+	truth.confirm(late, 1010, 0, 2000)
+	truth.leave(late, 10_500) // to nobody
 	for _, c := range []struct {
 		at     int64
 		lo, hi int
-	}{{6500, 6, 6}, {8000, 4, 4}, {10_000, 2, 3}, {25_000, 2, 3}, {26_500, 0, 2}, {37_000, 0, 2}, {37_400, 0, 0}} {
+	}{{6500, 7, 7}, {8000, 5, 5}, {10_000, 3, 4}, {25_000, 2, 4}, {26_500, 0, 3}, {37_000, 0, 3}, {37_400, 0, 0}} {
 		if b := truth.at(c.at)[grandstand.WorldSegment]; b.Lo != c.lo || b.Hi != c.hi {
 			t.Errorf("at %d: %+v, want %d to %d", c.at, b, c.lo, c.hi)
 		}
