@@ -171,6 +171,19 @@ func (c *catalog) reload(ctx context.Context) error {
 	return nil
 }
 
+// all returns the events that are known here.
+func (c *catalog) all() []*grandstand.Event {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := make([]*grandstand.Event, 0, len(c.entries))
+	for _, e := range c.entries {
+		if e.event != nil {
+			all = append(all, e.event)
+		}
+	}
+	return all
+}
+
 // known returns how many events are known here.
 func (c *catalog) known() int {
 	c.mu.Lock()

@@ -85,11 +85,30 @@ func (g *Gateway) writeAgain(ctx context.Context) {
 		r.mu.Unlock()
 	}
 	for _, r := range g.allRooms() {
+		g.putAgain(ctx, r.event())
 		call, cancel := g.deadline(ctx)
-		if err := g.cfg.Events.PutEvent(call, r.event()); err != nil {
-			g.trouble("write event again", err)
-		}
 		r.admitAgain(call)
 		cancel()
 	}
+	// Nobody watches the others yet: they can wait, the lease cannot.
+	g.spawn(func() {
+		for _, e := range g.catalog.all() {
+			if ctx.Err() != nil || g.roomOf(e.Name) == nil && !g.putAgain(ctx, e) {
+				return
+			}
+		}
+	})
+}
+
+// putAgain writes an event as it is known here, unless a later one is there. It
+// reports false if Redis does not answer.
+func (g *Gateway) putAgain(ctx context.Context, e *grandstand.Event) bool {
+	call, cancel := g.deadline(ctx)
+	defer cancel()
+	own := *e // others read e
+	if err := g.cfg.Events.PutEvent(call, &own); err != nil {
+		g.trouble("write event again", err)
+		return false
+	}
+	return true
 }

@@ -262,7 +262,11 @@ func TestPaceFollowsTheConfiguration(t *testing.T) {
 		if n := rg.redis.count("final", "world"); n != 1 {
 			t.Errorf("%d sessions at the new pace", n)
 		}
-		if m := rg.redis.manifest(rg.g.ID()); m.At%5000 != 0 {
+		// There is a tick at the event's own odd phase, not at even seconds only.
+		now := rg.redis.Now()
+		time.Sleep(time.Duration(now-now%10_000+15_000-now)*time.Millisecond + time.Millisecond)
+		synctest.Wait()
+		if m := rg.redis.manifest(rg.g.ID()); m.At%10_000 != 5000 {
 			t.Errorf("the last tick was at %d", m.At)
 		}
 		e := rg.redis.events["final"]
@@ -368,5 +372,23 @@ func TestStartAfterCloseFails(t *testing.T) {
 			t.Error("Run after Close does not fail")
 		}
 		rg.stop()
+	})
+}
+
+// An event that nobody watches yet is known to gateways only, once Redis lost
+// its data.
+func TestEventsOutliveAnEmptiedRedis(t *testing.T) {
+	inBubble(t, rigConfig{set: func(c *Config) { c.OpenEvents = false }}, func(t *testing.T, rg *rig) {
+		rg.put("final", `{"tick_ms":1000}`)
+		rg.put("semi", `{"tick_ms":3000}`)
+		rg.watch("viewer=v1")
+		time.Sleep(5 * time.Second)
+		rg.redis.flush("boot-2")
+		time.Sleep(5 * time.Second)
+		for name, tick := range map[string]int64{"final": 1000, "semi": 3000} {
+			if e, err := rg.redis.GetEvent(t.Context(), name); err != nil || e.TickMS != tick {
+				t.Errorf("Redis has of %s: %+v, %v", name, e, err)
+			}
+		}
 	})
 }
