@@ -23,7 +23,7 @@ type Member struct {
 // Membership is what a member learns at each renewal of its lease.
 type Membership struct {
 	Now     int64    // Redis ms
-	Members []Member // of all roles, oldest first; the dead stay listed for a minute
+	Members []Member // of all roles, oldest first; the dead stay listed while their last tally may count
 
 	// Boot names the life of the Redis data set: it changes when the data was
 	// lost, and everybody writes again what they know. BootAt is its beginning.

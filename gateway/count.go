@@ -15,8 +15,9 @@ func (r *room) scan(now int64) (changed bool) {
 		s := r.list[i]
 		s.mu.Lock()
 		// One without a record is not counted: nobody who took it over would
-		// know that this gateway's tally has it.
-		counted := s.own == owned && s.recorded && s.declared == nil && s.Watching(now)
+		// know that this gateway's tally has it. Nor is one that came after the
+		// tally's time: whoever took it over would know that it is not there.
+		counted := s.own == owned && s.recorded && s.since <= now && s.declared == nil && s.Watching(now)
 		if counted != s.counted {
 			s.counted, changed = counted, true
 		}

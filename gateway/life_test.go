@@ -263,7 +263,7 @@ func TestPaceFollowsTheConfiguration(t *testing.T) {
 			t.Errorf("%d sessions at the new pace", n)
 		}
 		// There is a tick at the event's own odd phase, not at even seconds only.
-		now := rg.redis.Now()
+		now := fakeClock{}.Now()
 		time.Sleep(time.Duration(now-now%10_000+15_000-now)*time.Millisecond + time.Millisecond)
 		synctest.Wait()
 		if m := rg.redis.manifest(rg.g.ID()); m.At%10_000 != 5000 {

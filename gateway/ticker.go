@@ -12,7 +12,8 @@ import (
 
 const (
 	rewriteMS    = 60_000 // after which a shard that did not change is written again
-	spreadAbove  = 64     // members from which on gateways spread their ticks over a quarter
+	spreadAbove  = 64     // members from which on gateways spread their ticks
+	spreadMS     = 150    // over so long: the aggregators read 250 ms after the phase
 	writeTimeout = 1 * time.Second
 )
 
@@ -45,22 +46,20 @@ func (g *Gateway) tick(ctx context.Context) {
 	t.once(last, true)
 }
 
-// next returns when the next tick is due: at a multiple of the shortest tick of
-// the events that are here.
+// next returns when the next tick is due: at the next phase of any event that
+// is here, and of the default tick, so that a gateway which stops is noticed
+// soon whatever its events.
 func (t *ticker) next() int64 {
-	period := int64(grandstand.DefaultTickMS)
-	if rooms := t.g.allRooms(); len(rooms) > 0 {
-		period = grandstand.MaxTickMS
-		for _, r := range rooms {
-			period = min(period, r.event().TickMS)
-		}
-	}
 	now := t.g.cfg.Clock.Now()
-	at := now - now%period + period
+	phase := func(period int64) int64 { return now - now%period + period }
+	at := phase(grandstand.DefaultTickMS)
+	for _, r := range t.g.allRooms() {
+		at = min(at, phase(r.event().TickMS))
+	}
 	if t.g.crowded.Load() {
 		h := fnv.New32a()
 		h.Write([]byte(t.g.id))
-		at += int64(h.Sum32()) % (period / 4)
+		at += int64(h.Sum32() % spreadMS)
 	}
 	return at
 }

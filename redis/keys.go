@@ -38,15 +38,15 @@ const (
 	endedTTL    = 7 * 24 * time.Hour
 	historyTTL  = 25 * time.Hour
 	reachTTL    = 48 * time.Hour
-	membersTTL  = 180 * time.Second
+	membersTTL  = 200 * time.Second
 )
 
 // Leases and the tolerances of compare-and-publish. They are compared with
 // Redis TIME within scripts, not left to key expiry.
 const (
-	memberLease  = 5 * time.Second  // who did not renew for so long is not alive
-	memberListed = 60 * time.Second // and is forgotten after so long
-	shardLease   = 4 * time.Second  // a holder that stops is replaced within 5 s by one who asks each second
+	memberLease  = 5 * time.Second   // who did not renew for so long is not alive
+	memberListed = 180 * time.Second // and is forgotten after so long: its last tally counts for up to 150 s
+	shardLease   = 4 * time.Second   // a holder that stops is replaced within 5 s by one who asks each second
 
 	claimRepeat = 10 * time.Second // a claim asked again within it is answered as the first time
 

@@ -43,7 +43,7 @@ func testMembers(t *testing.T, r *rig) {
 		t.Errorf("members after one resigned: %+v", third.Members)
 	}
 
-	// One that stopped is dead after its lease, and forgotten after a minute.
+	// One that stopped is dead after its lease, and forgotten when its tally is.
 	old := func(age time.Duration) {
 		text := "1 " + ms(time.Duration(c.Now())*time.Millisecond-age) + ` {"id":"c","role":"gateway"}`
 		ok(t, c.rc.Do(ctx, c.rc.B().Hset().Key(membersKey).FieldValue().FieldValue("c", text).Build()).Error())
@@ -60,7 +60,7 @@ func testMembers(t *testing.T, r *rig) {
 	}
 	old(memberListed + time.Second)
 	if m, err = c.Renew(ctx, a); err != nil || len(m.Members) != 1 {
-		t.Errorf("after a minute: %+v, %v", m.Members, err)
+		t.Errorf("after that: %+v, %v", m.Members, err)
 	}
 }
 
