@@ -138,7 +138,7 @@ func (n *node) addGateway(p *public, s *serving, events []*grandstand.Event) (ht
 		ID: randomText(8), Secret: n.secret, Clock: n.redis,
 		Sessions: n.redis, Tallies: n.redis, Registry: n.redis, Events: n.redis, Members: n.redis,
 		Hub: n.addHub(), History: n.redis, Archive: n.archive,
-		Auth: auth, Origins: origins, OpenEvents: s.openEvents(), MinCohort: minCohort(s.Auth), MaxConns: s.MaxConns, DrainOver: s.DrainOver,
+		Auth: auth, Origins: origins, OpenEvents: s.openEvents(), MinCohort: s.minCohort(), MaxConns: s.MaxConns, DrainOver: s.DrainOver,
 		Logger: n.log.With("role", "gateway"), Registerer: n.registry,
 	})
 	if err != nil {
@@ -152,7 +152,7 @@ func (n *node) addGateway(p *public, s *serving, events []*grandstand.Event) (ht
 		}
 		return nil
 	})
-	return g.Handler(), n.putEvents(events, minCohort(s.Auth))
+	return g.Handler(), n.putEvents(events, s.minCohort())
 }
 
 // putEvents configures the events of the YAML file. They are as old as time:
@@ -196,8 +196,11 @@ func (s *serving) openEvents() bool {
 }
 
 // minCohort is the deployment's default: with --auth none everything is shown.
-func minCohort(auth string) int {
-	if auth == "none" {
+func (s *serving) minCohort() int {
+	if s.MinCohort != nil {
+		return max(*s.MinCohort, 0)
+	}
+	if s.Auth == "none" {
 		return 0
 	}
 	return 10

@@ -29,7 +29,7 @@ func (c *allCmd) start(ctx context.Context, events *eventList) (*node, string, e
 	if err != nil {
 		return nil, "", err
 	}
-	n.addAggregator(minCohort(c.Auth))
+	n.addAggregator(c.minCohort())
 	addr, err := func() (string, error) {
 		pages, err := n.pages()
 		if err != nil {

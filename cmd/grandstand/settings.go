@@ -1,10 +1,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -40,6 +43,7 @@ type serving struct {
 	JWTAudience []string      `help:"Audiences of which tokens must name one; none: any." name:"jwt-audience" placeholder:"TEXT"`
 	AdminToken  string        `help:"Token that may configure and end events." placeholder:"TEXT"`
 	ReadKeys    []string      `help:"Keys (?key=) that may read counts." placeholder:"KEY"`
+	MinCohort   *int          `help:"Segments with fewer sessions are folded into \"other\" for the public, unless the event says otherwise. Default: 10, with --auth none 0."`
 	OpenEvents  *bool         `help:"Create unknown events at their first viewer. Default: on with --auth none." negatable:""`
 	MaxConns    int           `help:"Connections at most; more are told 503." default:"18000"`
 	DrainOver   time.Duration `help:"Time over which viewers are sent elsewhere at SIGTERM." default:"20s"`
@@ -58,8 +62,9 @@ func wrongUsef(format string, args ...any) error { return wrongUse{fmt.Errorf(fo
 // 32 characters, a passphrase may be shorter than that but not by much.
 const minSecret = 16
 
-// secret returns the key material. Without --secret a process that is alone
-// (embedded Redis) makes one up.
+// secret returns the key material. A process that is alone (embedded Redis) and
+// has no --secret keeps one beside its archive directory: with another one the
+// viewers that a check-point counted would be counted as new ones.
 func (c *common) secret(log *slog.Logger) ([]byte, error) {
 	if len(c.Secret) >= minSecret {
 		return []byte(c.Secret), nil
@@ -70,8 +75,38 @@ func (c *common) secret(log *slog.Logger) ([]byte, error) {
 	if c.Redis != "" {
 		return nil, wrongUsef("--secret is missing: with --redis every node needs the same, %d characters or more", minSecret)
 	}
-	log.Warn("no --secret: made one up for this run; sessions cannot be resumed after a restart")
-	return []byte(randomText(32)), nil
+	dir, ok := strings.CutPrefix(c.Archive, "file:")
+	if !ok {
+		return nil, wrongUsef("--secret is missing: what is archived in a bucket needs the same at every start")
+	}
+	path := filepath.Join(filepath.Dir(filepath.Clean(dir)), "secret")
+	log.Warn("no --secret: using the one in a file, made up at the first start", "file", path)
+	return keptSecret(path)
+}
+
+// keptSecret returns the secret in a file, which it makes if need be.
+func keptSecret(path string) ([]byte, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("keep a secret: %w", err)
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err == nil {
+		_, err = f.WriteString(randomText(32))
+		err = errors.Join(err, f.Close())
+	} else if errors.Is(err, fs.ErrExist) {
+		err = nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("keep a secret: %w", err)
+	}
+	secret, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the secret: %w", err)
+	}
+	if len(secret) < minSecret {
+		return nil, wrongUsef("the secret in %s is too short: remove the file, or use --secret", path)
+	}
+	return secret, nil
 }
 
 func (c *common) logger() *slog.Logger {

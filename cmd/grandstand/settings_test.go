@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -230,4 +231,33 @@ func TestTheFileDoesNotUndoWhatHappened(t *testing.T) {
 	}
 	check(g)
 	check(startGateway(t, "gateway-2", redis, "--config", config))
+}
+
+// Without --secret the one of the first start is used at every start.
+func TestTheSecretIsKept(t *testing.T) {
+	dir := t.TempDir()
+	c := common{Archive: "file:" + filepath.Join(dir, "data", "archive")}
+	log := slog.New(slog.DiscardHandler)
+	first, err := c.secret(log)
+	if err != nil || len(first) < 32 {
+		t.Fatalf("%q, %v", first, err)
+	}
+	again, err := c.secret(log)
+	if err != nil || string(again) != string(first) {
+		t.Errorf("%q, then %q, %v", first, again, err)
+	}
+	path := filepath.Join(dir, "data", "secret")
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the file is %v, %v", info.Mode(), err)
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := c.secret(log); err == nil {
+		t.Errorf("an empty file gives %q", s)
+	}
+	c.Archive = "s3://bucket/prefix"
+	if s, err := c.secret(log); err == nil {
+		t.Errorf("a bucket without --secret gives %q", s)
+	}
 }
