@@ -136,6 +136,28 @@ func TestMovesFromADeadGateway(t *testing.T) {
 	})
 }
 
+// A viewer comes from a dead gateway and says goodbye at once, before Redis has
+// answered: the dead gateway's tally must not go on counting it.
+func TestAGoodbyeRightAfterAMove(t *testing.T) {
+	twoGateways(t, func(t *testing.T, redis *fakeRedis, a, b *rig) {
+		other := b.watch("viewer=v2&team=KC&interval_ms=60000")
+		v := a.watch("viewer=v1&device=d1&team=KC&interval_ms=60000")
+		ticked()
+		a.stop()
+		redis.setDown(true)
+		again := b.watch("viewer=v1&device=d1&team=KC&interval_ms=60000&session=" + v.session)
+		again.leave()
+		time.Sleep(time.Second)
+		redis.setDown(false)
+		time.Sleep(4 * time.Second)
+		ticked()
+		if n := redis.count("final", "world"); n != 1 {
+			t.Errorf("%d sessions, want the one who stayed", n)
+		}
+		other.leave()
+	})
+}
+
 // What Redis says about a session comes in any order.
 func TestOwnershipWhateverTheOrder(t *testing.T) {
 	inBubble(t, rigConfig{}, func(t *testing.T, rg *rig) {

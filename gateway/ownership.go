@@ -338,9 +338,10 @@ func (g *Gateway) hold(list []*session) {
 func (g *Gateway) claimOne(ctx context.Context, s *session) bool {
 	s.mu.Lock()
 	rec, done := s.recordLocked(g.id), s.previous != nil
-	if !done && s.socketed && s.sockets == nil {
-		// The viewer is gone again, and maybe on another gateway by now: a claim
-		// that comes so late would take the session away from where it is.
+	if !done && s.socketed && s.sockets == nil && !s.Left {
+		// The viewer is gone again without a goodbye, and maybe on another
+		// gateway by now: a claim that comes so late would take the session
+		// away from where it is.
 		s.loseLocked(g.cfg.Clock.Now())
 		done = true
 	}
