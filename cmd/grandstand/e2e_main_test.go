@@ -196,11 +196,15 @@ func TestRedisIsLost(t *testing.T) {
 		probe(t, g.url, viewers)
 	}
 
+	before := residentKB(t, g)
 	server.Kill()
 	next("while Redis is dead", 15*time.Second, true, stale)
 	next("still dead", 15*time.Second, true, func(q string, age int64) bool { return q == "stale" && age > 4000 })
 	server.Restart()
 	next("after its return", 10*time.Second+2*time.Second, true, live)
+	if after := residentKB(t, g); after > before+32<<10 {
+		t.Errorf("the gateway grew from %d to %d kB while Redis was away", before, after)
+	}
 }
 
 // keepBeating sends beats until the test ends.

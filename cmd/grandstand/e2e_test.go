@@ -115,6 +115,23 @@ func (p *process) signal(s syscall.Signal) {
 	}
 }
 
+// residentKB returns the memory that a process takes.
+func residentKB(t *testing.T, p *process) (kb int) {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(status)) {
+		if text, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			if _, err := fmt.Sscan(text, &kb); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return kb
+}
+
 // wait returns the exit code of a process that ends by itself within d.
 func (p *process) wait(d time.Duration) int {
 	p.t.Helper()

@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -77,15 +76,7 @@ func TestMeasureMatch(t *testing.T) {
 func memory(t *testing.T, list ...*process) {
 	t.Helper()
 	for _, p := range list {
-		status, err := os.ReadFile("/proc/" + strconv.Itoa(p.cmd.Process.Pid) + "/status")
-		if err != nil {
-			t.Fatal(err)
-		}
-		for line := range strings.Lines(string(status)) {
-			if strings.HasPrefix(line, "VmHWM") || strings.HasPrefix(line, "VmRSS") {
-				t.Logf("%s %s", p.name, strings.TrimSpace(line))
-			}
-		}
+		t.Logf("%s takes %d kB", p.name, residentKB(t, p))
 	}
 }
 
