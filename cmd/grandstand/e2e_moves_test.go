@@ -28,12 +28,21 @@ func TestMovesAreNeverCountedTwice(t *testing.T) {
 		"--viewers", "3000", "--join-rate", "400", "--duration", crowdTime.String(), "--profile", "flat", "--beat", "5s",
 		"--moves", "0.24", "--json", report)
 
-	eventually(t, 30*time.Second, "the whole crowd is there", func() error {
+	var there int64
+	eventually(t, 40*time.Second, "the whole crowd is there, and has been for three ticks", func() error {
 		c, err := getCounts(g3.url, "final")
-		if err == nil && c.World.Sessions < 2900 {
-			err = errNotYet
+		switch {
+		case err != nil:
+			return err
+		case c.World.Sessions < 2900:
+			return errNotYet
+		case there == 0:
+			there = c.At
 		}
-		return err
+		if c.At < there+6000 {
+			return errNotYet
+		}
+		return nil
 	})
 	g1.kill()
 	eventually(t, 15*time.Second, "boards are partial after the kill", func() error { return quality(g3.url, "partial") })
