@@ -13,7 +13,7 @@ type metrics struct {
 
 	joins    *prometheus.CounterVec // by kind: new, resumed, attached
 	leaves   *prometheus.CounterVec // by reason: explicit, lapsed, moved, event_ended
-	closes   *prometheus.CounterVec // by reason: closeCode.reason, client, reset
+	closes   *prometheus.CounterVec // by reason: closeCode.reason, client, reset, slow_stream
 	messages *prometheus.CounterVec // by type
 	refused  *prometheus.CounterVec // by route and error code
 	unusable *prometheus.CounterVec // messages by error code
@@ -48,7 +48,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		rooms:    gauge("events", "Events with sessions here."),
 		joins:    vec("joins_total", "Sessions opened, by kind: new, resumed, attached (a further socket of one that is here).", "kind"),
 		leaves:   vec("leaves_total", "Sessions that are no longer counted here, by reason.", "reason"),
-		closes:   vec("closes_total", "WebSockets closed, by reason.", "reason"),
+		closes:   vec("closes_total", "WebSockets closed, and streams cut, by reason.", "reason"),
 		messages: vec("messages_total", "Messages of clients, by type.", "type"),
 		refused:  vec("refused_total", "Requests answered with an error, by route and code.", "route", "code"),
 		unusable: vec("unusable_messages_total", "Messages answered with an error, by code.", "code"),

@@ -1,7 +1,9 @@
 package gateway
 
 import (
+	"errors"
 	"net/http"
+	"os"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -110,11 +112,16 @@ func (st *stream) show(b *grandstand.Board) bool {
 	return st.write(st.buf)
 }
 
-// write reports false if the reader is gone, or takes nothing for SlowLimit.
+// write reports false if the reader is gone, or takes nothing for SlowLimit,
+// which is counted.
 func (st *stream) write(p []byte) bool {
 	st.rc.SetWriteDeadline(time.Now().Add(st.g.cfg.SlowLimit)) // not every writer can; then the connection's own holds
-	if _, err := st.w.Write(p); err != nil {
-		return false
+	_, err := st.w.Write(p)
+	if err == nil {
+		err = st.rc.Flush()
 	}
-	return st.rc.Flush() == nil
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		st.g.metrics.closes.WithLabelValues("slow_stream").Inc()
+	}
+	return err == nil
 }
