@@ -23,6 +23,7 @@ type fakeRedis struct {
 	mu       sync.Mutex
 	down     bool
 	boot     string
+	bootAt   int64 // of the first renewal
 	version  int64
 	seq      uint64
 	records  map[string]grandstand.Record
@@ -49,7 +50,7 @@ func newFakeRedis() *fakeRedis {
 func (f *fakeRedis) flush(boot string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.boot = boot
+	f.boot, f.bootAt = boot, 0
 	f.version++
 	f.records = map[string]grandstand.Record{}
 	f.releases = map[string][]grandstand.Release{}
@@ -226,6 +227,9 @@ func (f *fakeRedis) Renew(ctx context.Context, m grandstand.Member) (ms grandsta
 	if f.late == m.ID {
 		return ms, errDown
 	}
+	if f.bootAt == 0 {
+		f.bootAt = time.Now().UnixMilli()
+	}
 	m.Alive = true
 	f.members[m.ID] = m
 	ms.Now, ms.Boot, ms.EventsVersion = time.Now().UnixMilli(), f.boot, f.version
@@ -233,6 +237,14 @@ func (f *fakeRedis) Renew(ctx context.Context, m grandstand.Member) (ms grandsta
 		ms.Members = append(ms.Members, m)
 	}
 	return ms, nil
+}
+
+func (f *fakeRedis) BootAt(ctx context.Context) (int64, error) {
+	if err := f.enter(ctx, "BootAt"); err != nil {
+		return 0, err
+	}
+	defer f.mu.Unlock()
+	return f.bootAt, nil
 }
 
 func (f *fakeRedis) Resign(ctx context.Context, id string) error {

@@ -361,8 +361,27 @@ func TestMovesRightAfterRedisLostItsData(t *testing.T) {
 	}
 }
 
-// Redis loses its data between the move of a session and the tick at which its
-// old owner would have read of it.
+// A session that moves before its first gateway has written its record is counted
+// at the next tick, by the second alone.
+func TestMoveBeforeTheFirstTick(t *testing.T) {
+	twoGateways(t, func(t *testing.T, redis *fakeRedis, a, b *rig) {
+		for range 4 {
+			ticked()
+		}
+		v := a.watch("viewer=v1&device=d1")
+		synctest.Wait()
+		v.cut()
+		again := b.watch("viewer=v1&device=d1&session=" + v.session)
+		for range 3 {
+			ticked()
+			if a, b := redis.manifest("a").Sessions, redis.manifest("b").Sessions; a != 0 || b != 1 {
+				t.Errorf("a counts %d, b counts %d; want 0 and 1", a, b)
+			}
+		}
+		again.leave()
+	})
+}
+
 // A gateway that is gone by then claimed the session last, for a socket that was
 // gone too. The viewer goes on beating here: nobody else is going to count it.
 func TestALateClaimOfADeadGateway(t *testing.T) {
@@ -393,6 +412,8 @@ func TestALateClaimOfADeadGateway(t *testing.T) {
 	})
 }
 
+// Redis loses its data between the move of a session and the tick at which its
+// old owner would have read of it.
 func TestALostRelease(t *testing.T) {
 	for _, late := range []string{"a", "b"} { // to notice
 		twoGateways(t, func(t *testing.T, redis *fakeRedis, a, b *rig) {

@@ -307,7 +307,7 @@ func (g *Gateway) claim(ctx context.Context, batch []due) (again []*session) {
 		}
 		d.s.mu.Unlock()
 	}
-	g.hold(nobody)
+	g.hold(ctx, nobody)
 	for owner, list := range byOwner {
 		if err := g.takeOver(ctx, owner, list); err != nil {
 			g.trouble("release sessions", err)
@@ -317,21 +317,37 @@ func (g *Gateway) claim(ctx context.Context, batch []due) (again []*session) {
 	return again
 }
 
-// hold counts sessions that nobody had a record of: at once if this is the only
-// gateway, otherwise after a moment. Either they had lapsed, or their owner is
-// about to write its record: it has just opened them, or Redis has just lost its
-// data. In that moment it learns that they are its no longer.
-func (g *Gateway) hold(list []*session) {
+// hold counts sessions that nobody had a record of: at once, since whoever else
+// has them could not count them without one, and is told so when it writes it.
+// But if Redis has just lost its data, their owner may count them still by a
+// record that was: it notices within holdFor that they are its no longer.
+func (g *Gateway) hold(ctx context.Context, list []*session) {
+	if len(list) == 0 {
+		return
+	}
 	own := func() {
 		for _, s := range list {
 			s.room.own(s, nil)
 		}
 	}
-	if g.alone.Load() {
+	if g.alone.Load() || g.settled(ctx) {
 		own()
-	} else if len(list) > 0 {
+	} else {
 		time.AfterFunc(holdFor, own)
 	}
+}
+
+// settled reports whether every gateway has written its records since Redis
+// began with no data. A record that was not there before the call was not lost.
+func (g *Gateway) settled(ctx context.Context) bool {
+	call, cancel := g.deadline(ctx)
+	defer cancel()
+	at, err := g.cfg.Members.BootAt(call)
+	if err != nil {
+		g.trouble("read the age of the data", err)
+		return false
+	}
+	return at > 0 && g.cfg.Clock.Now()-at > holdFor.Milliseconds()
 }
 
 // claimOne reports whether the session's record names this gateway now.

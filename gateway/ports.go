@@ -48,6 +48,11 @@ type Events interface {
 // Members keeps the gateway's lease.
 type Members interface {
 	Renew(ctx context.Context, m grandstand.Member) (grandstand.Membership, error)
+
+	// BootAt returns the Redis ms at which the data set began, 0 if nobody has
+	// renewed a lease since Redis lost its data.
+	BootAt(ctx context.Context) (int64, error)
+
 	Resign(ctx context.Context, id string) error
 }
 

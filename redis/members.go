@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/redis/rueidis"
+
 	"grandstand"
 )
 
@@ -63,6 +65,25 @@ func parseMembership(reply []string) (grandstand.Membership, error) {
 		return cmp.Or(cmp.Compare(a.JoinedAt, b.JoinedAt), cmp.Compare(a.ID, b.ID))
 	})
 	return out, err
+}
+
+// BootAt returns the Redis ms at which the life of the data set began: no data
+// was lost since. 0: it was lost, and nobody has renewed a lease since then.
+func (c *Client) BootAt(ctx context.Context) (int64, error) {
+	const op = "boot"
+	text, err := c.do(ctx, op, c.rc.B().Get().Key(bootKey).Build())[0].ToString()
+	if rueidis.IsRedisNil(err) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, c.fail(op, err)
+	}
+	_, since, _ := strings.Cut(text, " ")
+	at, err := strconv.ParseInt(since, 10, 64)
+	if err != nil {
+		return 0, c.fail(op, err)
+	}
+	return at, nil
 }
 
 // Resign ends the lease of a member, which is listed no more.

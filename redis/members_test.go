@@ -71,7 +71,15 @@ func testBoot(t *testing.T, r *rig) {
 	ok(t, c.PutEvent(ctx, &grandstand.Event{Name: "final"}))
 	before, err := c.Renew(ctx, m)
 	ok(t, err)
+	at, err := c.BootAt(ctx)
+	ok(t, err)
+	if at != before.BootAt {
+		t.Errorf("BootAt is %d, the membership says %d", at, before.BootAt)
+	}
 	r.flush()
+	if at, err = c.BootAt(ctx); err != nil || at != 0 {
+		t.Errorf("BootAt is %d, %v after the data was lost", at, err)
+	}
 	after, err := c.Renew(ctx, m)
 	ok(t, err)
 	if after.Boot == before.Boot || after.BootAt < before.BootAt {

@@ -46,6 +46,7 @@ func everyCall(c *Client) map[string]func(context.Context) error {
 			return err
 		},
 		"Renew":      func(ctx context.Context) error { _, err := c.Renew(ctx, grandstand.Member{ID: "A"}); return err },
+		"BootAt":     func(ctx context.Context) error { _, err := c.BootAt(ctx); return err },
 		"Resign":     func(ctx context.Context) error { return c.Resign(ctx, "A") },
 		"HoldShards": func(ctx context.Context) error { _, err := c.HoldShards(ctx, "A"); return err },
 		"DropShards": func(ctx context.Context) error { return c.DropShards(ctx, "A") },
