@@ -21,7 +21,7 @@ const (
 	MsgBeat             // a heartbeat; without a state it only renews the session
 	MsgEvent            // telemetry, archived as it is
 	MsgJoin             // change the dimensions that viewers may choose
-	MsgTakeover         // end the sessions of these termination codes
+	MsgTakeover         // play here; end the sessions of these termination codes if need be
 	MsgAuth             // a new token
 )
 
@@ -50,7 +50,7 @@ type Message struct {
 	Data []byte // JSON
 
 	Seg   []SegPair // of a join; at most MaxDimensions, each dimension once
-	Codes [][]byte  // of a takeover
+	Codes [][]byte  // of a takeover; none: play here if there is a place
 	Token []byte    // of an auth
 
 	// Of REST: the session that a beat belongs to, and with --auth none whose
@@ -189,8 +189,6 @@ func (m *Message) complete() error {
 		return Errorf(CodeInvalid, "an event needs a name")
 	case m.Type == MsgJoin && len(m.Seg) == 0:
 		return Errorf(CodeInvalid, "a join needs seg, an object of dimensions and values")
-	case m.Type == MsgTakeover && len(m.Codes) == 0:
-		return Errorf(CodeInvalid, "a takeover needs codes, a list of termination codes")
 	case m.Type == MsgAuth && len(m.Token) == 0:
 		return Errorf(CodeInvalid, "an auth needs a token")
 	}

@@ -123,7 +123,6 @@ func TestDecodeMessageSaysWhatIsWrong(t *testing.T) {
 		`{"t":"join","seg":["KC"]}`:                                         "seg is not an object",
 		`{"t":"join","seg":{"team":7}}`:                                     "a value in seg is not a string",
 		`{"t":"join","seg":{` + strings.Join(dims, ",") + `}}`:              "seg has more than 16 dimensions",
-		`{"t":"takeover"}`:                                                  "a takeover needs codes, a list of termination codes",
 		`{"t":"takeover","codes":"x"}`:                                      "codes is not a list",
 		`{"t":"takeover","codes":[null]}`:                                   "a code is not a string",
 		`{"t":"takeover","codes":[` + many(MaxTakeover+1, `"x"`) + `]}`:     "codes has more than 32",

@@ -73,6 +73,10 @@ type Event struct {
 	// Public events may be read without a token.
 	Public bool `json:"public,omitempty"`
 
+	// Rules say how many streams an account may play of this event, and what
+	// else is other than in the deployment's rules. Default: nothing is.
+	Rules *EventRules `json:"rules,omitempty"`
+
 	// UpdatedAt, StartedAt and EndedAt are set by the system, in Redis ms; of
 	// two configurations the one updated later holds.
 	UpdatedAt int64 `json:"updated_at,omitempty"`
@@ -125,6 +129,11 @@ func (e *Event) Normalize() error {
 	}
 	if e.MinCohort != nil && (*e.MinCohort < 0 || *e.MinCohort > 1_000_000) {
 		return Errorf(CodeInvalid, "min_cohort is 0 to 1000000")
+	}
+	if e.Rules != nil {
+		if err := e.Rules.check("rules."); err != nil {
+			return err
+		}
 	}
 	return e.normalizeDims()
 }

@@ -26,23 +26,22 @@ const (
 // arrows says which packages of ours a package may import. Stages import only
 // the root; only cmd joins stages. A test may use the rigs as well.
 var arrows = map[string][]string{
-	"":                     {},
-	"aggregator":           {""},
-	"archiver":             {""},
-	"fanout":               {""},
-	"gateway":              {""},
-	"redis":                {""},
-	"simulator":            {""},
-	"web":                  {""},
-	"cmd/grandstand":       {"", "aggregator", "archiver", "fanout", "gateway", "redis", "simulator", "web"},
-	"redis/redistest":      {},
-	"archiver/miniotest":   {},
-	"internal/testbrowser": {},
-	"internal/teste2e":     {},
+	"":                   {},
+	"aggregator":         {""},
+	"archiver":           {""},
+	"blocker":            {""},
+	"fanout":             {""},
+	"gateway":            {""},
+	"redis":              {""},
+	"simulator":          {""},
+	"web":                {""},
+	"cmd/grandstand":     {"", "aggregator", "archiver", "blocker", "fanout", "gateway", "redis", "simulator", "web"},
+	"redis/redistest":    {},
+	"archiver/miniotest": {},
 }
 
 // rigs are the packages that only tests import: they start real servers.
-var rigs = []string{"redis/redistest", "archiver/miniotest", "internal/testbrowser", "internal/teste2e"}
+var rigs = []string{"redis/redistest", "archiver/miniotest"}
 
 // owners says which files may import a library. A path that ends in a slash is
 // a folder.
@@ -57,7 +56,7 @@ var owners = map[string][]string{
 	"github.com/MicahParks/keyfunc":       {"gateway/"},
 	"github.com/alecthomas/kong":          {"cmd/grandstand/"},
 	"github.com/goccy/go-yaml":            {"cmd/grandstand/"},
-	"github.com/prometheus/client_golang": {"aggregator/", "archiver/", "cmd/grandstand/", "fanout/", "gateway/", "redis/", "simulator/"},
+	"github.com/prometheus/client_golang": {"aggregator/", "archiver/", "blocker/", "cmd/grandstand/", "fanout/", "gateway/", "redis/", "simulator/"},
 }
 
 type sourceFile struct {
