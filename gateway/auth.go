@@ -22,7 +22,9 @@ type Identity struct {
 	Viewer  string // "": anonymous, the device or else the session stands for the viewer
 	Device  string
 	Account string // "": nobody pays
-	Limit   int    // streams that the account may play at a time; 0: not limited
+	Limit   int    // streams that the account may play at a time, to grandstand.MaxStreams; 0: not said
+	Plan    string // of the account, which Rules may know a limit for; "": not said
+	Name    string // of the device, as the account's owner is shown it; "": not known
 
 	// Segments are the declared values by dimension. They are not checked
 	// against any event: grandstand.Fold does that.
@@ -34,7 +36,7 @@ type Identity struct {
 	IntervalMS int64    // the beat interval declared at open, ?interval_ms=; 0: none
 
 	// Service marks a backend that acts for others: it may say for which
-	// viewer, and what the limit is.
+	// viewer, and what the limit or the plan is.
 	Service bool
 }
 
@@ -70,8 +72,9 @@ type AuthNone struct {
 	Edge *Edge
 }
 
-// Identify reads viewer, device, account, limit, session and interval_ms from
-// the query. Every other parameter with the name of a dimension is a segment.
+// Identify reads viewer, device, account, limit, plan, name, session and
+// interval_ms from the query. Every other parameter with the name of a dimension
+// is a segment.
 func (a *AuthNone) Identify(r *http.Request, _ string) (*Identity, error) {
 	q, err := query(r)
 	if err != nil {
@@ -81,6 +84,7 @@ func (a *AuthNone) Identify(r *http.Request, _ string) (*Identity, error) {
 	if err := id.claimQuery(q); err != nil {
 		return nil, err
 	}
+	id.Name = deviceName(r, q)
 	if err := id.resumeQuery(q); err != nil {
 		return nil, err
 	}
@@ -93,6 +97,21 @@ func (a *AuthNone) Identify(r *http.Request, _ string) (*Identity, error) {
 		id.Segments[name] = v
 	}
 	id.Service = carriesToken(r, a.AdminToken)
+	return id, nil
+}
+
+// Caller returns who the query says asks, regardless of any event. Nothing is
+// required, and everybody may act for others. Its errors have CodeInvalid.
+func (a *AuthNone) Caller(r *http.Request) (*Identity, error) {
+	q, err := query(r)
+	if err != nil {
+		return nil, err
+	}
+	id := &Identity{Service: true}
+	if err := id.claimQuery(q); err != nil {
+		return nil, err
+	}
+	id.Name = deviceName(r, q)
 	return id, nil
 }
 
@@ -116,20 +135,17 @@ func (a *AuthNone) Reader(*http.Request, *grandstand.Event) error { return nil }
 
 // The parameters that never name a segment.
 var reserved = map[string]bool{
-	"viewer": true, "device": true, "account": true, "limit": true,
+	"viewer": true, "device": true, "account": true, "limit": true, "plan": true, "name": true,
 	"session": true, "interval_ms": true, "key": true, "token": true, grandstand.World: true,
 }
 
-// The bounds of what clients call themselves.
-const (
-	maxIDLen = 256
-	maxLimit = 10_000
-)
+// maxIDLen bounds what clients call themselves, in bytes.
+const maxIDLen = 256
 
 // claimQuery takes over who the query says the client is. It keeps what is
 // there already.
 func (id *Identity) claimQuery(q url.Values) error {
-	for name, at := range map[string]*string{"viewer": &id.Viewer, "device": &id.Device, "account": &id.Account} {
+	for name, at := range map[string]*string{"viewer": &id.Viewer, "device": &id.Device, "account": &id.Account, "plan": &id.Plan} {
 		v := q.Get(name)
 		if v == "" || *at != "" {
 			continue
@@ -141,12 +157,20 @@ func (id *Identity) claimQuery(q url.Values) error {
 	}
 	if v := q.Get("limit"); v != "" && id.Limit == 0 {
 		n, err := strconv.Atoi(v)
-		if err != nil || n < 1 || n > maxLimit {
-			return grandstand.Errorf(grandstand.CodeInvalid, "limit is a whole number from 1 to %d", maxLimit)
+		if err != nil || n < 1 || n > grandstand.MaxStreams {
+			return grandstand.Errorf(grandstand.CodeInvalid, "limit is a whole number from 1 to %d", grandstand.MaxStreams)
 		}
 		id.Limit = n
 	}
 	return nil
+}
+
+// deviceName returns what the query, or else the User-Agent, calls the device.
+func deviceName(r *http.Request, q url.Values) string {
+	if name := grandstand.CleanDeviceName(q.Get("name")); name != "" {
+		return name
+	}
+	return grandstand.DeviceName(r.UserAgent())
 }
 
 // resumeQuery takes over what the query says about the session.

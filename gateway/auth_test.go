@@ -13,14 +13,14 @@ import (
 
 func TestAuthNoneIdentify(t *testing.T) {
 	a := &AuthNone{}
-	r := httptest.NewRequest(http.MethodGet, "/v1/events/final/live?viewer=v1&device=d1&account=a1&limit=2&session=s1"+
+	r := httptest.NewRequest(http.MethodGet, "/v1/events/final/live?viewer=v1&device=d1&account=a1&limit=2&plan=family&name=%20Den%09TV%20&session=s1"+
 		"&interval_ms=60000&country=US&region=US-CA&team=KC&world=x&key=k&Team=SF&team+region=KC&mood=", nil)
 	got, err := a.Identify(r, "final")
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := &Identity{
-		Viewer: "v1", Device: "d1", Account: "a1", Limit: 2, Session: "s1", IntervalMS: 60000,
+		Viewer: "v1", Device: "d1", Account: "a1", Limit: 2, Plan: "family", Name: "Den TV", Session: "s1", IntervalMS: 60000,
 		Segments: map[string]string{"country": "US", "region": "US-CA", "team": "KC"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -47,7 +47,7 @@ func TestAuthNoneIdentifyAnonymous(t *testing.T) {
 func TestAuthNoneIdentifyRefuses(t *testing.T) {
 	for _, q := range []string{
 		"viewer=a&viewer=b", "viewer=" + strings.Repeat("x", 257), "viewer=a%00b", "device=%ff", "account=%0a",
-		"limit=0", "limit=-1", "limit=two", "limit=1e3", "limit=99999999999999999999", "interval_ms=soon", "interval_ms=-1",
+		"limit=0", "limit=-1", "limit=two", "limit=1e3", "limit=99999999999999999999", "limit=65", "plan=%00", "plan=a&plan=b", "interval_ms=soon", "interval_ms=-1",
 		"viewer=%zz", "team=KC;region=US-CA", "country=US&country=DE",
 	} {
 		r := httptest.NewRequest(http.MethodGet, "/v1/events/final/live", nil)
@@ -55,6 +55,42 @@ func TestAuthNoneIdentifyRefuses(t *testing.T) {
 		if id, err := (&AuthNone{}).Identify(r, "final"); grandstand.CodeOf(err) != grandstand.CodeInvalid {
 			t.Errorf("?%s = %+v, %v, want invalid", q, id, err)
 		}
+	}
+}
+
+func TestDeviceNames(t *testing.T) {
+	const firefox = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:128.0) Gecko/20100101 Firefox/128.0"
+	for _, c := range []struct{ query, agent, want string }{
+		{"name=Den+TV", firefox, "Den TV"},
+		{"name=%00%20", firefox, "Firefox on Windows"},
+		{"", firefox, "Firefox on Windows"},
+		{"", "curl/8", ""},
+		{"name=" + strings.Repeat("x", 500), "", strings.Repeat("x", grandstand.MaxDeviceName)},
+	} {
+		r := httptest.NewRequest(http.MethodGet, "/v1/events/final/live?"+c.query, nil)
+		r.Header.Set("User-Agent", c.agent)
+		id, err := (&AuthNone{}).Identify(r, "final")
+		if err != nil || id.Name != c.want || id.Segments["name"] != "" {
+			t.Errorf("?%.20s of %.20s: %+v, %v, want the name %q", c.query, c.agent, id, err, c.want)
+		}
+	}
+}
+
+func TestAuthNoneCaller(t *testing.T) {
+	a := &AuthNone{AdminToken: "correct horse battery"}
+	r := httptest.NewRequest(http.MethodGet, "/v1/accounts/a1/devices?viewer=v1&account=a1&limit=3&plan=family&name=TV&team=KC", nil)
+	r.RemoteAddr = "192.0.2.1:1"
+	got, err := a.Caller(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &Identity{Viewer: "v1", Account: "a1", Limit: 3, Plan: "family", Name: "TV", Service: true}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	r.URL.RawQuery = "limit=65"
+	if _, err := a.Caller(r); grandstand.CodeOf(err) != grandstand.CodeInvalid {
+		t.Errorf("a limit above all: %v", err)
 	}
 }
 

@@ -166,12 +166,10 @@ func (j *JWT) Identify(r *http.Request, event string) (*Identity, error) {
 			return nil, err
 		}
 	}
-	if id.Service {
-		// The edge would only know where the backend stands.
-		if err := id.claimQuery(q); err != nil {
-			return nil, err
-		}
-	} else {
+	if err := id.asked(r, q); err != nil {
+		return nil, err
+	}
+	if !id.Service { // the edge would only know where the backend stands
 		for dim, v := range j.cfg.Edge.Segments(r) {
 			if _, named := id.Segments[dim]; !named {
 				id.Segments[dim] = v
@@ -184,6 +182,43 @@ func (j *JWT) Identify(r *http.Request, event string) (*Identity, error) {
 	return id, nil
 }
 
+// Caller returns who asks, regardless of an event: the token's evt is in Events
+// and not checked. A service may name in the query whom it acts for. Its errors
+// are those of Identify.
+func (j *JWT) Caller(r *http.Request) (*Identity, error) {
+	q, err := query(r)
+	if err != nil {
+		return nil, err
+	}
+	token, err := tokenOf(r)
+	if err != nil {
+		return nil, err
+	}
+	id := &Identity{Segments: map[string]string{}, Service: true}
+	if !sameSecret(token, j.cfg.AdminToken) {
+		c, err := j.parse(r.Context(), token)
+		if err != nil {
+			return nil, err
+		}
+		id = &c.id
+	}
+	if err := id.asked(r, q); err != nil {
+		return nil, err
+	}
+	return id, nil
+}
+
+// asked takes over what the request may say of who the token is for: the name
+// of the device, and for a service all of it.
+func (id *Identity) asked(r *http.Request, q url.Values) error {
+	if !id.Service {
+		id.Name = deviceName(r, q)
+		return nil
+	}
+	id.Name = grandstand.CleanDeviceName(q.Get("name")) // the User-Agent is the backend's
+	return id.claimQuery(q)
+}
+
 // Renew accepts a token of the same viewer, account and device.
 func (j *JWT) Renew(ctx context.Context, token, event string, old *Identity) (*Identity, error) {
 	id, err := j.identity(ctx, token, event)
@@ -191,7 +226,8 @@ func (j *JWT) Renew(ctx context.Context, token, event string, old *Identity) (*I
 		return nil, err
 	}
 	if id.Service && id.Viewer == "" && id.Account == "" && id.Device == "" && old.Service {
-		id.Viewer, id.Account, id.Device, id.Limit = old.Viewer, old.Account, old.Device, old.Limit
+		id.Viewer, id.Account, id.Device = old.Viewer, old.Account, old.Device
+		id.Limit, id.Plan = old.Limit, old.Plan
 	}
 	if id.Viewer != old.Viewer || id.Account != old.Account || id.Device != old.Device {
 		return nil, unauthorized("the new token is for another viewer, account or device")
@@ -201,7 +237,7 @@ func (j *JWT) Renew(ctx context.Context, token, event string, old *Identity) (*I
 		segments = map[string]string{}
 	}
 	maps.Copy(segments, id.Segments)
-	id.Segments, id.Session, id.IntervalMS = segments, old.Session, old.IntervalMS
+	id.Segments, id.Session, id.IntervalMS, id.Name = segments, old.Session, old.IntervalMS, old.Name
 	return id, nil
 }
 
@@ -347,7 +383,7 @@ func (j *JWT) checkTimes(mc jwt.MapClaims) error {
 func readClaims(mc jwt.MapClaims) (*claims, error) {
 	c := &claims{scope: map[string]bool{}}
 	c.id.Expires = int64(mc["exp"].(float64) * 1000) // bounded by MaxLife
-	for name, at := range map[string]*string{"sub": &c.id.Viewer, "acc": &c.id.Account, "dev": &c.id.Device} {
+	for name, at := range map[string]*string{"sub": &c.id.Viewer, "acc": &c.id.Account, "dev": &c.id.Device, "plan": &c.id.Plan} {
 		v, there := mc[name]
 		if s, ok := v.(string); ok && validID(s) {
 			*at = s
@@ -357,8 +393,8 @@ func readClaims(mc jwt.MapClaims) (*claims, error) {
 	}
 	if v, there := mc["lim"]; there {
 		n, ok := v.(float64)
-		if !ok || n != math.Trunc(n) || n < 1 || n > maxLimit {
-			return nil, unauthorized("the token's lim is not a whole number from 1")
+		if !ok || n != math.Trunc(n) || n < 1 || n > grandstand.MaxStreams {
+			return nil, unauthorized(fmt.Sprintf("the token's lim is not a whole number from 1 to %d", grandstand.MaxStreams))
 		}
 		c.id.Limit = int(n)
 	}

@@ -73,7 +73,7 @@ func jwk(kid string, key crypto.PublicKey) jwkset.JWKMarshal {
 // value; a nil value takes the claim away.
 func goodClaims(changes ...any) jwt.MapClaims {
 	c := jwt.MapClaims{
-		"sub": "v1", "acc": "a1", "dev": "d1", "lim": 2, "evt": []string{"final", "semi"},
+		"sub": "v1", "acc": "a1", "dev": "d1", "lim": 2, "plan": "family", "evt": []string{"final", "semi"},
 		"seg": map[string]any{"team": "KC", "region": "US-CA"}, "exp": testNow.Unix() + 3600,
 	}
 	for i := 0; i < len(changes); i += 2 {
@@ -177,7 +177,7 @@ func TestJWTIdentify(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &Identity{
-		Viewer: "v1", Account: "a1", Device: "d1", Limit: 2, Events: []string{"final", "semi"},
+		Viewer: "v1", Account: "a1", Device: "d1", Limit: 2, Plan: "family", Events: []string{"final", "semi"},
 		Segments: map[string]string{"team": "KC", "region": "US-CA"},
 		Expires:  (testNow.Unix() + 3600) * 1000, Session: "s1", IntervalMS: 60000,
 	}
@@ -323,6 +323,9 @@ func TestJWTRefuses(t *testing.T) {
 		{"dev with a control character", j, hsToken("dev", "d\x00"), "unauthorized", "dev"},
 		{"lim is a fraction", j, hsToken("lim", 1.5), "unauthorized", "lim"},
 		{"lim is zero", j, hsToken("lim", 0), "unauthorized", "lim"},
+		{"lim is above all", j, hsToken("lim", 65), "unauthorized", "lim"},
+		{"plan is an object", j, hsToken("plan", map[string]any{"name": "family"}), "unauthorized", "plan"},
+		{"plan is empty", j, hsToken("plan", ""), "unauthorized", "plan"},
 		{"lim is text", j, hsToken("lim", "2"), "unauthorized", "lim"},
 		{"seg is a list", j, hsToken("seg", []string{"KC"}), "unauthorized", "seg"},
 		{"seg holds a number", j, hsToken("seg", map[string]any{"team": 7}), "unauthorized", "seg"},
@@ -373,16 +376,16 @@ func TestJWTTokenInURLIsNotRead(t *testing.T) {
 func TestJWTQueryNamesNobody(t *testing.T) {
 	j := newTestJWT(t, JWTConfig{Secret: testSecret, AdminToken: "correct horse battery"})
 	req := func(token string) *http.Request {
-		r := httptest.NewRequest(http.MethodGet, "/v1/events/final/live?viewer=v9&device=d9&account=a9&limit=99&team=SF&mood=good", nil)
+		r := httptest.NewRequest(http.MethodGet, "/v1/events/final/live?viewer=v9&device=d9&account=a9&limit=9&plan=gold&name=TV&team=SF&mood=good", nil)
 		r.Header.Set("Authorization", "Bearer "+token)
 		return r
 	}
 	id, err := j.Identify(req(hs(t)), "final")
-	if err != nil || id.Viewer != "v1" || id.Device != "d1" || id.Account != "a1" || id.Limit != 2 || id.Segments["team"] != "KC" || id.Segments["mood"] != "" {
+	if err != nil || id.Viewer != "v1" || id.Device != "d1" || id.Account != "a1" || id.Limit != 2 || id.Plan != "family" || id.Name != "TV" || id.Segments["team"] != "KC" || id.Segments["mood"] != "" {
 		t.Errorf("a viewer's token: %+v, %v", id, err)
 	}
-	id, err = j.Identify(req(hs(t, "sub", nil, "acc", nil, "dev", nil, "lim", nil, "scope", "read service")), "final")
-	if err != nil || !id.Service || id.Viewer != "v9" || id.Limit != 99 || id.Segments["mood"] != "" {
+	id, err = j.Identify(req(hs(t, "sub", nil, "acc", nil, "dev", nil, "lim", nil, "plan", nil, "scope", "read service")), "final")
+	if err != nil || !id.Service || id.Viewer != "v9" || id.Limit != 9 || id.Plan != "gold" || id.Segments["mood"] != "" {
 		t.Errorf("a service's token: %+v, %v", id, err)
 	}
 	id, err = j.Identify(req(hs(t, "scope", []string{"service"})), "final")
@@ -424,12 +427,12 @@ func TestJWTRenew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	next, err := j.Renew(t.Context(), hs(t, "exp", testNow.Unix()+7200, "lim", 3), "final", old)
+	next, err := j.Renew(t.Context(), hs(t, "exp", testNow.Unix()+7200, "lim", 3, "plan", "solo"), "final", old)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := *old
-	want.Expires, want.Limit = (testNow.Unix()+7200)*1000, 3
+	want.Expires, want.Limit, want.Plan = (testNow.Unix()+7200)*1000, 3, "solo"
 	if diff := cmp.Diff(&want, next); diff != "" {
 		t.Error(diff)
 	}
@@ -448,6 +451,42 @@ func TestJWTRenew(t *testing.T) {
 	} {
 		if id, err := j.Renew(t.Context(), c.token, "final", old); grandstand.CodeOf(err) != c.code {
 			t.Errorf("%s: %+v, %v, want %s", c.name, id, err, c.code)
+		}
+	}
+}
+
+func TestJWTCaller(t *testing.T) {
+	const static = "correct horse battery"
+	j := newTestJWT(t, JWTConfig{Secret: testSecret, AdminToken: static, ReadKeys: []string{"read-me"}})
+	caller := func(token string) (*Identity, error) {
+		r := httptest.NewRequest(http.MethodGet, "/v1/accounts/a1/devices?account=a9&limit=9&name=TV&key=read-me", nil)
+		r.RemoteAddr, r.Host = "127.0.0.1:1", "localhost" // of no use here
+		if token != "" {
+			r.Header.Set("Authorization", "Bearer "+token)
+		}
+		return j.Caller(r)
+	}
+	got, err := caller(hs(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &Identity{
+		Viewer: "v1", Account: "a1", Device: "d1", Limit: 2, Plan: "family", Name: "TV", Events: []string{"final", "semi"},
+		Segments: map[string]string{"team": "KC", "region": "US-CA"}, Expires: (testNow.Unix() + 3600) * 1000,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	for name, token := range map[string]string{"service": hs(t, "acc", nil, "lim", nil, "scope", "service"), "static": static} {
+		if got, err = caller(token); err != nil || !got.Service || got.Account != "a9" || got.Limit != 9 {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+	}
+	for name, token := range map[string]string{
+		"nothing": "", "expired": hs(t, "exp", testNow.Unix()-1), "forged": hs(t) + "x", "another static": static + "!", "too high a limit": hs(t, "lim", 65),
+	} {
+		if got, err := caller(token); grandstand.CodeOf(err) != grandstand.CodeUnauthorized {
+			t.Errorf("%s: %+v, %v", name, got, err)
 		}
 	}
 }
