@@ -2,6 +2,7 @@ package grandstand
 
 import (
 	"encoding/binary"
+	"math"
 	"slices"
 )
 
@@ -130,6 +131,34 @@ func (r *wireReader) bytes() []byte {
 	b := r.rest[:n:n]
 	r.rest = r.rest[n:]
 	return b
+}
+
+// key reads a Key, which is never zero.
+func (r *wireReader) key(k *Key) {
+	if len(r.rest) < len(k) {
+		r.fail("it ends early")
+		return
+	}
+	copy(k[:], r.rest)
+	r.rest = r.rest[len(k):]
+	if k.IsZero() {
+		r.fail("a key is zero")
+	}
+}
+
+// float reads a finite number.
+func (r *wireReader) float() float64 {
+	if len(r.rest) < 8 {
+		r.fail("it ends early")
+		return 0
+	}
+	f := math.Float64frombits(binary.LittleEndian.Uint64(r.rest))
+	r.rest = r.rest[8:]
+	if math.IsNaN(f) || math.IsInf(f, 0) {
+		r.fail("a number is not finite")
+		return 0
+	}
+	return f
 }
 
 func (r *wireReader) string() string { return string(r.bytes()) }
