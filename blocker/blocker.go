@@ -1,0 +1,188 @@
+package blocker
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gorilla/mux"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"grandstand"
+)
+
+// Config says how a Blocker works. What has no default is required.
+type Config struct {
+	// Member is the id under which leases are asked for and notices come,
+	// unique among all members and restarts. Default: random.
+	Member string
+
+	// Secret keys the ids of accounts and devices. The same on every node.
+	Secret []byte
+
+	Clock    Clock
+	Leases   Leases
+	Accounts Accounts
+	Notices  Notices
+	Events   Events
+	Auth     Auth
+
+	// Rules returns the rules as they are now. It may be called at the same
+	// time. Default: the zero Rules.
+	Rules func() *grandstand.Rules
+
+	// ClientAddr returns the address of the player that sent the request, an
+	// invalid one if it is not known. Default: it is never known, so there are
+	// no households.
+	ClientAddr func(r *http.Request) netip.Addr
+
+	// MaxStreams is how many streams of device lists are served, and
+	// MaxAccountStreams how many of one account. Default 10,000 and 32. One
+	// takes about 30 KB, most of it net/http's.
+	MaxStreams, MaxAccountStreams int
+
+	// RequestRate and RequestBurst bound the requests for one account, per
+	// second. Default 20 and 100.
+	RequestRate, RequestBurst float32
+
+	// MaxAccounts is how many accounts' rates are remembered, about 200 bytes
+	// each; of others it is the one not heard of for longest that is forgotten.
+	// Default 65,536.
+	MaxAccounts int
+
+	// SlowLimit is for how long the reader of a stream may take nothing before
+	// it is cut. Default 10 s.
+	SlowLimit time.Duration
+
+	// RedisTimeout bounds every call to the ports; after it the rules say what
+	// holds (Rules.OnOutage). Default 250 ms.
+	RedisTimeout time.Duration
+
+	Logger     *slog.Logger          // default: discard
+	Registerer prometheus.Registerer // default: metrics are kept, but nowhere to be seen
+}
+
+func (c *Config) validate() error {
+	for name, missing := range map[string]bool{
+		"Secret": len(c.Secret) == 0, "Clock": c.Clock == nil, "Leases": c.Leases == nil, "Accounts": c.Accounts == nil,
+		"Notices": c.Notices == nil, "Events": c.Events == nil, "Auth": c.Auth == nil,
+	} {
+		if missing {
+			return fmt.Errorf("blocker: Config.%s is required", name)
+		}
+	}
+	if c.Member == "" {
+		c.Member = "b" + strings.ToLower(rand.Text())
+	}
+	if c.Rules == nil {
+		c.Rules = func() *grandstand.Rules { return &grandstand.Rules{} }
+	}
+	if c.ClientAddr == nil {
+		c.ClientAddr = func(*http.Request) netip.Addr { return netip.Addr{} }
+	}
+	defaultTo(&c.MaxStreams, 10_000)
+	defaultTo(&c.MaxAccountStreams, 32)
+	defaultTo(&c.RequestRate, 20)
+	defaultTo(&c.RequestBurst, 100)
+	defaultTo(&c.MaxAccounts, 1<<16)
+	defaultTo(&c.SlowLimit, 10*time.Second)
+	defaultTo(&c.RedisTimeout, 250*time.Millisecond)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
+func defaultTo[T int | float32 | time.Duration](at *T, value T) {
+	if *at <= 0 {
+		*at = value
+	}
+}
+
+// Blocker serves the accounts' routes. Its methods may be called at the same
+// time.
+type Blocker struct {
+	// static after New
+	cfg     Config
+	log     *slog.Logger
+	keys    grandstand.AccountsKey
+	handler http.Handler
+
+	state   atomic.Int32  // a phase
+	closing chan struct{} // closed when Close begins
+	ended   chan struct{} // closed when Run has returned
+
+	once sync.Once
+}
+
+// phase is where a Blocker is in its life.
+type phase = int32
+
+const (
+	phaseNew phase = iota
+	phaseRunning
+	phaseClosed
+)
+
+// New returns a blocker. It starts nothing.
+func New(cfg Config) (*Blocker, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	b := &Blocker{
+		cfg: cfg, log: cfg.Logger,
+		keys:    grandstand.NewAccountsKey(cfg.Secret),
+		closing: make(chan struct{}),
+		ended:   make(chan struct{}),
+	}
+	b.handler = b.routes()
+	return b, nil
+}
+
+// Handler serves every route under /v1/accounts/ (DESIGN.md, "HTTP"). It knows
+// nothing of browsers' origins: whoever joins the roles wraps it.
+func (b *Blocker) Handler() http.Handler { return b.handler }
+
+func (b *Blocker) routes() http.Handler {
+	return mux.NewRouter().UseEncodedPath().SkipClean(true)
+}
+
+// Ready reports whether the blocker follows notices and is not shut down.
+func (b *Blocker) Ready() bool { return b.state.Load() == phaseRunning }
+
+// Run follows notices until ctx ends or Close is called; then the streams end.
+// It runs once.
+func (b *Blocker) Run(ctx context.Context) error {
+	if !b.state.CompareAndSwap(phaseNew, phaseRunning) {
+		return errors.New("blocker: Run was called before, or after Close")
+	}
+	defer close(b.ended)
+	select {
+	case <-ctx.Done():
+	case <-b.closing:
+	}
+	return nil
+}
+
+// Close ends the streams, and takes no new ones; heartbeats are answered as
+// long as the server lives. It waits until Run has returned and the streams are
+// gone, or until ctx ends. It may be called more than once.
+func (b *Blocker) Close(ctx context.Context) error {
+	b.once.Do(func() { close(b.closing) })
+	if b.state.Swap(phaseClosed) == phaseNew {
+		return nil
+	}
+	select {
+	case <-b.ended:
+	case <-ctx.Done():
+	}
+	return ctx.Err()
+}
