@@ -40,17 +40,23 @@ func CleanDeviceName(name string) string {
 }
 
 // The signs in a User-Agent by which a person knows a device, the telling ones
-// first: every browser also names those that it wants to be taken for.
+// first: every browser also names those that it wants to be taken for, and
+// televisions say that they are Android, Linux or a Chromecast.
 var (
 	agentBrowsers = [][2]string{
-		{"Edg", "Edge"}, {"OPR/", "Opera"}, {"SamsungBrowser/", "Samsung Internet"}, {"Firefox/", "Firefox"}, {"FxiOS/", "Firefox"},
+		{"Edg/", "Edge"}, {"EdgA/", "Edge"}, {"EdgiOS/", "Edge"}, {"Edge/", "Edge"}, {"OPR/", "Opera"}, {"OPT/", "Opera"},
+		{"SamsungBrowser/", "Samsung Internet"}, {"Silk/", "Silk"}, {"Firefox/", "Firefox"}, {"FxiOS/", "Firefox"},
 		{"CriOS/", "Chrome"}, {"Chrome/", "Chrome"}, {"Safari/", "Safari"},
 	}
+	agentScreens = [][2]string{ // a browser's name adds nothing
+		{"AppleTV", "Apple TV"}, {"Apple TV", "Apple TV"}, {"tvOS", "Apple TV"}, {"Tizen", "Samsung TV"}, {"Web0S", "LG TV"}, {"webOS", "LG TV"},
+		{"; AFT", "Fire TV"}, {"VIZIO", "Vizio TV"}, {"CrKey", "Chromecast"}, {"Roku", "Roku"}, {"BRAVIA", "Sony TV"}, {"Android TV", "Android TV"},
+		{"SMART-TV", "Smart TV"}, {"SmartTV", "Smart TV"}, {"HbbTV", "Smart TV"},
+		{"PlayStation", "PlayStation"}, {"Xbox", "Xbox"}, {"Nintendo", "Nintendo"},
+	}
 	agentPlatforms = [][2]string{
-		{"AppleTV", "Apple TV"}, {"Apple TV", "Apple TV"}, {"tvOS", "Apple TV"}, {"Tizen", "Samsung TV"}, {"SMART-TV", "smart TV"},
-		{"Web0S", "LG TV"}, {"webOS", "LG TV"}, {"AFT", "Fire TV"}, {"CrKey", "Chromecast"}, {"Roku", "Roku"}, {"BRAVIA", "Sony TV"},
-		{"PlayStation", "PlayStation"}, {"Xbox", "Xbox"}, {"iPhone", "iPhone"}, {"iPad", "iPad"}, {"Android TV", "Android TV"},
-		{"Android", "Android"}, {"Windows", "Windows"}, {"CrOS", "ChromeOS"}, {"Macintosh", "Mac"}, {"Linux", "Linux"},
+		{"iPhone", "iPhone"}, {"iPad", "iPad"}, {"Android", "Android"}, {"Windows", "Windows"}, {"CrOS", "ChromeOS"},
+		{"Macintosh", "Mac"}, {"Linux", "Linux"},
 	}
 )
 
@@ -66,12 +72,12 @@ func DeviceName(userAgent string) string {
 		}
 		return ""
 	}
+	if screen := find(agentScreens); screen != "" {
+		return screen
+	}
 	browser, platform := find(agentBrowsers), find(agentPlatforms)
-	switch {
-	case platform == "":
-		return browser
-	case browser == "" || strings.HasSuffix(platform, "TV") || platform == "Roku" || platform == "Chromecast":
-		return platform
+	if browser == "" || platform == "" {
+		return browser + platform
 	}
 	return browser + " on " + platform
 }
