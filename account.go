@@ -84,12 +84,18 @@ func (ak AccountsKey) TerminationCode(account Key, l LeaseRef) string {
 // Named returns those leases of the account that codes name, in the order of
 // the codes.
 func (ak AccountsKey) Named(account Key, leases []Lease, codes []string) []LeaseRef {
+	if len(codes) == 0 {
+		return nil
+	}
+	own := make([][]byte, len(leases)) // once each: a client may send any number of codes
+	for i := range leases {
+		own[i] = []byte(ak.TerminationCode(account, leases[i].LeaseRef))
+	}
 	var named []LeaseRef
 	for _, code := range codes {
 		for i := range leases {
-			ref := leases[i].LeaseRef
-			if subtle.ConstantTimeCompare([]byte(code), []byte(ak.TerminationCode(account, ref))) == 1 && !slices.Contains(named, ref) {
-				named = append(named, ref)
+			if subtle.ConstantTimeCompare([]byte(code), own[i]) == 1 && !slices.Contains(named, leases[i].LeaseRef) {
+				named = append(named, leases[i].LeaseRef)
 			}
 		}
 	}
@@ -99,6 +105,7 @@ func (ak AccountsKey) Named(account Key, leases []Lease, codes []string) []Lease
 const (
 	holdNumbers = 3 * 8
 	holdTag     = 12
+	holdChars   = (holdNumbers + holdTag) * 4 / 3 // a whole number of base64 groups
 )
 
 // SignHold returns a Hold as a player without a WebSocket keeps it: 48 URL-safe
@@ -111,6 +118,9 @@ func (ak AccountsKey) SignHold(account, device Key, session string, h Hold) stri
 
 // ParseHold reads what SignHold returned. It is false for anything else.
 func (ak AccountsKey) ParseHold(text string, account, device Key, session string) (Hold, bool) {
+	if len(text) != holdChars {
+		return Hold{}, false // among others with line breaks, which the decoder skips
+	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
 	if err != nil || len(b) != holdNumbers+holdTag {
 		return Hold{}, false
@@ -128,12 +138,16 @@ func be64(n int64) []byte { return binary.BigEndian.AppendUint64(nil, uint64(n))
 // Text returns k as 22 URL-safe characters.
 func (k Key) Text() string { return base64.RawURLEncoding.EncodeToString(k[:]) }
 
-// ParseKey reads what Text returned.
+// ParseKey reads what Text returned. It is false, with the zero Key, for
+// anything else.
 func ParseKey(text string) (Key, bool) {
 	var k Key
 	if len(text) != base64.RawURLEncoding.EncodedLen(len(k)) {
 		return k, false
 	}
-	n, err := base64.RawURLEncoding.Strict().Decode(k[:], []byte(text))
-	return k, err == nil && n == len(k)
+	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	if err != nil || len(b) != len(k) {
+		return k, false
+	}
+	return Key(b), true
 }
