@@ -94,14 +94,22 @@ func (v *Verdict) sentence() string {
 	return fmt.Sprintf("This account may play %d %s%s at a time. Playing now: %s.", v.Limit, streams, where, playing)
 }
 
-// names lists the rivals' devices: "A", "A and B", "A, B and C".
+// shownNames is how many devices a sentence names.
+const shownNames = 4
+
+// names lists the rivals' devices: "A", "A and B", "A, B, C and 7 more".
 func names(rivals []Lease) string {
-	list := make([]string, len(rivals))
+	list := make([]string, 0, shownNames+1)
 	for i := range rivals {
-		list[i] = rivals[i].Name
-		if list[i] == "" {
-			list[i] = "a device without a name"
+		if len(list) == shownNames-1 && len(rivals) > shownNames {
+			list = append(list, fmt.Sprintf("%d more", len(rivals)-i))
+			break
 		}
+		name := rivals[i].Name
+		if name == "" {
+			name = "a device without a name"
+		}
+		list = append(list, name)
 	}
 	if n := len(list); n > 1 {
 		return strings.Join(list[:n-1], ", ") + " and " + list[n-1]
