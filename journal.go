@@ -1,7 +1,10 @@
 package grandstand
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"hash/crc32"
 	"math"
 )
@@ -57,6 +60,27 @@ type JournalGap struct {
 	From, To int64  // Redis ms
 	Refused  uint64 // events
 	Reason   string // a word for metrics: full, io, slow
+}
+
+// JournalFile names a sealed file. Its JSON is how GET /v1/journal/files lists
+// it, and GET and DELETE /v1/journal/files/{journal}/{number} are about it.
+type JournalFile struct {
+	Journal string `json:"journal"` // id of the directory it was written in
+	Number  uint64 `json:"number"`
+	Size    int64  `json:"size"` // bytes
+}
+
+// JournalFiles is the body of GET /v1/journal/files, by number.
+type JournalFiles struct {
+	Files []JournalFile `json:"files"`
+}
+
+// PeerToken is the bearer token by which members know each other on --peer:
+// HMAC-SHA256(secret, "peer") in hexadecimal digits.
+func PeerToken(secret []byte) string {
+	h := hmac.New(sha256.New, secret)
+	h.Write([]byte("peer"))
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // RawKind is what kind of thing happened.
