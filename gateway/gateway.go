@@ -257,7 +257,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	}
 	loops.Go(func() { g.keepRecords(ctx) })
 	loops.Go(func() { g.moveSessions(ctx) })
-	loops.Go(func() { g.keepLease(ctx) })
+	loops.Go(func() { g.keepMember(ctx) })
 	loops.Go(func() { g.tick(ctx) })
 
 	select {

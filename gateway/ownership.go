@@ -22,7 +22,7 @@ const (
 
 	// holdFor is the time in which every gateway notices that Redis lost its
 	// data, and has asked for its records.
-	holdFor = leaseEvery + 2*keepEvery + 500*time.Millisecond
+	holdFor = memberEvery + 2*keepEvery + 500*time.Millisecond
 
 	// moveMarginMS is added to the time for which an old owner's last tally may
 	// be in use.

@@ -7,17 +7,17 @@ import (
 	"grandstand"
 )
 
-// leaseEvery is how often the lease of 5 s is renewed.
-const leaseEvery = 1500 * time.Millisecond
+// memberEvery is how often the lease of 5 s that a member holds is renewed.
+const memberEvery = 1500 * time.Millisecond
 
-// keepLease renews the gateway's lease until ctx ends, and does what the answer
+// keepMember renews the gateway's lease as a member until ctx ends, and does what the answer
 // asks for.
-func (g *Gateway) keepLease(ctx context.Context) {
-	tick := time.NewTicker(leaseEvery)
+func (g *Gateway) keepMember(ctx context.Context) {
+	tick := time.NewTicker(memberEvery)
 	defer tick.Stop()
 	var version int64
 	for {
-		version = g.renewLease(ctx, version)
+		version = g.renewMember(ctx, version)
 		select {
 		case <-ctx.Done():
 			return
@@ -26,8 +26,8 @@ func (g *Gateway) keepLease(ctx context.Context) {
 	}
 }
 
-// renewLease returns the version of the events that is known from now on.
-func (g *Gateway) renewLease(ctx context.Context, version int64) int64 {
+// renewMember returns the version of the events that is known from now on.
+func (g *Gateway) renewMember(ctx context.Context, version int64) int64 {
 	call, cancel := g.deadline(ctx)
 	defer cancel()
 	ms, err := g.cfg.Members.Renew(call, grandstand.Member{ID: g.id, Role: grandstand.RoleGateway, Peer: g.cfg.Peer})
