@@ -92,6 +92,7 @@ var conformance = []struct {
 	{"ScriptsAreGivenToAServerThatLostThem", testNoScript},
 	{"KeysHaveASlotAndAnEnd", testKeys},
 	{"ValuesThatCannotBeReadAreMissing", testCorrupt},
+	{"LeaseSmoke", testLeaseSmoke},
 }
 
 func TestEmbedded(t *testing.T) { conform(t, embeddedRig(t)) }

@@ -89,7 +89,7 @@ func (f *follower) run(ctx context.Context) {
 		}
 		f.settle(err)
 		if err != nil {
-			f.backOff(ctx)
+			f.c.backOff(ctx, f.errors)
 		}
 	}
 }
@@ -107,10 +107,10 @@ func (f *follower) settle(err error) {
 	}
 }
 
-// backOff waits with full jitter, so that the followers of a Redis that comes
-// back do not come back at once.
-func (f *follower) backOff(ctx context.Context) {
-	limit := min(backoffMin<<min(f.errors, 10), backoffMax)
+// backOff waits with full jitter after so many errors in a row, so that the
+// followers of a Redis that comes back do not come back at once.
+func (c *Client) backOff(ctx context.Context, errors int) {
+	limit := min(backoffMin<<min(errors, 10), backoffMax)
 	t := time.NewTimer(rand.N(limit))
 	defer t.Stop()
 	select {
@@ -144,26 +144,9 @@ func (f *follower) snapshot(ctx context.Context) error {
 // read waits for news of any of the streams; heard is false if there were none
 // for followBlock.
 func (f *follower) read(ctx context.Context) (heard bool, err error) {
-	// The library ends a blocking command at once when its context is cancelled,
-	// but one with a deadline only at the deadline. So the deadline is a timer
-	// that cancels.
-	rctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	defer cancel(nil)
-	defer context.AfterFunc(ctx, func() { cancel(ctx.Err()) })()
-	defer time.AfterFunc(followBlock+followGrace, func() { cancel(errSilent) }).Stop()
-
-	f.c.m.commands.WithLabelValues("follow").Inc() // its time is waiting: not for the histogram
-	streams, err := f.c.rc.Do(rctx, f.command()).AsXRead()
-	switch {
-	case rueidis.IsRedisNil(err):
-		return false, nil
-	case err != nil && context.Cause(rctx) == errSilent:
-		return false, f.c.fail("follow", errSilent)
-	case err != nil:
-		if ctx.Err() != nil {
-			return false, err
-		}
-		return false, f.c.fail("follow", err)
+	streams, err := f.c.await(ctx, "follow", f.command())
+	if err != nil || streams == nil {
+		return false, err
 	}
 	for _, shard := range f.shards {
 		if entries := streams[boardKey(shard)]; len(entries) > 0 {
@@ -197,4 +180,28 @@ func (f *follower) command() rueidis.Completed {
 	// embedded server, which it takes for a cluster.
 	return f.c.rc.B().Arbitrary("XREAD", "BLOCK", strconv.FormatInt(followBlock.Milliseconds(), 10), "STREAMS").
 		Args(keys...).Args(ids...).Blocking()
+}
+
+// await carries out a blocking read with a connection of its own. The streams
+// are nil if there was nothing new for followBlock.
+func (c *Client) await(ctx context.Context, op string, cmd rueidis.Completed) (map[string][]rueidis.XRangeEntry, error) {
+	// The library ends a blocking command at once when its context is cancelled,
+	// but one with a deadline only at the deadline. So the deadline is a timer
+	// that cancels.
+	rctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	defer context.AfterFunc(ctx, func() { cancel(ctx.Err()) })()
+	defer time.AfterFunc(followBlock+followGrace, func() { cancel(errSilent) }).Stop()
+
+	c.m.commands.WithLabelValues(op).Inc() // its time is waiting: not for the histogram
+	streams, err := c.rc.Do(rctx, cmd).AsXRead()
+	switch {
+	case rueidis.IsRedisNil(err):
+		return nil, nil
+	case err != nil && context.Cause(rctx) == errSilent:
+		return nil, c.fail(op, errSilent)
+	case err != nil && ctx.Err() == nil:
+		return nil, c.fail(op, err)
+	}
+	return streams, err
 }

@@ -21,6 +21,9 @@ import (
 //	gs:{e<event>}:event           hash    u(pdated at), d: JSON of the event                   for ever; endedTTL once it has ended
 //	gs:{h<event>/<hour>}:steps    list    AppendStep, any order, possibly twice                historyTTL after the last step
 //	gs:{k<event>}:reach           hash    segment: peak, its time, sketch (reach.go)           reachTTL after the last save
+//	gs:{a<account>}:leases        string  who plays, waits, was ended (lua/leases/state.lua)   leasesTTL after the last change
+//	gs:{a<account>}:decisions     list    the last decisions, newest first (decisions.go)      decisionsTTL after the last
+//	gs:{n<member>}:notices        stream  n(umber), a(ccount) to look at again                 noticesTTL after the last was written or awaited
 //	gs:{members}:list             hash    member: joined, seen, JSON                           membersTTL after the last renewal
 //	gs:{members}:boot             string  random name of this data set, its beginning          for ever: it ends with the data
 //	gs:{members}:shards           hash    "@<aggregator>" and <shard>: leases (hold.lua)       membersTTL after the last call
@@ -39,6 +42,24 @@ const (
 	historyTTL  = 25 * time.Hour
 	reachTTL    = 48 * time.Hour
 	membersTTL  = 200 * time.Second
+
+	// More than HonourMS: an account without a state granted nothing within it,
+	// or its state was lost.
+	leasesTTL    = 20 * time.Minute
+	decisionsTTL = 24 * time.Hour
+	noticesTTL   = 180 * time.Second
+)
+
+// Bounds of what is kept of an account, beside those of the root package. They
+// are known to the scripts by name (scripts.go).
+const (
+	endedKept     = 15 * time.Minute // a session that was ended is known so long after it last asked
+	maxEnded      = 128
+	maxWatchers   = 64
+	maxDecisions  = 50
+	watchKept     = 60 * time.Second
+	signOutRepeat = 10 * time.Second // a device signed out again within it is answered as the first time
+	maxNotices    = 1000             // of a member; one that reads so late looks at everything again
 )
 
 // Leases and the tolerances of compare-and-publish. They are compared with
@@ -92,6 +113,12 @@ func stepsKey(event string, hour int64) string {
 }
 
 func reachKey(event string) string { return "gs:{k" + event + "}:reach" }
+
+func leasesKey(account grandstand.Key) string { return "gs:{a" + account.Text() + "}:leases" }
+
+func decisionsKey(account grandstand.Key) string { return "gs:{a" + account.Text() + "}:decisions" }
+
+func noticesKey(member string) string { return "gs:{n" + member + "}:notices" }
 
 // ms writes a duration as a script's argument.
 func ms(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }

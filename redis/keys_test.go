@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -40,6 +41,8 @@ func testKeys(t *testing.T, r *rig) {
 	ok(t, err)
 	_, err = c.HoldShards(ctx, "A")
 	ok(t, err)
+	ok(t, c.WatchAccount(ctx, acct(1), "A"))
+	ok(t, c.Ask(ctx, []grandstand.Ask{asks(1, "tv", "s1")})[0].Err)
 
 	var keys []string
 	for _, n := range c.rc.Nodes() {
@@ -47,8 +50,8 @@ func testKeys(t *testing.T, r *rig) {
 		ok(t, err)
 		keys = append(keys, list...)
 	}
-	if len(keys) != 14+2 { // a second record, and an event that ended
-		t.Errorf("%d keys, want one of each of the 14 kinds of the table and two more: %q", len(keys), keys)
+	if len(keys) != 17+2 { // a second record, and an event that ended
+		t.Errorf("%d keys, want one of each of the 17 kinds of the table and two more: %q", len(keys), keys)
 	}
 	for _, k := range keys {
 		if !oneTag.MatchString(k) {
@@ -69,10 +72,12 @@ func TestKeysAreNamedInOnePlace(t *testing.T) {
 	ok(t, err)
 	lua, err := filepath.Glob("lua/*.lua")
 	ok(t, err)
-	if len(lua) == 0 {
+	leases, err := filepath.Glob("lua/leases/*.lua")
+	ok(t, err)
+	if len(lua) == 0 || len(leases) == 0 {
 		t.Fatal("no scripts found")
 	}
-	for _, f := range append(files, lua...) {
+	for _, f := range slices.Concat(files, lua, leases) {
 		if f == "keys.go" || strings.HasSuffix(f, "_test.go") {
 			continue
 		}
@@ -110,6 +115,16 @@ func TestKeysSpread(t *testing.T) {
 				t.Errorf("the read of shards %v spans slots", group)
 			}
 		}
+	}
+	clear(tags)
+	for i := range 1000 {
+		tags[tag(leasesKey(acct(i)))] = true
+		if tag(leasesKey(acct(i))) != tag(decisionsKey(acct(i))) {
+			t.Fatal("an account's decisions are not in the slot of its leases")
+		}
+	}
+	if len(tags) != 1000 {
+		t.Errorf("1000 accounts have %d tags", len(tags))
 	}
 	if tag(tallyKey("A", 1)) == tag(tallyKey("A", 2)) || tag(stepsKey("e", 0)) == tag(stepsKey("e", 3_600_000)) {
 		t.Error("a gateway's tallies, or an event's hours, lie in one slot")

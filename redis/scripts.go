@@ -5,8 +5,11 @@ import (
 	"crypto/sha1"
 	"embed"
 	"encoding/hex"
+	"fmt"
 
 	"github.com/redis/rueidis"
+
+	"grandstand"
 )
 
 // The scripts compare and change what others change as well. Each stays in one
@@ -26,9 +29,18 @@ var (
 	putEventScript  = loadScript("put_event")
 	listEventScript = loadScript("list_event")
 	timeScript      = loadScript("time")
+	notifyScript    = loadScript("notify")
+	listenScript    = loadScript("listen")
+
+	askScript       = loadLeaseScript("ask", "quick", "state", "ask")
+	leaveScript     = loadLeaseScript("leave", "state", "leave")
+	signOutScript   = loadLeaseScript("sign_out", "state", "sign_out")
+	watchScript     = loadLeaseScript("watch_account", "state", "watch")
+	decisionsScript = loadLeaseScript("decisions", "state", "decisions")
+	accountScript   = loadLeaseScript("account", "account")
 )
 
-//go:embed lua/*.lua
+//go:embed lua/*.lua lua/leases/*.lua
 var luaFiles embed.FS
 
 type script struct {
@@ -37,13 +49,32 @@ type script struct {
 	sha  string
 }
 
-func loadScript(name string) *script {
+func loadScript(name string) *script { return newScript(name, readLua(name)) }
+
+// loadLeaseScript joins the parts of a script about leases. They share their
+// beginning, where the constants of keys.go have names.
+func loadLeaseScript(op string, parts ...string) *script {
+	body := fmt.Sprintf("local stateMS, honourMS, endedMS, decisionsMS = %s, %d, %s, %s\n",
+		ms(leasesTTL), int64(grandstand.HonourMS), ms(endedKept), ms(decisionsTTL))
+	body += fmt.Sprintf("local maxDevices, maxEnded, maxWatchers, maxDecisions = %d, %d, %d, %d\n",
+		grandstand.MaxDevices, maxEnded, maxWatchers, maxDecisions)
+	for _, name := range append([]string{"begin"}, parts...) {
+		body += readLua("leases/" + name)
+	}
+	return newScript(op, body)
+}
+
+func readLua(name string) string {
 	b, err := luaFiles.ReadFile("lua/" + name + ".lua")
 	if err != nil {
 		panic(err) // embedded at build time
 	}
-	sum := sha1.Sum(b) // what Redis calls scripts by
-	return &script{op: name, body: string(b), sha: hex.EncodeToString(sum[:])}
+	return string(b)
+}
+
+func newScript(op, body string) *script {
+	sum := sha1.Sum([]byte(body)) // what Redis calls scripts by
+	return &script{op: op, body: body, sha: hex.EncodeToString(sum[:])}
 }
 
 // call is one run of a script.
