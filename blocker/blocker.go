@@ -113,14 +113,19 @@ type Blocker struct {
 	// static after New
 	cfg     Config
 	log     *slog.Logger
+	metrics *metrics
 	keys    grandstand.AccountsKey
 	handler http.Handler
+	rates   *rates
+	events  *eventRules
 
 	state   atomic.Int32  // a phase
 	closing chan struct{} // closed when Close begins
 	ended   chan struct{} // closed when Run has returned
 
-	once sync.Once
+	mu       sync.Mutex
+	watching watching
+	troubles map[string]*trouble // guarded by mu
 }
 
 // phase is where a Blocker is in its life.
@@ -139,10 +144,15 @@ func New(cfg Config) (*Blocker, error) {
 	}
 	b := &Blocker{
 		cfg: cfg, log: cfg.Logger,
-		keys:    grandstand.NewAccountsKey(cfg.Secret),
-		closing: make(chan struct{}),
-		ended:   make(chan struct{}),
+		metrics:  newMetrics(cfg.Registerer),
+		keys:     grandstand.NewAccountsKey(cfg.Secret),
+		rates:    newRates(cfg.RequestRate, cfg.RequestBurst, cfg.MaxAccounts),
+		closing:  make(chan struct{}),
+		ended:    make(chan struct{}),
+		watching: watching{of: map[grandstand.Key]*watch{}},
+		troubles: map[string]*trouble{},
 	}
+	b.events = &eventRules{b: b, of: map[string]*ownRules{}}
 	b.handler = b.routes()
 	return b, nil
 }
@@ -152,37 +162,120 @@ func New(cfg Config) (*Blocker, error) {
 func (b *Blocker) Handler() http.Handler { return b.handler }
 
 func (b *Blocker) routes() http.Handler {
-	return mux.NewRouter().UseEncodedPath().SkipClean(true)
+	// Ids may hold anything, slashes and dots too.
+	m := mux.NewRouter().UseEncodedPath().SkipClean(true)
+	a := m.PathPrefix("/v1/accounts/{account}").Subrouter()
+	a.HandleFunc("/decisions", b.answer("decisions", b.getDecisions)).Methods(http.MethodGet)
+	a.HandleFunc("/devices", b.answer("devices", b.getDevices)).Methods(http.MethodGet)
+	a.HandleFunc("/devices/stream", b.streamDevices).Methods(http.MethodGet)
+	a.HandleFunc("/devices/{device}", b.answer("device", b.getDevice)).Methods(http.MethodGet)
+	a.HandleFunc("/devices/{device}", b.answer("sign_out", b.signOut)).Methods(http.MethodDelete)
+	a.HandleFunc("/devices/{device}/heartbeat", b.answer("heartbeat", b.heartbeat)).Methods(http.MethodPost)
+	m.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		b.write(w, "none", b.failed("none", grandstand.Errorf(grandstand.CodeNotFound, "there is nothing at this address")))
+	})
+	m.MethodNotAllowedHandler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		b.write(w, "none", reply{status: http.StatusMethodNotAllowed,
+			body: problem{grandstand.CodeInvalid, "this address does not take this method"}})
+	})
+	return m
 }
 
 // Ready reports whether the blocker follows notices and is not shut down.
 func (b *Blocker) Ready() bool { return b.state.Load() == phaseRunning }
 
 // Run follows notices until ctx ends or Close is called; then the streams end.
-// It runs once.
+// It waits for them. It runs once.
 func (b *Blocker) Run(ctx context.Context) error {
 	if !b.state.CompareAndSwap(phaseNew, phaseRunning) {
 		return errors.New("blocker: Run was called before, or after Close")
 	}
 	defer close(b.ended)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	b.mu.Lock()
+	b.watching.ctx = ctx
+	b.mu.Unlock()
+
+	var loops sync.WaitGroup
+	loops.Go(func() { b.follow(ctx) })
 	select {
 	case <-ctx.Done():
 	case <-b.closing:
+		cancel()
 	}
+	b.state.Store(phaseClosed)
+	loops.Wait()
+	b.mu.Lock()
+	b.watching.ctx = nil // no more of them from here on
+	b.mu.Unlock()
+	b.watching.wg.Wait() // bounded by SlowLimit and RedisTimeout
 	return nil
 }
 
+// follow takes notices until ctx ends.
+func (b *Blocker) follow(ctx context.Context) {
+	for {
+		err := b.cfg.Notices.FollowNotices(ctx, b.cfg.Member, b.tell)
+		if ctx.Err() != nil {
+			return
+		}
+		b.trouble("follow notices", err)
+		if !pause(ctx, time.Second) {
+			return
+		}
+		b.tell(grandstand.Key{}) // those of meanwhile may be lost
+	}
+}
+
 // Close ends the streams, and takes no new ones; heartbeats are answered as
-// long as the server lives. It waits until Run has returned and the streams are
-// gone, or until ctx ends. It may be called more than once.
+// long as the server lives. It waits until Run has returned, or until ctx ends.
+// It may be called more than once.
 func (b *Blocker) Close(ctx context.Context) error {
-	b.once.Do(func() { close(b.closing) })
-	if b.state.Swap(phaseClosed) == phaseNew {
+	if b.state.CompareAndSwap(phaseNew, phaseClosed) {
+		close(b.ended) // there will be no Run
 		return nil
+	}
+	if b.state.CompareAndSwap(phaseRunning, phaseClosed) {
+		close(b.closing)
 	}
 	select {
 	case <-b.ended:
+		return nil
 	case <-ctx.Done():
+		return ctx.Err()
 	}
-	return ctx.Err()
+}
+
+// deadline bounds a call to a port.
+func (b *Blocker) deadline(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, b.cfg.RedisTimeout)
+}
+
+// trouble is what went wrong lately under one name.
+type trouble struct {
+	logged time.Time
+	since  int // occurrences that were not logged
+}
+
+// trouble logs what went wrong, once a second at most for each what.
+func (b *Blocker) trouble(what string, err error) {
+	if errors.Is(err, context.Canceled) {
+		return
+	}
+	b.mu.Lock()
+	t := b.troubles[what]
+	if t == nil {
+		t = &trouble{}
+		b.troubles[what] = t
+	}
+	if time.Since(t.logged) < time.Second {
+		t.since++
+		b.mu.Unlock()
+		return
+	}
+	more := t.since
+	t.logged, t.since = time.Now(), 0
+	b.mu.Unlock()
+	b.log.Warn(what, "error", err, "more", more)
 }
