@@ -25,7 +25,7 @@ type demoCmd struct {
 }
 
 // Run is "all" on embedded parts, with a crowd that comes and goes.
-func (c *demoCmd) Run(ctx context.Context) error {
+func (c *demoCmd) Run(ctx context.Context, f *file) error {
 	c.Listen = freeOr(c.Listen)
 	if c.Admin != "" {
 		c.Admin = freeOr(c.Admin)
@@ -39,7 +39,9 @@ func (c *demoCmd) Run(ctx context.Context) error {
 	if err := event.Normalize(); err != nil {
 		return err
 	}
-	n, addr, err := all.start(ctx, &eventList{events: []*grandstand.Event{event}})
+	own := *f
+	own.events = append([]*grandstand.Event{event}, f.events...)
+	n, addr, err := all.start(ctx, &own)
 	if err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ import (
 var version = "devel"
 
 type cli struct {
-	Config string `help:"YAML file of settings." type:"existingfile" placeholder:"FILE"`
+	Config string `help:"YAML file of settings; its rules are read again at SIGHUP." type:"existingfile" placeholder:"FILE"`
 
 	Demo       demoCmd       `cmd:"" help:"Everything on this machine with a simulated crowd: nothing else is needed."`
 	All        allCmd        `cmd:"" help:"Every role in one process."`
@@ -48,8 +48,8 @@ func main() { os.Exit(run(os.Args[1:])) }
 
 func run(args []string) int {
 	var c cli
-	events := &eventList{}
-	parser, err := newParser(&c, events)
+	f := &file{}
+	parser, err := newParser(&c, f)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "grandstand:", err)
 		return 2
@@ -67,7 +67,7 @@ func run(args []string) int {
 	}()
 	selected.BindTo(ctx, (*context.Context)(nil))
 	var wrong wrongUse
-	switch err := selected.Run(events); {
+	switch err := selected.Run(f); {
 	case err == nil:
 		return 0
 	case errors.Is(err, errBroken):
@@ -82,14 +82,14 @@ func run(args []string) int {
 	}
 }
 
-func newParser(c *cli, events *eventList) (*kong.Kong, error) {
+func newParser(c *cli, f *file) (*kong.Kong, error) {
 	return kong.New(c,
 		kong.Name("grandstand"),
 		kong.Description("Shows every viewer of a live event how many others like them are watching."),
 		kong.DefaultEnvars("GRANDSTAND"),
 		kong.UsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-		kong.WithBeforeResolve(func(k *kong.Context) error { return addFile(k, c, events) }),
+		kong.WithBeforeResolve(func(k *kong.Context) error { return addFile(k, f) }),
 	)
 }
 

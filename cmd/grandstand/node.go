@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -30,6 +29,7 @@ type node struct {
 	*life
 	cfg      *common
 	registry *prometheus.Registry
+	rules    liveRules
 	secret   []byte
 	redis    *redis.Client
 	archive  *archiver.Store
@@ -39,10 +39,11 @@ type node struct {
 // openBound is how long the start waits for Redis and the archive.
 const openBound = 20 * time.Second
 
-func newNode(ctx context.Context, cfg *common) (_ *node, err error) {
+func newNode(ctx context.Context, cfg *common, f *file) (_ *node, err error) {
 	log := cfg.logger()
 	n := &node{life: newLife(log), cfg: cfg, registry: prometheus.NewRegistry()}
 	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	n.addRules(f)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.stop())
@@ -236,24 +237,6 @@ func (n *node) pages() (http.Handler, error) {
 		return nil, fmt.Errorf("web: %w", err)
 	}
 	return h, nil
-}
-
-func decodeEvents(text []byte) ([]*grandstand.Event, error) {
-	var list []*grandstand.Event
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.DisallowUnknownFields() // as PUT does
-	if err := d.Decode(&list); err != nil {
-		return nil, fmt.Errorf("events: %w", err)
-	}
-	for _, e := range list {
-		if e == nil {
-			return nil, errors.New("events: an entry is empty")
-		}
-		if err := e.Normalize(); err != nil {
-			return nil, fmt.Errorf("events: %s: %w", e.Name, err)
-		}
-	}
-	return list, nil
 }
 
 // randomText returns n random bytes in hexadecimal.

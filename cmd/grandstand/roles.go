@@ -12,8 +12,8 @@ type allCmd struct {
 }
 
 // Run serves every role in one process until ctx ends.
-func (c *allCmd) Run(ctx context.Context, events *eventList) error {
-	n, _, err := c.start(ctx, events)
+func (c *allCmd) Run(ctx context.Context, f *file) error {
+	n, _, err := c.start(ctx, f)
 	if err != nil {
 		return err
 	}
@@ -21,11 +21,11 @@ func (c *allCmd) Run(ctx context.Context, events *eventList) error {
 }
 
 // start starts every role and returns the public address.
-func (c *allCmd) start(ctx context.Context, events *eventList) (*node, string, error) {
+func (c *allCmd) start(ctx context.Context, f *file) (*node, string, error) {
 	if err := checkExposure(&c.public, c.Auth); err != nil {
 		return nil, "", err
 	}
-	n, err := newNode(ctx, &c.common)
+	n, err := newNode(ctx, &c.common, f)
 	if err != nil {
 		return nil, "", err
 	}
@@ -35,7 +35,7 @@ func (c *allCmd) start(ctx context.Context, events *eventList) (*node, string, e
 		if err != nil {
 			return "", err
 		}
-		players, err := n.addGateway(&c.public, &c.serving, events.events)
+		players, err := n.addGateway(&c.public, &c.serving, f.events)
 		if err != nil {
 			return "", err
 		}
@@ -61,18 +61,18 @@ type gatewayCmd struct {
 	serving
 }
 
-func (c *gatewayCmd) Run(ctx context.Context, events *eventList) error {
+func (c *gatewayCmd) Run(ctx context.Context, f *file) error {
 	if err := checkExposure(&c.public, c.Auth); err != nil {
 		return err
 	}
 	if c.Redis == "" {
 		return errNeedsRedis("gateway")
 	}
-	n, err := newNode(ctx, &c.common)
+	n, err := newNode(ctx, &c.common, f)
 	if err != nil {
 		return err
 	}
-	players, err := n.addGateway(&c.public, &c.serving, events.events)
+	players, err := n.addGateway(&c.public, &c.serving, f.events)
 	if err == nil {
 		_, err = n.listen(&c.public, players, nil)
 	}
@@ -87,11 +87,11 @@ type aggregatorCmd struct {
 	MinCohort int `help:"Segments with fewer sessions are folded into \"other\" for the public, unless the event says otherwise." default:"10"`
 }
 
-func (c *aggregatorCmd) Run(ctx context.Context) error {
+func (c *aggregatorCmd) Run(ctx context.Context, f *file) error {
 	if c.Redis == "" {
 		return errNeedsRedis("aggregator")
 	}
-	n, err := newNode(ctx, &c.common)
+	n, err := newNode(ctx, &c.common, f)
 	if err != nil {
 		return err
 	}

@@ -10,11 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-
-	"github.com/alecthomas/kong"
-	"github.com/goccy/go-yaml"
-
-	"grandstand"
 )
 
 // common are the settings of every role that runs.
@@ -133,95 +128,4 @@ func checkExposure(p *public, auth string) error {
 		return nil
 	}
 	return wrongUsef("--auth none on %s would let anybody be anybody: use --auth jwt, listen on 127.0.0.1, or say --insecure", p.Listen)
-}
-
-// eventList is the list "events:" of the YAML file.
-type eventList struct {
-	events []*grandstand.Event
-}
-
-// addFile makes the YAML file of --config the last source of settings: flags
-// and environment variables come before it. Keys are the flags' names; unknown
-// ones are errors, so that a typing mistake is no silent default.
-func addFile(k *kong.Context, c *cli, events *eventList) error {
-	path := ""
-	for _, p := range k.Path {
-		for _, f := range p.Flags {
-			if f.Name == "config" {
-				path, _ = k.FlagValue(f).(string)
-			}
-		}
-	}
-	if path == "" {
-		path = os.Getenv("GRANDSTAND_CONFIG")
-	}
-	if path == "" {
-		return nil
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return fmt.Errorf("read --config: %w", err)
-	}
-	values := map[string]any{}
-	if err := yaml.Unmarshal(text, &values); err != nil {
-		return fmt.Errorf("read --config %s: %w", path, err)
-	}
-	if list, ok := values["events"]; ok {
-		delete(values, "events")
-		if events.events, err = parseEvents(list); err != nil {
-			return fmt.Errorf("read --config %s: %w", path, err)
-		}
-	}
-	known := map[string]bool{}
-	for _, flag := range k.Model.AllFlags(true) {
-		for _, f := range flag {
-			known[f.Name] = true
-		}
-	}
-	for _, node := range k.Model.Leaves(false) {
-		for _, f := range node.Flags {
-			known[f.Name] = true
-		}
-	}
-	for name := range values {
-		if !known[strings.ReplaceAll(name, "_", "-")] {
-			return fmt.Errorf("read --config %s: there is no setting %q", path, name)
-		}
-	}
-	k.AddResolver(kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-		for _, env := range flag.Envs {
-			if os.Getenv(env) != "" {
-				return nil, nil
-			}
-		}
-		for name, v := range values {
-			if strings.ReplaceAll(name, "_", "-") == flag.Name {
-				return resolved(v), nil
-			}
-		}
-		return nil, nil
-	}))
-	return nil
-}
-
-// resolved turns a YAML value into what kong parses.
-func resolved(v any) any {
-	switch v := v.(type) {
-	case []any:
-		parts := make([]string, len(v))
-		for i, p := range v {
-			parts[i] = fmt.Sprint(p)
-		}
-		return strings.Join(parts, ",")
-	default:
-		return fmt.Sprint(v)
-	}
-}
-
-func parseEvents(list any) ([]*grandstand.Event, error) {
-	text, err := yaml.MarshalWithOptions(list, yaml.JSON())
-	if err != nil {
-		return nil, fmt.Errorf("events: %w", err)
-	}
-	return decodeEvents(text)
 }

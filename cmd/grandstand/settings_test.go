@@ -16,12 +16,12 @@ import (
 
 // parse returns the settings of a command line, with a YAML file if text is not
 // empty.
-func parse(t *testing.T, text string, args ...string) (*cli, *eventList, error) {
+func parse(t *testing.T, text string, args ...string) (*cli, *file, error) {
 	t.Helper()
 	if text != "" {
 		args = append(args, "--config", configFile(t, text))
 	}
-	c, events := &cli{}, &eventList{}
+	c, events := &cli{}, &file{}
 	p, err := newParser(c, events)
 	if err != nil {
 		t.Fatal(err)
@@ -68,17 +68,12 @@ func TestWrongSettingsAreRefused(t *testing.T) {
 		args []string
 		want string
 	}{
-		"unknown flag":            {"", []string{"all", "--lisen", "x"}, "--lisen"},
-		"unknown key":             {"lisen: x\n", []string{"all"}, `"lisen"`},
-		"no YAML":                 {"listen: [x\n", []string{"all"}, "config"},
-		"not a number":            {"max_conns: many\n", []string{"all"}, "many"},
-		"not an auth":             {"", []string{"all", "--auth", "maybe"}, "--auth"},
-		"no such file":            {"", []string{"all", "--config", "/does/not/exist.yaml"}, "exist.yaml"},
-		"unknown key of an event": {"events: [{event: final, min_cohrt: 3}]\n", []string{"all"}, "min_cohrt"},
-		"impossible event":        {"events: [{event: final, tick_ms: 3}]\n", []string{"all"}, "tick_ms"},
-		"event without a name":    {"events: [{tick_ms: 2000}]\n", []string{"all"}, "name"},
-		"empty event":             {"events: [null]\n", []string{"all"}, "empty"},
-		"events is no list":       {"events: final\n", []string{"all"}, "events"},
+		"unknown flag": {"", []string{"all", "--lisen", "x"}, "--lisen"},
+		"unknown key":  {"lisen: x\n", []string{"all"}, `"lisen"`},
+		"no YAML":      {"listen: [x\n", []string{"all"}, "config"},
+		"not a number": {"max_conns: many\n", []string{"all"}, "many"},
+		"not an auth":  {"", []string{"all", "--auth", "maybe"}, "--auth"},
+		"no such file": {"", []string{"all", "--config", "/does/not/exist.yaml"}, "exist.yaml"},
 	} {
 		_, _, err := parse(t, c.file, c.args...)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
@@ -100,7 +95,7 @@ func TestEventsOfTheFile(t *testing.T) {
 func TestEveryRoleHelps(t *testing.T) {
 	for _, role := range []string{"", "demo", "all", "gateway", "aggregator", "web", "simulate", "version"} {
 		var out strings.Builder
-		p, err := newParser(&cli{}, &eventList{})
+		p, err := newParser(&cli{}, &file{})
 		if err != nil {
 			t.Fatal(err)
 		}
