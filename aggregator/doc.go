@@ -26,6 +26,9 @@
 // partial boards. The same session may count twice for a tick or two if two of
 // the gateways that it was on die within the time that tallies stand in.
 //
+// Replay makes boards of archived raw events with the same merge, and DriftMeter
+// compares them with the live series.
+//
 // In: manifests and tallies of gateways, memberships, configurations of events;
 // of former holders of a shard the last boards, reach, series and checkpoints.
 //
