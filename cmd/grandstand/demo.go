@@ -33,7 +33,7 @@ func (c *demoCmd) Run(ctx context.Context, f *file) error {
 	if c.LogLevel == "info" {
 		c.LogLevel = "warn" // the address should be the last thing on the screen
 	}
-	all := allCmd{common: c.common, public: c.public, serving: serving{Auth: "none", MaxConns: 18_000, DrainOver: time.Second}}
+	all := allCmd{common: c.common, public: c.public, believing: believing{Auth: "none"}, serving: serving{MaxConns: 18_000, DrainOver: time.Second}}
 	choice := []grandstand.Dimension{{Name: "country", Choose: true}, {Name: "region", Choose: true}, {Name: "team", Values: []string{"KC", "SF"}, Choose: true}}
 	event := &grandstand.Event{Name: demoEvent, Dims: choice, Public: true}
 	if err := event.Normalize(); err != nil {

@@ -4,7 +4,8 @@
 //	                  ┌───────────────────────── one process of "all" or "demo" ─────────────────────────┐
 //	players ──HTTP──▶ │ listener ─▶ gateway ──tallies──▶ redis.Client ──tallies──▶ aggregator            │
 //	                  │    │           ▲                      │    ▲                  │     │            │
-//	                  │    └─▶ web     └── frames ── hub ◀─ boards └──── boards ──────┘     └─▶ archive  │
+//	                  │    ├─▶ web     └── frames ── hub ◀─ boards ├──── boards ──────┘     └─▶ archive  │
+//	                  │    └─▶ blocker ──────────────── leases ────┘ (a gateway asks for them, too)      │
 //	                  └──────────────────────────────────────────────────────────────────────────────────┘
 //
 // Each role alone is the same drawing with the other boxes in other processes.
@@ -36,6 +37,7 @@ type cli struct {
 	All        allCmd        `cmd:"" help:"Every role in one process."`
 	Gateway    gatewayCmd    `cmd:"" help:"Serve players: WebSockets, REST, counts, streams."`
 	Aggregator aggregatorCmd `cmd:"" help:"Merge the gateways' tallies into boards."`
+	Blocker    blockerCmd    `cmd:"" help:"Decide over REST how many devices of an account play, and show which do."`
 	Web        webCmd        `cmd:"" help:"Serve the pages."`
 	Simulate   simulateCmd   `cmd:"" help:"Send a simulated crowd to a deployment and check what it is shown."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`

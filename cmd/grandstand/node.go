@@ -122,24 +122,13 @@ func (n *node) addHub() *fanout.Hub {
 }
 
 // addGateway runs the role that serves players and returns its handler.
-func (n *node) addGateway(p *public, s *serving, events []*grandstand.Event) (http.Handler, error) {
-	origins, err := gateway.ParseOrigins(p.Origins)
-	if err != nil {
-		return nil, fmt.Errorf("--origins: %w", err)
-	}
-	edge, err := gateway.NewEdge(gateway.EdgeConfig{TrustedProxies: s.TrustedProxies, CountryHeader: s.CountryHeader, RegionHeader: s.RegionHeader})
-	if err != nil {
-		return nil, fmt.Errorf("edge headers: %w", err)
-	}
-	auth, err := n.auth(s, edge)
-	if err != nil {
-		return nil, err
-	}
+func (n *node) addGateway(d *door, s *serving, events []*grandstand.Event) (http.Handler, error) {
+	minCohort := s.minCohort(d.open)
 	g, err := gateway.New(gateway.Config{
 		ID: randomText(8), Secret: n.secret, Clock: n.redis,
 		Sessions: n.redis, Tallies: n.redis, Registry: n.redis, Events: n.redis, Members: n.redis,
 		Hub: n.addHub(), History: n.redis, Archive: n.archive,
-		Auth: auth, Origins: origins, OpenEvents: s.openEvents(), MinCohort: s.minCohort(), MaxConns: s.MaxConns, DrainOver: s.DrainOver,
+		Auth: d.auth, Origins: d.origins, OpenEvents: s.openEvents(d.open), MinCohort: minCohort, MaxConns: s.MaxConns, DrainOver: s.DrainOver,
 		Logger: n.log.With("role", "gateway"), Registerer: n.registry,
 	})
 	if err != nil {
@@ -153,7 +142,7 @@ func (n *node) addGateway(p *public, s *serving, events []*grandstand.Event) (ht
 		}
 		return nil
 	})
-	return g.Handler(), n.putEvents(events, s.minCohort())
+	return g.Handler(), n.putEvents(events, minCohort)
 }
 
 // putEvents configures the events of the YAML file. They are as old as time:
@@ -174,49 +163,47 @@ func (n *node) putEvents(events []*grandstand.Event, minCohort int) error {
 	return nil
 }
 
-func (n *node) auth(s *serving, edge *gateway.Edge) (gateway.Auth, error) {
-	if s.Auth == "none" {
-		return &gateway.AuthNone{AdminToken: s.AdminToken, Edge: edge}, nil
-	}
-	j, err := gateway.NewJWT(gateway.JWTConfig{
-		Secret: []byte(s.JWTSecret), JWKS: s.JWKSURL, Issuer: s.JWTIssuer, Audience: s.JWTAudience,
-		AdminToken: s.AdminToken, ReadKeys: s.ReadKeys, Edge: edge, Logger: n.log,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("--auth jwt: %w", err)
-	}
-	n.onStop("key set", 0, func(context.Context) error { j.Close(); return nil })
-	return j, nil
-}
-
-func (s *serving) openEvents() bool {
+// openEvents is on by default where anybody may be anybody.
+func (s *serving) openEvents(open bool) bool {
 	if s.OpenEvents != nil {
 		return *s.OpenEvents
 	}
-	return s.Auth == "none"
+	return open
 }
 
-// minCohort is the deployment's default: with --auth none everything is shown.
-func (s *serving) minCohort() int {
+// minCohort is the deployment's default: where anybody may be anybody,
+// everything is shown.
+func (s *serving) minCohort(open bool) int {
 	if s.MinCohort != nil {
 		return max(*s.MinCohort, 0)
 	}
-	if s.Auth == "none" {
+	if open {
 		return 0
 	}
 	return 10
 }
 
-// listen serves the public address: players' routes under /v1/, pages and
-// health besides.
-func (n *node) listen(p *public, gateway, pages http.Handler) (string, error) {
+// handlers are what the public address serves, each of its role; nil: the role
+// is not here.
+type handlers struct {
+	players  http.Handler
+	accounts *accounts
+	pages    http.Handler
+}
+
+// listen serves the public address: players' and accounts' routes under /v1/,
+// pages and health besides.
+func (n *node) listen(p *public, h handlers) (string, error) {
 	mux := http.NewServeMux()
 	n.health().register(mux)
-	if gateway != nil {
-		mux.Handle("/v1/", gateway)
+	if h.players != nil {
+		mux.Handle("/v1/", h.players)
 	}
-	if pages != nil {
-		mux.Handle("/", pages)
+	if h.accounts != nil {
+		mux.Handle("/v1/accounts/", h.accounts)
+	}
+	if h.pages != nil {
+		mux.Handle("/", h.pages)
 	} else {
 		mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
@@ -227,6 +214,9 @@ func (n *node) listen(p *public, gateway, pages http.Handler) (string, error) {
 	addr, err := serve(n.life, "players", p.Listen, mux, writeBound)
 	if err != nil {
 		return "", fmt.Errorf("--listen: %w", err)
+	}
+	if h.accounts != nil { // before the listener, which would wait for streams
+		n.onStop("blocker's streams", 0, h.accounts.close)
 	}
 	return addr.String(), nil
 }

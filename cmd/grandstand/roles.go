@@ -8,6 +8,7 @@ import (
 type allCmd struct {
 	common
 	public
+	believing
 	serving
 }
 
@@ -29,17 +30,25 @@ func (c *allCmd) start(ctx context.Context, f *file) (*node, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	n.addAggregator(c.minCohort())
+	n.addAggregator(c.minCohort(c.Auth == "none"))
 	addr, err := func() (string, error) {
 		pages, err := n.pages()
 		if err != nil {
 			return "", err
 		}
-		players, err := n.addGateway(&c.public, &c.serving, f.events)
+		door, err := n.door(&c.public, &c.believing, &c.serving)
 		if err != nil {
 			return "", err
 		}
-		return n.listen(&c.public, players, pages)
+		b, err := n.addBlocker(door)
+		if err != nil {
+			return "", err
+		}
+		players, err := n.addGateway(door, &c.serving, f.events)
+		if err != nil {
+			return "", err
+		}
+		return n.listen(&c.public, handlers{players: players, accounts: b, pages: pages})
 	}()
 	return n, addr, n.orStop(err)
 }
@@ -58,6 +67,7 @@ func (n *node) orStop(err error) error {
 type gatewayCmd struct {
 	common
 	public
+	believing
 	serving
 }
 
@@ -72,10 +82,18 @@ func (c *gatewayCmd) Run(ctx context.Context, f *file) error {
 	if err != nil {
 		return err
 	}
-	players, err := n.addGateway(&c.public, &c.serving, f.events)
-	if err == nil {
-		_, err = n.listen(&c.public, players, nil)
-	}
+	err = func() error {
+		door, err := n.door(&c.public, &c.believing, &c.serving)
+		if err != nil {
+			return err
+		}
+		players, err := n.addGateway(door, &c.serving, f.events)
+		if err != nil {
+			return err
+		}
+		_, err = n.listen(&c.public, handlers{players: players})
+		return err
+	}()
 	if err != nil {
 		return n.orStop(err)
 	}
@@ -115,7 +133,7 @@ func (c *webCmd) Run(ctx context.Context) error {
 	n := &node{life: newLife(cfg.logger()), cfg: &cfg}
 	pages, err := n.pages()
 	if err == nil {
-		_, err = n.listen(&c.public, http.NotFoundHandler(), pages)
+		_, err = n.listen(&c.public, handlers{players: http.NotFoundHandler(), pages: pages})
 	}
 	if err != nil {
 		return n.orStop(err)

@@ -29,23 +29,27 @@ type public struct {
 	Insecure bool     `help:"Allow --auth none on an address that others can reach."`
 }
 
+// believing are the settings of the roles that ask who somebody is.
+type believing struct {
+	Auth           string   `help:"none: identity comes from the query, for demos and tests. jwt: signed tokens." enum:"none,jwt" default:"none"`
+	JWTSecret      string   `help:"Secret of HS256 tokens." name:"jwt-secret" placeholder:"TEXT"`
+	JWKSURL        string   `help:"URL of the key set of RS, ES and EdDSA tokens." name:"jwks-url" placeholder:"URL"`
+	JWTIssuer      string   `help:"Required issuer of tokens; empty: any." name:"jwt-issuer" placeholder:"TEXT"`
+	JWTAudience    []string `help:"Audiences of which tokens must name one; none: any." name:"jwt-audience" placeholder:"TEXT"`
+	AdminToken     string   `help:"Token that may configure and end events, and act for every account." placeholder:"TEXT"`
+	TrustedProxies []string `help:"Addresses (CIDR) of proxies whose headers are believed." placeholder:"CIDR"`
+}
+
 // serving are the settings of a gateway.
 type serving struct {
-	Auth        string        `help:"none: identity comes from the query, for demos and tests. jwt: signed tokens." enum:"none,jwt" default:"none"`
-	JWTSecret   string        `help:"Secret of HS256 tokens." name:"jwt-secret" placeholder:"TEXT"`
-	JWKSURL     string        `help:"URL of the key set of RS, ES and EdDSA tokens." name:"jwks-url" placeholder:"URL"`
-	JWTIssuer   string        `help:"Required issuer of tokens; empty: any." name:"jwt-issuer" placeholder:"TEXT"`
-	JWTAudience []string      `help:"Audiences of which tokens must name one; none: any." name:"jwt-audience" placeholder:"TEXT"`
-	AdminToken  string        `help:"Token that may configure and end events." placeholder:"TEXT"`
-	ReadKeys    []string      `help:"Keys (?key=) that may read counts." placeholder:"KEY"`
-	MinCohort   *int          `help:"Segments with fewer sessions are folded into \"other\" for the public, unless the event says otherwise. Default: 10, with --auth none 0."`
-	OpenEvents  *bool         `help:"Create unknown events at their first viewer. Default: on with --auth none." negatable:""`
-	MaxConns    int           `help:"Connections at most; more are told 503." default:"18000"`
-	DrainOver   time.Duration `help:"Time over which viewers are sent elsewhere at SIGTERM." default:"20s"`
+	ReadKeys   []string      `help:"Keys (?key=) that may read counts." placeholder:"KEY"`
+	MinCohort  *int          `help:"Segments with fewer sessions are folded into \"other\" for the public, unless the event says otherwise. Default: 10, with --auth none 0."`
+	OpenEvents *bool         `help:"Create unknown events at their first viewer. Default: on with --auth none." negatable:""`
+	MaxConns   int           `help:"Connections at most; more are told 503." default:"18000"`
+	DrainOver  time.Duration `help:"Time over which viewers are sent elsewhere at SIGTERM." default:"20s"`
 
-	TrustedProxies []string `help:"Addresses (CIDR) of proxies whose headers are believed." placeholder:"CIDR"`
-	CountryHeader  string   `help:"Edge header that holds the country, such as CF-IPCountry." placeholder:"NAME"`
-	RegionHeader   string   `help:"Edge header that holds the region." placeholder:"NAME"`
+	CountryHeader string `help:"Edge header that holds the country, such as CF-IPCountry." placeholder:"NAME"`
+	RegionHeader  string `help:"Edge header that holds the region." placeholder:"NAME"`
 }
 
 // wrongUse is an error of whoever started the program: exit code 2.

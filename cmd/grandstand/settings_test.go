@@ -48,12 +48,12 @@ func TestFlagsComeBeforeVariablesBeforeTheFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a := &c.All; a.Listen != "127.0.0.1:1" || a.MaxConns != 2 || a.DrainOver != 3*time.Second || a.Auth != "none" || !a.openEvents() ||
+	if a := &c.All; a.Listen != "127.0.0.1:1" || a.MaxConns != 2 || a.DrainOver != 3*time.Second || a.Auth != "none" || !a.openEvents(true) ||
 		strings.Join(a.Origins, " ") != "https://a.example https://b.example" {
 		t.Errorf("settings are %+v", a)
 	}
 	os.Unsetenv("GRANDSTAND_OPEN_EVENTS")
-	if c, _, err = parse(t, file, "all"); err != nil || c.All.openEvents() {
+	if c, _, err = parse(t, file, "all"); err != nil || c.All.openEvents(true) {
 		t.Errorf("open_events: false of the file does not hold (%v)", err)
 	}
 	t.Setenv("GRANDSTAND_CONFIG", configFile(t, "drain_over: 7s\n"))
@@ -93,7 +93,7 @@ func TestEventsOfTheFile(t *testing.T) {
 }
 
 func TestEveryRoleHelps(t *testing.T) {
-	for _, role := range []string{"", "demo", "all", "gateway", "aggregator", "web", "simulate", "version"} {
+	for _, role := range []string{"", "demo", "all", "gateway", "aggregator", "blocker", "web", "simulate", "version"} {
 		var out strings.Builder
 		p, err := newParser(&cli{}, &file{})
 		if err != nil {
@@ -125,6 +125,8 @@ func TestStartsThatAreRefused(t *testing.T) {
 		"no role":                   {nil, 2, "demo"},
 		"wrong flag":                {[]string{"gateway", "--nonsense"}, 2, "--nonsense"},
 		"gateway without Redis":     {[]string{"gateway"}, 2, "--redis"},
+		"blocker without Redis":     {[]string{"blocker"}, 2, "--redis"},
+		"blocker for anybody":       {[]string{"blocker", "--listen", ":0", "--redis", redis}, 2, "--insecure"},
 		"aggregator without Redis":  {[]string{"aggregator"}, 2, "--redis"},
 		"no secret":                 {[]string{"gateway", "--redis", redis, "--admin", ""}, 2, "--secret is missing"},
 		"short secret":              {[]string{"gateway", "--redis", redis, "--admin", "", "--secret", "short"}, 2, "--secret is too short"},

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"grandstand/blocker"
+	"grandstand/gateway"
+)
+
+type blockerCmd struct {
+	common
+	public
+	believing
+}
+
+// Run serves the accounts' routes alone.
+func (c *blockerCmd) Run(ctx context.Context, f *file) error {
+	if err := checkExposure(&c.public, c.Auth); err != nil {
+		return err
+	}
+	if c.Redis == "" {
+		return errNeedsRedis("blocker")
+	}
+	n, err := newNode(ctx, &c.common, f)
+	if err != nil {
+		return err
+	}
+	err = func() error {
+		door, err := n.door(&c.public, &c.believing, &serving{})
+		if err != nil {
+			return err
+		}
+		b, err := n.addBlocker(door)
+		if err != nil {
+			return err
+		}
+		_, err = n.listen(&c.public, handlers{accounts: b})
+		return err
+	}()
+	if err != nil {
+		return n.orStop(err)
+	}
+	return n.wait(ctx)
+}
+
+// door is what the roles that serve players know of whoever comes.
+type door struct {
+	origins gateway.Origins
+	edge    *gateway.Edge
+	auth    believer
+	open    bool // --auth none
+}
+
+// believer is gateway.Auth, and says who asks regardless of an event.
+type believer interface {
+	gateway.Auth
+	Caller(r *http.Request) (*gateway.Identity, error)
+}
+
+// door is made once for all roles of a process: they share one set of keys.
+func (n *node) door(p *public, b *believing, s *serving) (*door, error) {
+	d := &door{open: b.Auth == "none"}
+	var err error
+	if d.origins, err = gateway.ParseOrigins(p.Origins); err != nil {
+		return nil, fmt.Errorf("--origins: %w", err)
+	}
+	d.edge, err = gateway.NewEdge(gateway.EdgeConfig{TrustedProxies: b.TrustedProxies, CountryHeader: s.CountryHeader, RegionHeader: s.RegionHeader})
+	if err != nil {
+		return nil, fmt.Errorf("edge headers: %w", err)
+	}
+	if d.open {
+		d.auth = &gateway.AuthNone{AdminToken: b.AdminToken, Edge: d.edge}
+		return d, nil
+	}
+	j, err := gateway.NewJWT(gateway.JWTConfig{
+		Secret: []byte(b.JWTSecret), JWKS: b.JWKSURL, Issuer: b.JWTIssuer, Audience: b.JWTAudience,
+		AdminToken: b.AdminToken, ReadKeys: s.ReadKeys, Edge: d.edge, Logger: n.log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("--auth jwt: %w", err)
+	}
+	n.onStop("key set", 0, func(context.Context) error { j.Close(); return nil })
+	d.auth = j
+	return d, nil
+}
+
+// Caller implements blocker.Auth.
+func (d *door) Caller(r *http.Request) (blocker.Caller, error) {
+	id, err := d.auth.Caller(r)
+	if err != nil {
+		return blocker.Caller{}, err
+	}
+	return blocker.Caller{
+		Account: id.Account, Device: id.Device, Name: id.Name, Service: id.Service, Open: d.open,
+		Limit: id.Limit, Plan: id.Plan, Events: id.Events, Expires: id.Expires,
+	}, nil
+}
+
+// addBlocker runs the role that serves the accounts' routes. Its Close is for
+// listen, which knows when.
+func (n *node) addBlocker(d *door) (*accounts, error) {
+	b, err := blocker.New(blocker.Config{
+		Member: randomText(8), Secret: n.secret, Clock: n.redis,
+		Leases: n.redis, Accounts: n.redis, Notices: n.redis, Events: n.redis,
+		Auth: d, Rules: n.rules.now.Load, ClientAddr: d.edge.Client,
+		Logger: n.log.With("role", "blocker"), Registerer: n.registry,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("blocker: %w", err)
+	}
+	n.run("blocker", b.Run)
+	n.checks = append(n.checks, func() error {
+		if !b.Ready() {
+			return errors.New("the blocker is starting, or shuts down")
+		}
+		return nil
+	})
+	return &accounts{Handler: d.origins.CORS(b.Handler()), close: b.Close}, nil
+}
+
+// accounts is a blocker as listen serves it.
+type accounts struct {
+	http.Handler
+	close func(context.Context) error
+}
