@@ -39,7 +39,8 @@ func (d device) steady() device {
 }
 
 // devicesOf returns the list of an account: who plays, by rank; who waits; and
-// of the other devices the last session of theirs that somebody else ended.
+// of the other devices the last session of theirs that somebody else ended. A
+// session that its own device superseded says nothing of the device.
 func devicesOf(s *grandstand.AccountState) []device {
 	list := make([]device, 0, len(s.Leases)+len(s.Waiting))
 	here := map[grandstand.Key]bool{}
@@ -60,7 +61,7 @@ func devicesOf(s *grandstand.AccountState) []device {
 		})
 	}
 	for _, e := range slices.Backward(s.Ended) { // the newest of a device
-		if here[e.Device] {
+		if here[e.Device] || e.Code == grandstand.BlockSuperseded {
 			continue
 		}
 		here[e.Device] = true
@@ -218,7 +219,7 @@ func (b *Blocker) describe(q *request, s *grandstand.AccountState, key grandstan
 		}
 	}
 	for _, e := range slices.Backward(s.Ended) {
-		if is(e.Device, e.Session) {
+		if is(e.Device, e.Session) && (session != "" || e.Code != grandstand.BlockSuperseded) {
 			d.Status, d.LastSeen = statusBlocked, e.At
 			return b.blocked(q, s, d, &grandstand.Verdict{Code: e.Code, By: e.By})
 		}

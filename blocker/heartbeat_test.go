@@ -328,7 +328,9 @@ func TestDevicesAreNamedByTheirUserAgent(t *testing.T) {
 func TestEventsHaveTheirOwnRules(t *testing.T) {
 	inBubble(t, rules(grandstand.Rules{Limit: 5}), func(t *testing.T, rg *rig) {
 		rg.redis.events["final"] = &grandstand.Event{Name: "final", Rules: &grandstand.EventRules{Limit: 1}}
-		beat := func(device, event string) answered { return rg.beat(device, `{"event":"`+event+`","session":"`+device+`"}`) }
+		beat := func(device, event string) answered {
+			return rg.beat(device, `{"event":"`+event+`","session":"`+device+`"}`)
+		}
 		beat("tv", "final").want(t, 200, "")
 		if a := beat("phone", "final").want(t, 409, "device_limit"); a.str("rule") != "event:final" || a.num("limit") != 1 {
 			t.Errorf("answered %s", a.text)

@@ -118,6 +118,7 @@ func newRig(t *testing.T, set func(*Config)) *rig {
 		transport.CloseIdleConnections()
 		server.Close()
 		wg.Wait()
+		time.Sleep(time.Second) // that net/http waits for with a connection whose body it did not read
 	})
 	t.Cleanup(rg.stop)
 	return rg
@@ -272,12 +273,13 @@ func (rg *rig) follow(token string) *reader {
 // next returns the next list, which must come within d.
 func (rd *reader) next(d time.Duration) answered {
 	rd.t.Helper()
+	synctest.Wait()
 	select {
 	case a := <-rd.lists:
 		return a
 	case <-rd.ended:
 		rd.t.Fatal("the stream ended")
-	case <-time.After(d):
+	case <-time.After(d + time.Millisecond):
 		rd.t.Fatalf("no list within %v", d)
 	}
 	return answered{}
@@ -291,16 +293,17 @@ func (rd *reader) quiet(d time.Duration) {
 		rd.t.Errorf("a list came: %s", a.text)
 	case <-rd.ended:
 		rd.t.Error("the stream ended")
-	case <-time.After(d):
+	case <-time.After(d + time.Millisecond):
 	}
 }
 
 // wantEnd fails unless the stream ends within d.
 func (rd *reader) wantEnd(d time.Duration) {
 	rd.t.Helper()
+	synctest.Wait()
 	select {
 	case <-rd.ended:
-	case <-time.After(d):
+	case <-time.After(d + time.Millisecond):
 		rd.t.Errorf("the stream has not ended after %v", d)
 	}
 }

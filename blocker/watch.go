@@ -15,6 +15,7 @@ const (
 	watchEvery = 20 * time.Second       // how often WatchAccount, good for 60 s, is called again
 	readGap    = 100 * time.Millisecond // the least time between two reads of one account
 	readAgain  = time.Second            // after a read that had no answer
+	watchAgain = readAgain / 4          // after a WatchAccount that had none, though the read had: changes are not told
 	staleAfter = 3 * time.Second        // without an answer the readers are told
 	spreadOver = 500 * time.Millisecond // over which all accounts are read when notices were lost
 )
@@ -209,8 +210,11 @@ func (w *watch) read() time.Duration {
 	default:
 		close(w.first)
 	}
-	if err != nil || w.watchedAt.IsZero() {
+	switch {
+	case err != nil:
 		return readAgain + rand.N(readAgain/4)
+	case w.watchedAt.IsZero():
+		return watchAgain + rand.N(watchAgain/4)
 	}
 	return min(untilLapse(state), watchEvery-time.Since(w.watchedAt))
 }
