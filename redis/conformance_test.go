@@ -93,6 +93,7 @@ var conformance = []struct {
 	{"KeysHaveASlotAndAnEnd", testKeys},
 	{"ValuesThatCannotBeReadAreMissing", testCorrupt},
 	{"LeaseSmoke", testLeaseSmoke},
+	{"LeasesFollowTheModel", testLeaseModel},
 }
 
 func TestEmbedded(t *testing.T) { conform(t, embeddedRig(t)) }

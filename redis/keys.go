@@ -72,7 +72,7 @@ const (
 	claimRepeat = 10 * time.Second // a claim asked again within it is answered as the first time
 
 	publishAhead = 1 * time.Second // a board further ahead of Redis TIME is refused
-	poisoned     = 5 * time.Second // a stored board further ahead is replaced under a new epoch
+	poisoned     = 5 * time.Second // a stored board further ahead is replaced under a new epoch, a lease is moved to now
 )
 
 // boardTags is the number of slots that the board streams lie in: so many

@@ -80,28 +80,29 @@ func askCall(a *grandstand.Ask) call {
 	}
 	line := "|L|" + a.Device.Text() + "|" + escape(a.Session) + "|" + escape(a.Member) + "|" + addressField(a.Address) + "|" +
 		escape(a.Event) + "|" + escape(name) + "\n"
-	args := make([]string, 4, 4+len(a.Terminate))
-	args[0], args[1], args[2], args[3] = line, strconv.FormatInt(a.LeaseMS, 10), strconv.Itoa(quickCount(&a.Terms)), askRest(a)
+	limit, household := quickTerms(&a.Terms)
+	args := make([]string, 5, 5+len(a.Terminate))
+	args[0], args[1], args[2], args[3], args[4] = line, strconv.FormatInt(a.LeaseMS, 10), strconv.Itoa(limit), strconv.Itoa(household), askRest(a)
 	for _, ref := range a.Terminate[:min(len(a.Terminate), grandstand.MaxDevices)] {
 		args = append(args, ref.Device.Text()+"|"+escape(ref.Session)+"|"+strconv.FormatInt(max(ref.Born, 0), 10))
 	}
 	return leaseCall(a.Account, args...)
 }
 
-// quickCount is the number of leases up to which each of them is within the
-// terms, whatever its rank.
-func quickCount(t *grandstand.Terms) int {
-	n := 999
-	if t.Limit > 0 {
-		n = t.Limit
+const noLimit = 1000 // more than an account can have
+
+// quickTerms returns a limit and a household within which every lease of an
+// account is within the terms, whatever its rank.
+func quickTerms(t *grandstand.Terms) (limit, household int) {
+	switch {
+	case t.Limit > 0 && t.EventLimit > 0:
+		return min(t.Limit, t.EventLimit), 0
+	case t.EventLimit > 0:
+		return 1, 0 // of more leases, those of the event have to be counted
+	case t.Limit > 0:
+		return t.Limit, t.Household
 	}
-	if t.EventLimit > 0 {
-		n = min(n, t.EventLimit)
-	}
-	if t.Household > 0 {
-		n = min(n, 1) // what counts of more has to be found out
-	}
-	return n
+	return noLimit, 0
 }
 
 // askRest is what the quick way does not need.
@@ -200,20 +201,20 @@ func parseVerdict(text string, a *grandstand.Ask) (v grandstand.Verdict, n news,
 
 const stampLen = 13 // digits of a time
 
-// parseQuick reads +<now><until><since><born><count>.
+// parseQuick reads +<now><until><since><born><count>|<shared>.
 func parseQuick(text string, a *grandstand.Ask) (v grandstand.Verdict, err error) {
-	const want = 1 + 4*stampLen + 3
-	if len(text) != want {
+	const counts = 1 + 4*stampLen
+	if len(text) != counts+len("000|000") || text[counts+3] != '|' {
 		return v, errors.New("the verdict of a renewal has another length")
 	}
 	p := parser{}
 	at := func(i int) int64 { return p.number(text[1+i*stampLen : 1+(i+1)*stampLen]) }
+	n, shared := int(p.number(text[counts:counts+3])), int(p.number(text[counts+4:]))
 	v = grandstand.Verdict{
 		Now: at(0), Until: at(1), Allowed: true, Outcome: grandstand.OutcomeRenewed,
-		Rule: a.Terms.Rule, Limit: a.Terms.Limit, Current: int(p.number(text[want-3:])),
-		Hold: grandstand.Hold{Since: at(2), Born: at(3)},
+		Rule: a.Terms.Rule, Limit: a.Terms.Limit, Current: n - min(a.Terms.Household, shared),
+		Hold: grandstand.Hold{Since: at(2), Born: at(3), Granted: at(0)},
 	}
-	v.Hold.Granted = v.Now
 	if a.Terms.Limit == 0 && a.Terms.EventLimit > 0 {
 		v.Rule, v.Limit = grandstand.EventRule(a.Event), a.Terms.EventLimit
 	}
@@ -284,7 +285,7 @@ func parseState(text string, now int64) (*grandstand.AccountState, error) {
 	}
 	p := parser{}
 	head, text := cutLine(text)
-	if f := strings.Split(head, "|"); len(f) != 4 || f[0] != "1" {
+	if f := strings.Split(head, "|"); len(f) != 5 || f[0] != "1" {
 		return nil, errors.New("the state is of an unknown version")
 	}
 	for text != "" && p.err == nil {
@@ -304,8 +305,8 @@ func parseState(text string, now int64) (*grandstand.AccountState, error) {
 				})
 			}
 		case "T":
-			at, _, f := p.entry(line, 3, 5)
-			if at[2] > now {
+			at, _, f := p.entry(line, 4, 5)
+			if at[3] > now {
 				s.Ended = append(s.Ended, grandstand.Ended{
 					Device: p.key(f[0]), Session: p.text(f[1]), Code: grandstand.BlockCode(f[2]), By: p.text(f[4]), At: at[0],
 				})

@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 
 	"grandstand"
@@ -58,27 +59,32 @@ func (c *Client) ask(ctx context.Context, asks []grandstand.Ask, answers []grand
 func (c *Client) Leave(ctx context.Context, leaves []grandstand.Leave) error {
 	var told notices
 	var failed error
-	for from := 0; from < len(leaves); from += portionSize {
-		portion := leaves[from:min(from+portionSize, len(leaves))]
-		calls := make([]call, len(portion))
-		for i := range portion {
-			l := &portion[i]
-			calls[i] = leaseCall(l.Account, l.Device.Text(), escape(l.Session), escape(l.Member))
-		}
-		for i, r := range c.eval(ctx, leaveScript, calls...) {
-			text, err := r.ToString()
-			if err == nil {
-				var news news
-				if news, err = parseNews(text); err == nil {
-					c.learn(leaveScript.op, portion[i].Account, news, &told)
-				}
-			}
-			if err != nil && failed == nil {
-				failed = c.failLeases(leaveScript.op, err)
-			}
+	for portion := range slices.Chunk(leaves, portionSize) {
+		if err := c.leave(ctx, portion, &told); failed == nil {
+			failed = err
 		}
 	}
 	c.notify(ctx, told)
+	return failed
+}
+
+func (c *Client) leave(ctx context.Context, leaves []grandstand.Leave, told *notices) (failed error) {
+	calls := make([]call, len(leaves))
+	for i := range leaves {
+		l := &leaves[i]
+		calls[i] = leaseCall(l.Account, l.Device.Text(), escape(l.Session), escape(l.Member))
+	}
+	for i, r := range c.eval(ctx, leaveScript, calls...) {
+		text, err := r.ToString()
+		if err == nil {
+			var heard news
+			heard, err = parseNews(text)
+			c.learn(leaveScript.op, leaves[i].Account, heard, told)
+		}
+		if err != nil && failed == nil {
+			failed = c.failLeases(leaveScript.op, err)
+		}
+	}
 	return failed
 }
 

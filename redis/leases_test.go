@@ -3,9 +3,14 @@ package redis
 import (
 	"context"
 	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/redis/rueidis"
 
 	"grandstand"
 )
@@ -79,4 +84,57 @@ func testLeaseSmoke(t *testing.T, r *rig) {
 	if d, err := c.Decisions(t.Context(), acct(1), 50); err != nil || len(d) != 9 {
 		t.Errorf("%d decisions, %v", len(d), err)
 	}
+}
+
+// fataler is a test of either kind.
+type fataler interface {
+	Context() context.Context
+	Fatal(args ...any)
+}
+
+// stored returns an account's state as it lies in Redis, "" if there is none.
+func stored(t fataler, c *Client, account grandstand.Key) string {
+	text, err := c.rc.Do(t.Context(), c.rc.B().Get().Key(leasesKey(account)).Build()).ToString()
+	if err != nil && !rueidis.IsRedisNil(err) {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func store(t fataler, c *Client, account grandstand.Key, state string) {
+	cmd := c.rc.B().Set().Key(leasesKey(account)).Value(state).PxMilliseconds(leasesTTL.Milliseconds()).Build()
+	if err := c.rc.Do(t.Context(), cmd).Error(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// digits are the times of a state.
+var digits = regexp.MustCompile(`(?m)(^\d{13,52}\|)|(^1\|\d{13}\|\d{13}\|)`)
+
+// aged returns a state with all of its times d ms earlier.
+func aged(state string, d int64) string {
+	return digits.ReplaceAllStringFunc(state, func(s string) string {
+		var b strings.Builder
+		if strings.HasPrefix(s, "1|") {
+			for _, f := range strings.Split(s[2:len(s)-1], "|") {
+				b.WriteString("|" + earlier(f, d))
+			}
+			return "1" + b.String() + "|"
+		}
+		for i := 0; i+13 <= len(s); i += 13 {
+			b.WriteString(earlier(s[i:i+13], d))
+		}
+		return b.String() + "|"
+	})
+}
+
+func earlier(stamp string, d int64) string {
+	n, err := strconv.ParseInt(stamp, 10, 64)
+	if err != nil {
+		panic(err)
+	}
+	if n > 0 && n < 9_999_999_999_999 {
+		n -= d
+	}
+	return fmt.Sprintf("%013d", n)
 }

@@ -32,7 +32,7 @@ var (
 	notifyScript    = loadScript("notify")
 	listenScript    = loadScript("listen")
 
-	askScript       = loadLeaseScript("ask", "quick", "state", "ask")
+	askScript       = loadLeaseScript("ask", "quick", "state", "judge", "ask")
 	leaveScript     = loadLeaseScript("leave", "state", "leave")
 	signOutScript   = loadLeaseScript("sign_out", "state", "sign_out")
 	watchScript     = loadLeaseScript("watch_account", "state", "watch")
@@ -54,8 +54,8 @@ func loadScript(name string) *script { return newScript(name, readLua(name)) }
 // loadLeaseScript joins the parts of a script about leases. They share their
 // beginning, where the constants of keys.go have names.
 func loadLeaseScript(op string, parts ...string) *script {
-	body := fmt.Sprintf("local stateMS, honourMS, endedMS, decisionsMS = %s, %d, %s, %s\n",
-		ms(leasesTTL), int64(grandstand.HonourMS), ms(endedKept), ms(decisionsTTL))
+	body := fmt.Sprintf("local stateMS, honourMS, endedMS, decisionsMS, aheadMS = %s, %d, %s, %s, %s\n",
+		ms(leasesTTL), int64(grandstand.HonourMS), ms(endedKept), ms(decisionsTTL), ms(poisoned))
 	body += fmt.Sprintf("local maxDevices, maxEnded, maxWatchers, maxDecisions = %d, %d, %d, %d\n",
 		grandstand.MaxDevices, maxEnded, maxWatchers, maxDecisions)
 	for _, name := range append([]string{"begin"}, parts...) {

@@ -1,14 +1,9 @@
--- Returns the log of decisions, newest first, with the leases that lapsed since
--- the last change.
+-- Returns the news, then the log of decisions, newest first. Leases that lapsed
+-- since the last change are entered before.
 --
 -- ARGV: how many
-if corrupt or #lapsed > 0 then
-  write()
-  note()
+local list = {news()}
+for _, text in ipairs(redis.pcall('LRANGE', KEYS[2], 0, tonumber(ARGV[1]) - 1)) do
+  list[#list + 1] = text
 end
-local list = redis.pcall('LRANGE', KEYS[2], 0, tonumber(ARGV[1]) - 1)
-if list.err then
-  list = {}
-end
-table.insert(list, 1, told({}))
 return list

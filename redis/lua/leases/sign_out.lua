@@ -1,27 +1,23 @@
--- Ends all sessions of a device. The first line of the reply is how many.
+-- Ends all sessions of a device. Returns how many there were, and the news.
 --
 -- ARGV: device, ms within which the same is answered again
-local ended = 0
+local n = 0
 for _, list in ipairs({leases, waiters}) do
   for i = #list, 1, -1 do
     local e = list[i]
     if e.device == ARGV[1] then
       table.remove(list, i)
       finish(e, 'signed_out', '')
-      tell[e.member] = true
-      decided('signed_out', e, 'signed_out', nothing, {})
-      ended = ended + 1
+      decided('signed_out', 'signed_out', e, nil, {})
+      n = n + 1
     end
   end
 end
-if ended > 0 or corrupt or #lapsed > 0 then
-  write()
-  note()
-else -- asked again: the first reply was lost
+if n == 0 then -- perhaps the first reply was lost
   for _, e in ipairs(others) do
-    if e.kind == 'T' and e.device == ARGV[1] and e.code == 'signed_out' and e.at > now - tonumber(ARGV[2]) then
-      ended = ended + 1
+    if e.kind == 'T' and e.device == ARGV[1] and e.code == 'signed_out' and e.since > now - tonumber(ARGV[2]) then
+      n = n + 1
     end
   end
 end
-return told({ended .. '\n'})
+return n .. '\n' .. news()

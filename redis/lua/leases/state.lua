@@ -1,39 +1,51 @@
 -- What the scripts about an account's leases share: reading its state, changing
 -- it and writing it.
 --
--- The state is text of lines, each ended by a newline. Its fields are separated
--- by |, which like control characters and % is written %XX in them; a time is
--- Unix ms of Redis in 13 digits, and those in front of a kind have nothing
--- between them. The first line is
+-- The state is text of lines, each ended by a newline. Fields are separated by
+-- |, which is written %7C within one, as % and control characters are written
+-- %XX. A time is Unix ms of Redis in 13 digits. The first line is
 --
---   1|<born>|<next>|<count>
+--   1|<born>|<next>|<count>|<shared>
 --
--- the version, when this state began (leases granted before were lost), a time
--- before which no lease lapses, and the number of leases of kind L in 3 digits.
--- Then, in any order, a line for each of
+-- the version; when this state began (leases granted before were lost); a time
+-- before which no lease lapses; the number of leases of kind L, and how many of
+-- them are behind one network with another, in 3 digits each. Then there is, in
+-- any order, a line for each
 --
---   <since><born><seen><until>|L|<device>|<session>|<member>|<address>|<event>|<name>
---   <since><born><seen><until>|S|...the same: a lease that only plays because nobody is blocked
---   <first><0><asked><until>|W|...the same: a session that waits
---   <ended><asked><until>|T|<device>|<session>|<code>|<1 if it was told>|<name of who did it>
---   <until>|A|<member>: who is told of every change
+--   <since><born><seen><until>|L|<device>|<session>|<member>|<network>|<event>|<name>   lease
+--   <since><born><seen><until>|S|... the same: a lease that plays because nobody is blocked
+--   <first><0><asked><until>|W|... the same: a session that waits for a place
+--   <ended><0><asked><until>|T|<device>|<session>|<code>|<1: it was told>|<name of who did it>
+--   <until>|A|<member>   who is told of every change
 --
--- A device and a network are keys of 22 characters, a network that is not known
--- is empty. A device has one lease at most, and at most one session that waits.
--- A session has no T beside a lease. Bounds: maxDevices devices with L, S or W,
--- maxEnded T, maxWatchers A. Whoever finds anything else replaces the state by a
--- new one, so that holders get their leases back by what they hold.
+-- Devices and networks are keys of 22 characters; a network that is not known is
+-- empty. A device has one lease at most and one session at most that waits; a
+-- session that has a T has neither. There are L, S and W of maxDevices devices at
+-- most, maxEnded T and maxWatchers A.
+--
+-- Who finds anything else replaces the state by a new one, to which the holders
+-- come back by what they hold. Times ahead of now come from a clock that was set
+-- back since; they are moved to now, or a lease might never end.
 local leases, waiters, others = {}, {}, {} -- L and S; W; T and A
 local born, corrupt = now, false
-local lapsed = {} -- leases whose time was over
+local dirty, changed = false, false -- there is something to write, and to tell those who watch
+local lapsed = {} -- leases that were over
+local entries = {} -- of the log of decisions, oldest first
 local tell = {} -- member: true
-local entries = {} -- of the log of decisions
 
 local function stamp(n)
   return string.format('%013.0f', n)
 end
 
--- before is the rank of leases: by since, then by the bytes of the session (the
+local function remove(list, e)
+  for i, x in ipairs(list) do
+    if x == e then
+      return table.remove(list, i)
+    end
+  end
+end
+
+-- before is the order of leases: by since, then by the bytes of the session (the
 -- operator < would follow the locale of the server).
 local function before(a, b)
   if a.since ~= b.since then
@@ -48,44 +60,63 @@ local function before(a, b)
   return #a.session < #b.session
 end
 
-local function remove(list, e)
-  for i, x in ipairs(list) do
-    if x == e then
-      return table.remove(list, i)
-    end
+-- line writes an entry anew, after it was made or changed.
+local function line(e)
+  local fields
+  if e.kind == 'A' then
+    fields = e.member
+  elseif e.kind == 'T' then
+    fields = table.concat({e.device, e.session, e.code, e.told, e.by}, '|')
+  else
+    fields = table.concat({e.device, e.session, e.member, e.network, e.event, e.name}, '|')
   end
+  local times = ''
+  if e.since then
+    times = string.format('%013.0f%013.0f%013.0f', e.since, e.born, e.seen)
+  end
+  e.line = times .. stamp(e.till) .. '|' .. e.kind .. '|' .. fields .. '\n'
+  return e
 end
 
--- entry reads one line into the list that it belongs to; false if it cannot.
-local function entry(times, kind, fields, line)
-  local e = {kind = kind, line = line, till = tonumber(string.sub(times, -13))}
-  if kind == 'L' or kind == 'S' or kind == 'W' then
-    e.device, e.session, e.member, e.address, e.event, e.name =
-      string.match(fields, '^([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)$')
-    if not e.name or #times ~= 52 then
-      return false
-    end
-    e.since, e.born = tonumber(string.sub(times, 1, 13)), tonumber(string.sub(times, 14, 26))
-    e.seen = tonumber(string.sub(times, 27, 39))
-    if e.till > now then
-      table.insert(kind == 'W' and waiters or leases, e)
-    elseif kind ~= 'W' then
-      lapsed[#lapsed + 1] = e
+-- entry puts one line into the list that it belongs to, unless its time is over.
+-- It returns false if it cannot be read.
+local function entry(times, kind, fields, text)
+  local till = tonumber(string.sub(times, -13))
+  if kind == 'A' and #times == 13 then
+    if till > now then
+      others[#others + 1] = {kind = kind, line = text, till = till, member = fields}
     end
     return true
-  elseif kind == 'T' then
-    e.device, e.session, e.code, e.told, e.by = string.match(fields, '^([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)$')
-    if not e.by or #times ~= 39 then
-      return false
-    end
-    e.at = tonumber(string.sub(times, 1, 13))
-  elseif kind == 'A' then
-    e.member = fields
-  else
+  elseif #times ~= 52 then
     return false
   end
+  local since, first = tonumber(string.sub(times, 1, 13)), tonumber(string.sub(times, 14, 26))
+  local seen, e, list = tonumber(string.sub(times, 27, 39)), nil, nil
+  if kind == 'T' then
+    local device, session, code, told, by = string.match(fields, '^([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)$')
+    e, list = {kind = kind, line = text, till = till, since = since, born = first, seen = seen,
+      device = device, session = session, code = code, told = told, by = by}, others
+  elseif kind == 'L' or kind == 'S' or kind == 'W' then
+    local device, session, member, network, event, name =
+      string.match(fields, '^([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)$')
+    e, list = {kind = kind, line = text, till = till, since = since, born = first, seen = seen,
+      device = device, session = session, member = member, network = network, event = event, name = name}, leases
+    if kind == 'W' then
+      list = waiters
+    end
+  end
+  if not e or not e.device or #e.device ~= 22 then
+    return false
+  end
+  if seen > now + aheadMS then
+    e.seen, e.till = now, now + (till - seen)
+    line(e)
+    dirty = true
+  end
   if e.till > now then
-    others[#others + 1] = e
+    list[#list + 1] = e
+  elseif list == leases then
+    lapsed[#lapsed + 1] = e
   end
   return true
 end
@@ -96,8 +127,8 @@ local function read()
   elseif type(raw) ~= 'string' then
     return false -- a key of another type
   end
-  local _, at, b = string.find(raw, '^1|(%d+)|%d+|%d+\n')
-  if not at or at ~= 34 or #b ~= 13 then
+  local _, at, b = string.find(raw, '^1|(%d+)|%d+|%d%d%d|%d%d%d\n')
+  if at ~= 38 or #b ~= 13 then
     return false
   end
   while at < #raw do
@@ -107,7 +138,7 @@ local function read()
     end
     at = stop
   end
-  born = tonumber(b)
+  born = math.min(tonumber(b), now)
   return true
 end
 
@@ -115,62 +146,50 @@ if not read() then
   leases, waiters, others, lapsed, corrupt = {}, {}, {}, {}, true
 end
 
--- line writes an entry anew after it was changed or made.
-local function line(e)
-  if e.kind == 'A' then
-    e.line = stamp(e.till) .. '|A|' .. e.member .. '\n'
-  elseif e.kind == 'T' then
-    e.line = stamp(e.at) .. stamp(e.till - endedMS) .. stamp(e.till) .. '|T|'
-      .. table.concat({e.device, e.session, e.code, e.told, e.by}, '|') .. '\n'
-  else
-    e.line = stamp(e.since) .. stamp(e.born) .. stamp(e.seen) .. stamp(e.till) .. '|' .. e.kind .. '|'
-      .. table.concat({e.device, e.session, e.member, e.address, e.event, e.name}, '|') .. '\n'
+-- decided adds to the log what happened to e: by which rule, with how many
+-- streams of which limit, and the names of those who had part in it. Without a
+-- rule that does not matter.
+local function decided(outcome, code, e, reason, rivals)
+  local fields = {stamp(outcome == 'lapsed' and e.till or now), outcome, code, '', 0, 0, e.device, e.session, e.event, e.name}
+  if reason then
+    fields[4], fields[5], fields[6] = reason.rule, reason.limit, reason.current
   end
-  return e
+  for _, r in ipairs(rivals) do
+    fields[#fields + 1] = r.name
+  end
+  entries[#entries + 1] = table.concat(fields, '|')
+  changed = true
+end
+
+-- finish has a session not play until its viewer asks. Its member is told,
+-- unless it learns it from the answer.
+local function finish(e, code, by, told)
+  others[#others + 1] = line({kind = 'T', device = e.device, session = e.session, code = code, told = told and '1' or '', by = by,
+    since = now, born = 0, seen = now, till = now + endedMS})
+  if not told then
+    tell[e.member] = true
+  end
+  changed = true
 end
 
 -- bound drops those of a kind among the others that end first, but max.
 local function bound(kind, max)
-  local n, first = 0, nil
+  local list = {}
   for _, e in ipairs(others) do
     if e.kind == kind then
-      n = n + 1
-      if not first or e.till < first.till then
-        first = e
-      end
+      list[#list + 1] = e
     end
   end
-  if n > max then
-    remove(others, first)
-  end
-end
-
--- finish has a session not play until its viewer asks.
-local function finish(e, code, by)
-  others[#others + 1] = line({kind = 'T', device = e.device, session = e.session, code = code, told = '', by = by,
-    at = now, till = now + endedMS})
-  bound('T', maxEnded)
-end
-
--- streams returns how many of the leases count: those of one network beyond its
--- first do not, up to household.
-local function streams(list, household)
-  local n, shared, networks = 0, 0, {}
-  for _, l in ipairs(list) do
-    if l.kind == 'L' then
-      n = n + 1
-      if networks[l.address] then
-        shared = shared + 1
-      elseif l.address ~= '' then
-        networks[l.address] = true
-      end
+  if #list > max then
+    table.sort(list, function(a, b) return a.till < b.till end)
+    for i = 1, #list - max do
+      remove(others, list[i])
     end
   end
-  return n - math.min(household, shared)
 end
 
--- count returns how many places are taken, in all and by event.
-local function count()
+-- taken returns how many places are taken: of the account ('|') and by event.
+local function taken()
   local n = {['|'] = 0}
   for _, l in ipairs(leases) do
     if l.kind == 'L' then
@@ -179,48 +198,45 @@ local function count()
   end
   return n
 end
+local was = taken()
 
--- decided is an entry of the log: what happened to e, by which rule, with how
--- many streams of which limit, and the names of those who had part in it.
-local function decided(outcome, e, code, why, rivals)
-  local fields = {stamp(outcome == 'lapsed' and e.till or now), outcome, code, why.rule, why.limit, why.current,
-    e.device, e.session, e.event, e.name}
-  for _, r in ipairs(rivals) do
-    fields[#fields + 1] = r.name
-  end
-  entries[#entries + 1] = table.concat(fields, '|')
-end
-
-local nothing = {rule = '', limit = 0, current = 0}
-local taken = count()
+table.sort(lapsed, function(a, b)
+  return a.till < b.till or (a.till == b.till and before(a, b))
+end)
 for _, l in ipairs(lapsed) do
-  decided('lapsed', l, '', nothing, {})
+  decided('lapsed', '', l, nil, {})
 end
 
--- write keeps what was changed.
+-- write keeps the state and the log.
 local function write()
-  local lines, next, n = {''}, 9999999999999, 0
-  table.sort(leases, before)
-  for _, list in ipairs({leases, waiters, others}) do
-    for _, e in ipairs(list) do
-      lines[#lines + 1] = e.line
-      if list == leases then
-        next = math.min(next, e.till)
-        n = n + (e.kind == 'L' and 1 or 0)
+  bound('T', maxEnded)
+  bound('A', maxWatchers)
+  local lines, next, n, shared, networks = {''}, 9999999999999, 0, 0, {}
+  for _, l in ipairs(leases) do
+    next = math.min(next, l.till)
+    if l.kind == 'L' then
+      n = n + 1
+      if networks[l.network] then
+        shared = shared + 1
+      elseif l.network ~= '' then
+        networks[l.network] = true
       end
     end
+    lines[#lines + 1] = l.line
   end
-  lines[1] = string.format('1|%013.0f|%013.0f|%03d\n', born, next, n)
+  for _, w in ipairs(waiters) do
+    lines[#lines + 1] = w.line
+  end
+  for _, e in ipairs(others) do
+    lines[#lines + 1] = e.line
+  end
+  lines[1] = string.format('1|%013.0f|%013.0f|%03d|%03d\n', born, next, n, shared)
   redis.call('SET', KEYS[1], table.concat(lines), 'PX', stateMS)
-end
-
--- note writes the log, newest first.
-local function note()
   if #entries == 0 then
     return
   end
   local reply = redis.pcall('LPUSH', KEYS[2], unpack(entries))
-  if type(reply) == 'table' and reply.err then -- a key of another type
+  if type(reply) == 'table' then -- a key of another type
     redis.call('DEL', KEYS[2])
     redis.call('LPUSH', KEYS[2], unpack(entries))
   end
@@ -228,31 +244,32 @@ local function note()
   redis.call('PEXPIRE', KEYS[2], decisionsMS)
 end
 
--- told ends a reply: C if what was there could not be read, N and a member for
--- each that is to be told. Those who watch are told of every change that was
--- logged, those who wait of a place that became free.
-local function told(reply)
-  if #entries > 0 then
+-- news writes what was changed and returns the end of a reply: 'C' if what was
+-- there could not be read, 'N|' and a member for each that is to be told. Who
+-- watches is told of every change, who waits of a place that became free.
+local function news()
+  if dirty or changed or corrupt then
+    write()
+  end
+  if changed then
     for _, e in ipairs(others) do
       if e.kind == 'A' then
         tell[e.member] = true
       end
     end
-  end
-  local left = count()
-  for event, n in pairs(taken) do
-    if (left[event] or 0) < n then
-      for _, w in ipairs(waiters) do
-        tell[w.member] = true
+    local is = taken()
+    for event, n in pairs(was) do
+      if (is[event] or 0) < n then
+        for _, w in ipairs(waiters) do
+          tell[w.member] = true
+        end
+        break
       end
-      break
     end
   end
-  if corrupt then
-    reply[#reply + 1] = 'C\n'
-  end
+  local lines = {corrupt and 'C\n' or ''}
   for member in pairs(tell) do
-    reply[#reply + 1] = 'N|' .. member .. '\n'
+    lines[#lines + 1] = 'N|' .. member .. '\n'
   end
-  return table.concat(reply)
+  return table.concat(lines)
 end

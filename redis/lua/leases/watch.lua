@@ -1,4 +1,4 @@
--- Has a member told of every change of the account.
+-- Has a member told of every change of the account. Returns the news.
 --
 -- ARGV: member, ms
 for _, e in ipairs(others) do
@@ -8,7 +8,5 @@ for _, e in ipairs(others) do
   end
 end
 others[#others + 1] = line({kind = 'A', member = ARGV[1], till = now + tonumber(ARGV[2])})
-bound('A', maxWatchers)
-write()
-note()
-return told({})
+dirty = true
+return news()
