@@ -12,8 +12,8 @@ type bucket struct {
 func (b *bucket) take(n int, perSecond, burst float32, now int64) bool {
 	if passed := now - b.lastMS; passed > 0 {
 		b.used = max(0, b.used-float32(passed)*perSecond/1000)
-		b.lastMS = now
 	}
+	b.lastMS = now // also if the clock was set back
 	if b.used+float32(n) > burst {
 		return false
 	}

@@ -22,6 +22,8 @@ type ticker struct {
 	g       *Gateway
 	tallier *grandstand.Tallier
 
+	clock jumps // of the Clock
+
 	released grandstand.ReleaseID // the last entry of the release list that was carried out
 	boot     string               // of the last write
 	shards   [grandstand.Shards]shardState
@@ -64,11 +66,12 @@ func (t *ticker) next() int64 {
 	return at
 }
 
-// sleepUntil waits for a time in Redis ms. It returns false if ctx ends first.
+// sleepUntil waits for a time in Redis ms, which is a tick away at most: if it
+// is not any more, the clock was set back. It returns false if ctx ends first.
 func (g *Gateway) sleepUntil(ctx context.Context, at int64) bool {
 	for {
 		wait := at - g.cfg.Clock.Now()
-		if wait <= 0 {
+		if wait <= 0 || wait > grandstand.MaxTickMS+spreadMS {
 			return ctx.Err() == nil
 		}
 		select {
@@ -86,6 +89,12 @@ func (t *ticker) once(ctx context.Context, last bool) {
 	t.readReleases(ctx)
 	t.g.keepNew(ctx)
 	now := t.g.cfg.Clock.Now()
+	if jump := t.clock.since(now); jump != 0 {
+		t.g.log.Warn("the time of Redis jumped", "ms", jump)
+		for _, r := range t.g.allRooms() {
+			r.shift(jump, now)
+		}
+	}
 	sessions := t.count(now)
 
 	boot := t.g.bootOf()
