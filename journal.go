@@ -309,6 +309,7 @@ type Damage struct {
 // with the next record whose checksum holds.
 type JournalScanner struct {
 	b       []byte
+	start   int // of the record that Next returned
 	off     int
 	damaged []Damage
 }
@@ -330,6 +331,7 @@ func (s *JournalScanner) Next() (RecordType, []byte, bool) {
 			s.damaged = append(s.damaged, Damage{bad, s.off - bad})
 		}
 		record := s.b[s.off : s.off+n]
+		s.start = s.off
 		s.off += n
 		return RecordType(record[recordHead]), record[recordHead+1:], true
 	}
@@ -339,7 +341,10 @@ func (s *JournalScanner) Next() (RecordType, []byte, bool) {
 	return 0, nil, false
 }
 
-// Offset returns where the next record begins.
+// Start returns where the record begins that Next returned last.
+func (s *JournalScanner) Start() int { return s.start }
+
+// Offset returns where Next looks for the next record: where the last one ends.
 func (s *JournalScanner) Offset() int { return s.off }
 
 // Damaged returns the parts read so far that hold no record. One that ends with

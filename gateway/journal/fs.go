@@ -10,10 +10,10 @@ type FS interface {
 	Lock(dir string) (Dir, error)
 }
 
-// Dir is one directory that is ours. Names are of files in it. Close gives it
-// back.
+// Dir is one directory that is ours. Names are of files in it. Its methods may
+// be called at the same time. Close gives it back.
 type Dir interface {
-	// Open opens a file for appending, with the flags of os.OpenFile besides.
+	// Open opens a file with the flags of os.OpenFile. Writes go to its end.
 	Open(name string, flag int) (File, error)
 	List() ([]Entry, error)
 	Rename(from, to string) error
@@ -27,19 +27,15 @@ type Entry struct {
 	Size int64
 }
 
-// File is one file. Writes go to its end.
+// File is one file.
 type File interface {
 	io.ReaderAt
 	io.Writer
 	Truncate(size int64) error
-	syncCloser // Sync makes what was written durable, and what is needed to read it
+	syncCloser // Sync makes durable what was written, and what is needed to read it
 }
 
 type syncCloser interface {
 	Sync() error
 	io.Closer
 }
-
-type diskFS struct{}
-
-func (diskFS) Lock(dir string) (Dir, error) { return nil, nil }

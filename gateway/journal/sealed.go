@@ -1,0 +1,144 @@
+package journal
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"grandstand"
+)
+
+// Files returns the sealed files, oldest first.
+func (j *Journal) Files() []grandstand.JournalFile {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return slices.Clone(j.sealed)
+}
+
+// publish lists a file in Files.
+func (j *Journal) publish(f grandstand.JournalFile) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	i, _ := slices.BinarySearchFunc(j.sealed, f.Number, byNumber)
+	j.sealed = slices.Insert(j.sealed, i, f)
+	j.metrics.files.Set(float64(len(j.sealed)))
+}
+
+// raiseFloor says that the name of the file that is being written is durable.
+func (j *Journal) raiseFloor(number uint64) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.floor = number
+}
+
+func byNumber(f grandstand.JournalFile, number uint64) int { return cmp.Compare(f.Number, number) }
+
+// findLocked returns the place of a file in sealed.
+func (j *Journal) findLocked(file grandstand.JournalFile) (int, error) {
+	i, found := slices.BinarySearchFunc(j.sealed, file.Number, byNumber)
+	if !found || j.sealed[i].Journal != file.Journal {
+		return 0, grandstand.Errorf(grandstand.CodeNotFound, "there is no such file")
+	}
+	return i, nil
+}
+
+// SealedFile reads one sealed file, also when it is deleted meanwhile.
+type SealedFile struct {
+	*io.SectionReader // of all of it
+	file              File
+}
+
+// Close closes the file.
+func (f *SealedFile) Close() error { return f.file.Close() }
+
+// Open opens a sealed file; the Size of the argument does not matter. It fails
+// with CodeNotFound if there is no such file.
+func (j *Journal) Open(file grandstand.JournalFile) (*SealedFile, error) {
+	j.mu.Lock()
+	i, err := j.findLocked(file)
+	if err != nil {
+		j.mu.Unlock()
+		return nil, err
+	}
+	size := j.sealed[i].Size
+	j.mu.Unlock()
+	f, err := j.dir.Open(sealedName(file.Number), os.O_RDONLY)
+	if err != nil {
+		if os.IsNotExist(err) { // deleted just now
+			return nil, grandstand.WrapError(grandstand.CodeNotFound, err, "there is no such file")
+		}
+		return nil, fmt.Errorf("open sealed file: %w", err)
+	}
+	return &SealedFile{io.NewSectionReader(f, 0, size), f}, nil
+}
+
+// Delete removes a sealed file that is safe elsewhere. It fails with
+// CodeNotFound if there is no such file. After a loss of power it may be there
+// again.
+func (j *Journal) Delete(file grandstand.JournalFile) error {
+	j.mu.Lock()
+	i, err := j.findLocked(file)
+	if err != nil {
+		j.mu.Unlock()
+		return err
+	}
+	found := j.sealed[i]
+	if found.Number >= j.floor { // its number might be forgotten and used again
+		j.mu.Unlock()
+		return grandstand.Errorf(grandstand.CodeUnavailable, "the file cannot be deleted before another one is there")
+	}
+	j.sealed = slices.Delete(j.sealed, i, i+1)
+	j.mu.Unlock()
+
+	if err := j.dir.Remove(sealedName(file.Number)); err != nil && !os.IsNotExist(err) {
+		j.publish(found)
+		return fmt.Errorf("delete sealed file: %w", err)
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.used -= found.Size
+	if j.bounded && j.used <= j.cfg.MaxBytes-j.cfg.MaxBytes/16 {
+		j.bounded = false // not sooner, so that not every file has a gap
+		j.poke()
+	}
+	j.metrics.files.Set(float64(len(j.sealed)))
+	j.metrics.bytes.Set(float64(j.used))
+	close(j.changed)
+	j.changed = make(chan struct{})
+	return nil
+}
+
+// Seal is for the end: Append refuses from now on; what it took is committed
+// and sealed by Run, which must go on. Then Seal waits until all sealed files
+// were deleted, or until ctx ends, and returns what is left. It fails if
+// something could not be sealed in that time.
+func (j *Journal) Seal(ctx context.Context) (left []grandstand.JournalFile, err error) {
+	j.mu.Lock()
+	writes := j.run == phaseRunning || j.run == phaseSealing
+	j.run = max(j.run, phaseSealing)
+	j.mu.Unlock()
+	j.poke()
+	if writes {
+		select {
+		case <-j.settled:
+		case <-ctx.Done():
+			return j.Files(), grandstand.WrapError(grandstand.CodeUnavailable, ctx.Err(), "the journal could not be sealed in time")
+		}
+	}
+	for {
+		j.mu.Lock()
+		left, changed := slices.Clone(j.sealed), j.changed
+		j.mu.Unlock()
+		if len(left) == 0 {
+			return nil, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return left, nil
+		}
+	}
+}
