@@ -180,7 +180,10 @@ func AppendSealRecord(dst []byte, s *JournalSeal) []byte {
 func DecodeSealRecord(b []byte) (*JournalSeal, error) {
 	r := readWire("journal seal", journalVersion, b)
 	s := &JournalSeal{Events: r.number(), Gaps: r.number(), SealedAt: r.time(), Adopted: r.flag()}
-	return s, r.done()
+	if err := r.done(); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // AppendGapRecord appends a record.
@@ -195,7 +198,10 @@ func AppendGapRecord(dst []byte, g *JournalGap) []byte {
 func DecodeGapRecord(b []byte) (*JournalGap, error) {
 	r := readWire("journal gap", journalVersion, b)
 	g := &JournalGap{From: r.time(), To: r.time(), Refused: r.number(), Reason: r.string()}
-	return g, r.done()
+	if err := r.done(); err != nil {
+		return nil, err
+	}
+	return g, nil
 }
 
 // The optional parts of a raw event.
@@ -206,10 +212,12 @@ const (
 	rawHasViewer
 	rawHasDevice
 	rawHasAccount
+	rawFlags // one above all of them
 )
 
 // AppendEventRecord appends a record. It does not allocate if dst has room. The
-// caller keeps e within MaxJournalRecord.
+// caller keeps e within MaxJournalRecord. A position that is not finite is left
+// out.
 func AppendEventRecord(dst []byte, e *RawEvent) []byte {
 	start := len(dst)
 	dst = append(dst, 0, 0, 0, 0, 0, 0, 0, 0, byte(RecordEvent))
@@ -219,7 +227,8 @@ func AppendEventRecord(dst []byte, e *RawEvent) []byte {
 }
 
 func appendRawEvent(dst []byte, e *RawEvent) []byte {
-	flags := bit(e.HasSeq)*rawHasSeq | bit(e.HasPos)*rawHasPos | bit(e.HasBitrate)*rawHasBitrate |
+	hasPos := e.HasPos && !math.IsNaN(e.Pos) && !math.IsInf(e.Pos, 0)
+	flags := bit(e.HasSeq)*rawHasSeq | bit(hasPos)*rawHasPos | bit(e.HasBitrate)*rawHasBitrate |
 		bit(!e.Viewer.IsZero())*rawHasViewer | bit(!e.Device.IsZero())*rawHasDevice | bit(!e.Account.IsZero())*rawHasAccount
 	dst = append(dst, byte(e.Kind), byte(flags), byte(e.State))
 	dst = appendTime(dst, e.ReceivedAt)
@@ -235,7 +244,7 @@ func appendRawEvent(dst []byte, e *RawEvent) []byte {
 	if e.HasSeq {
 		dst = appendNumber(dst, e.Seq)
 	}
-	if e.HasPos {
+	if hasPos {
 		dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(e.Pos))
 	}
 	if e.HasBitrate {
@@ -252,9 +261,9 @@ func DecodeEventRecord(b []byte, e *RawEvent) error {
 		return Errorf(CodeInvalid, "decode raw event: version %d is not known here", v)
 	}
 	kind, flags, state := r.byte(), r.byte(), r.byte()
-	if int(state) >= len(stateNames) {
-		r.fail("a state is not known here")
-		state = 0
+	if flags >= rawFlags || int(state) >= len(stateNames) {
+		r.fail("a flag or a state is not known here")
+		flags, state = 0, 0
 	}
 	*e = RawEvent{
 		Kind: RawKind(kind), State: State(state), ReceivedAt: r.time(), ClientAt: r.time(), Event: r.bytes(), Session: r.bytes(),
