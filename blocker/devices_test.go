@@ -48,6 +48,37 @@ func TestTheListSaysWhoPlaysWaitsAndWasEnded(t *testing.T) {
 	})
 }
 
+func TestADeviceIsListedOnceForWhatEndedIt(t *testing.T) {
+	tv, phone, pad := grandstand.Key{1}, grandstand.Key{2}, grandstand.Key{3}
+	s := &grandstand.AccountState{
+		Leases: []grandstand.Lease{
+			{LeaseRef: grandstand.LeaseRef{Device: tv, Session: "t2"}, Name: "TV", Until: 1},
+			{LeaseRef: grandstand.LeaseRef{Device: pad, Session: "i1"}, Name: "Pad", Until: 1, Shadow: true},
+		},
+		Ended: []grandstand.Ended{
+			{Device: tv, Session: "t1", Code: grandstand.BlockTakenOver, At: 1},
+			{Device: phone, Session: "p1", Code: grandstand.BlockTakenOver, By: "TV", At: 2},
+			{Device: phone, Session: "p2", Code: grandstand.BlockSignedOut, At: 3},
+			{Device: phone, Session: "p3", Code: grandstand.BlockSuperseded, At: 4},
+		},
+	}
+	list := devicesOf(s)
+	if len(list) != 3 || list[0].Status != "playing" || !list[1].WouldBlock || list[2].Code != grandstand.BlockSignedOut || list[2].LastSeen != 3 {
+		t.Errorf("the list is %+v", list)
+	}
+	if n := len(playing(s, "")); n != 1 {
+		t.Errorf("%d streams count", n)
+	}
+	// Those who wait keep their order, whoever asked last.
+	s = &grandstand.AccountState{Waiting: []grandstand.Waiting{{Device: phone, At: 1}, {Device: tv, At: 2}}}
+	before := devicesOf(s)
+	s.Waiting[0].At, s.Waiting[1].At = 4, 3
+	slices.Reverse(s.Waiting)
+	if after := devicesOf(s); before[0].key != after[0].key || before[1].key != after[1].key {
+		t.Errorf("%v became %v", before, after)
+	}
+}
+
 func TestTheStatusOfADevice(t *testing.T) {
 	inBubble(t, limited, func(t *testing.T, rg *rig) {
 		get := func(path string) answered { return rg.do("GET", "a1/devices/"+path, "acc=a1", "") }
@@ -70,13 +101,21 @@ func TestTheStatusOfADevice(t *testing.T) {
 		if idle.str("status") != "idle" || idle.num("limit") != 2 || idle.num("current") != 2 || idle.str("device") == "" {
 			t.Errorf("the laptop is %s", idle.text)
 		}
+		time.Sleep(21 * time.Second)
+		if a := get("pad"); a.num("retry_ms") != 3000 {
+			t.Errorf("the first place becomes free in 3 s: %s", a.text)
+		}
+		rg.beat("tv", `{"session":"t1","name":"TV","event":"final"}`)
+		rg.beat("phone", `{"session":"p1","name":"Phone"}`)
+		rg.beat("pad", `{"session":"i1","name":"Pad"}`)
+		tv = get("tv")
 		// By the key of the list as by the id, in any spelling.
 		for _, id := range []string{"tv", "%74v", tv.str("device")} {
 			if a := get(id); a.text != tv.text {
 				t.Errorf("%s is %s", id, a.text)
 			}
 		}
-		if rg.redis.writes != writes || len(rg.redis.asks) != 3 {
+		if rg.redis.writes != writes || len(rg.redis.asks) != 6 {
 			t.Error("to ask changed something")
 		}
 		// One session of a device.

@@ -209,6 +209,11 @@ func TestAnOutageIsAsTheRulesSay(t *testing.T) {
 			if a.body["outage"] != true || a.str("hold") != held {
 				t.Errorf("answered %s", a.text)
 			}
+			// A forged hold proves nothing, and is not passed on.
+			a = rg.beat("pad", `{"session":"i1","hold":"`+held+`"}`)
+			if a.body["hold"] != nil || a.status == 200 && onOutage == grandstand.OutageDeny {
+				t.Errorf("answered %s", a.text)
+			}
 			time.Sleep(16 * time.Minute)
 			a = rg.beat("tv", `{"session":"t1","hold":"`+held+`"}`)
 			if onOutage == grandstand.OutageDeny {
@@ -220,7 +225,7 @@ func TestAnOutageIsAsTheRulesSay(t *testing.T) {
 				t.Errorf("%v held", n)
 			}
 			denied, let := rg.metric("decisions_total", "outage_denied"), rg.metric("decisions_total", "outage_allowed")
-			if onOutage == grandstand.OutageDeny && (denied != 2 || let != 0) || onOutage != grandstand.OutageDeny && (denied != 0 || let != 2) {
+			if onOutage == grandstand.OutageDeny && (denied != 3 || let != 0) || onOutage != grandstand.OutageDeny && (denied != 0 || let != 3) {
 				t.Errorf("%v denied, %v let in", denied, let)
 			}
 			rg.redis.setDown(false)

@@ -90,9 +90,14 @@ func TestAWatchIsRenewed(t *testing.T) {
 		if n := watches(); n < 15 || n > 16 {
 			t.Errorf("watched %d times in 5 minutes", n)
 		}
-		// A failure is repaired long before the last watch is over.
-		rg.redis.see(func() { rg.redis.deaf = true })
+		// A failure is repaired long before the last watch is over, in no haste.
+		var reads int
+		rg.redis.see(func() { rg.redis.deaf, reads = true, rg.redis.reads })
 		rd.quiet(watchEvery)
+		rg.redis.see(func() { reads = rg.redis.reads - reads })
+		if reads > 4*20 {
+			t.Errorf("read %d times in %v", reads, watchEvery)
+		}
 		before := watches()
 		rg.redis.see(func() { rg.redis.deaf = false })
 		rd.quiet(2 * time.Second)
@@ -101,6 +106,22 @@ func TestAWatchIsRenewed(t *testing.T) {
 		}
 		rg.beat("tv", `{"name":"TV"}`)
 		rd.next(time.Second)
+	})
+}
+
+func TestALateReaderIsShownTheRenewalsToo(t *testing.T) {
+	inBubble(t, limited, func(t *testing.T, rg *rig) {
+		rg.beat("tv", `{"session":"t1","name":"TV"}`)
+		first := rg.follow("acc=a1")
+		first.next(0)
+		for range 30 {
+			first.quiet(10 * time.Second)
+			rg.beat("tv", `{"session":"t1","name":"TV"}`)
+		}
+		a := rg.follow("acc=a1").next(0)
+		if age := time.Since(time.UnixMilli(int64(a.num("at")))); age > watchEvery {
+			t.Errorf("the list is of %v ago", age)
+		}
 	})
 }
 
