@@ -3,7 +3,9 @@ package archiver
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"strconv"
 	"strings"
@@ -20,17 +22,44 @@ type blobs interface {
 	// put writes an object as a whole, or not at all.
 	put(ctx context.Context, key string, b []byte) error
 
-	// list returns the keys that begin with the prefix, in order.
-	list(ctx context.Context, prefix string) ([]string, error)
+	// list returns the objects whose keys begin with the prefix, by key.
+	list(ctx context.Context, prefix string) ([]Entry, error)
 }
 
-// Store keeps checkpoints. Its methods may be called at the same time; of two
+// objects is where blobs are kept that are too large, or too precious, to be
+// written at once. The same things keep both.
+type objects interface {
+	// create writes an object unless there is one of that name, as a whole or
+	// not at all. It reports whether it did.
+	create(ctx context.Context, key string, body *io.SectionReader) (bool, error)
+
+	// stat returns an object's size, or false if there is none.
+	stat(ctx context.Context, key string) (int64, bool, error)
+
+	// open reads n bytes of an object from offset on; n < 0: to its end. The
+	// error is errNoObject if there is none.
+	open(ctx context.Context, key string, offset, n int64) (io.ReadCloser, error)
+
+	// remove removes an object. One that is not there is none the less removed.
+	remove(ctx context.Context, key string) error
+}
+
+var errNoObject = errors.New("there is no such object")
+
+// Entry is an object in a listing.
+type Entry struct {
+	Key  string
+	Size int64
+}
+
+// Store keeps checkpoints and raw events. Its methods may be called at the same time; of two
 // that save the same object at once one may be lost, which the next save of the
 // same event mends.
 type Store struct {
-	blobs blobs
-	url   string
-	close func()
+	blobs   blobs
+	objects objects
+	url     string
+	close   func()
 }
 
 // Timeout bounds every call to a Store; that of its context may be shorter.
@@ -61,7 +90,7 @@ func OpenStore(ctx context.Context, rawURL string) (*Store, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &Store{blobs: b, url: rawURL, close: func() {}}, nil
+		return &Store{blobs: b, objects: b, url: rawURL, close: func() {}}, nil
 	}
 	u, err := url.Parse(rawURL)
 	if err != nil || u.Scheme != "s3" {
@@ -71,7 +100,7 @@ func OpenStore(ctx context.Context, rawURL string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Store{blobs: b, url: rawURL, close: b.transport.CloseIdleConnections}, nil
+	return &Store{blobs: b, objects: b, url: rawURL, close: b.transport.CloseIdleConnections}, nil
 }
 
 // String returns the URL that the store was opened with.
@@ -155,13 +184,13 @@ func (s *Store) LoadSteps(ctx context.Context, event string, hour int64) ([]gran
 func (s *Store) Events(ctx context.Context) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
-	keys, err := s.blobs.list(ctx, checkpointPrefix)
+	entries, err := s.blobs.list(ctx, checkpointPrefix)
 	if err != nil {
 		return nil, unavailable(err, "list checkpoints")
 	}
 	var names []string
-	for _, k := range keys {
-		if name, ok := strings.CutSuffix(strings.TrimPrefix(k, checkpointPrefix), checkpointSuffix); ok && grandstand.ValidValue(name) {
+	for _, e := range entries {
+		if name, ok := strings.CutSuffix(strings.TrimPrefix(e.Key, checkpointPrefix), checkpointSuffix); ok && grandstand.ValidValue(name) {
 			names = append(names, name)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -16,9 +17,9 @@ import (
 	"grandstand"
 )
 
-// bucket keeps objects in a bucket of S3. It uses no more than GET, PUT
-// (multipart from 16 MiB on) and LIST version 2, which every implementation
-// has.
+// bucket keeps objects in a bucket of S3. It uses no more than GET, HEAD, PUT
+// (multipart from 16 MiB on), DELETE and LIST version 2, which every
+// implementation has.
 type bucket struct {
 	client    *minio.Client
 	transport *http.Transport
@@ -105,16 +106,81 @@ func (b *bucket) put(ctx context.Context, key string, body []byte) error {
 	return err
 }
 
-func (b *bucket) list(ctx context.Context, prefix string) ([]string, error) {
+// create is a conditional PUT (RFC 9110, "If-None-Match"; Amazon S3 since
+// August 2024, MinIO before). The object is looked for first: that is all there
+// is on a store that does not know the condition or pays no heed to it, where of
+// two writers at the same moment the last one wins.
+func (b *bucket) create(ctx context.Context, key string, body *io.SectionReader) (bool, error) {
+	if _, found, err := b.stat(ctx, key); found || err != nil {
+		return false, err
+	}
+	opts := minio.PutObjectOptions{
+		ContentType: "application/vnd.apache.parquet",
+		// One request, which is there as a whole or not at all. What came to the
+		// store is compared when it is read back.
+		DisableMultipart: true,
+	}
+	opts.SetMatchETagExcept("*")
+	_, err := b.client.PutObject(ctx, b.name, b.prefix+key, body, body.Size(), opts)
+	switch response := minio.ToErrorResponse(err); {
+	case err == nil:
+		return true, nil
+	case response.StatusCode == http.StatusPreconditionFailed:
+		return false, nil
+	case response.StatusCode != http.StatusNotImplemented && response.Code != "NotImplemented":
+		return false, err
+	}
+	if _, err := body.Seek(0, io.SeekStart); err != nil {
+		return false, err
+	}
+	_, err = b.client.PutObject(ctx, b.name, b.prefix+key, body, body.Size(),
+		minio.PutObjectOptions{ContentType: opts.ContentType, DisableMultipart: true})
+	return err == nil, err
+}
+
+func (b *bucket) stat(ctx context.Context, key string) (int64, bool, error) {
+	info, err := b.client.StatObject(ctx, b.name, b.prefix+key, minio.StatObjectOptions{})
+	if err == nil {
+		return info.Size, true, nil
+	}
+	// HEAD has no body that could tell a missing key from a missing bucket.
+	if minio.ToErrorResponse(err).StatusCode != http.StatusNotFound {
+		return 0, false, err
+	}
+	return 0, false, nil
+}
+
+func (b *bucket) open(ctx context.Context, key string, offset, n int64) (io.ReadCloser, error) {
+	var opts minio.GetObjectOptions
+	switch {
+	case n == 0:
+		return io.NopCloser(bytes.NewReader(nil)), nil
+	case n > 0:
+		opts.SetRange(offset, offset+n-1)
+	case offset > 0:
+		opts.SetRange(offset, 0)
+	}
+	body, _, _, err := minio.Core{Client: b.client}.GetObject(ctx, b.name, b.prefix+key, opts)
+	if err != nil && minio.ToErrorResponse(err).Code == minio.NoSuchKey {
+		err = errNoObject
+	}
+	return body, err
+}
+
+func (b *bucket) remove(ctx context.Context, key string) error {
+	return b.client.RemoveObject(ctx, b.name, b.prefix+key, minio.RemoveObjectOptions{})
+}
+
+func (b *bucket) list(ctx context.Context, prefix string) ([]Entry, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends the listing if we leave early
-	var keys []string
+	var entries []Entry
 	for o := range b.client.ListObjects(ctx, b.name, minio.ListObjectsOptions{Prefix: b.prefix + prefix, Recursive: true}) {
 		if o.Err != nil {
 			return nil, o.Err
 		}
-		keys = append(keys, strings.TrimPrefix(o.Key, b.prefix))
+		entries = append(entries, Entry{Key: strings.TrimPrefix(o.Key, b.prefix), Size: o.Size})
 	}
-	slices.Sort(keys)
-	return keys, ctx.Err()
+	slices.SortFunc(entries, func(x, y Entry) int { return strings.Compare(x.Key, y.Key) })
+	return entries, ctx.Err()
 }

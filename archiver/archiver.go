@@ -1,0 +1,183 @@
+package archiver
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"runtime"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"grandstand"
+)
+
+// Config says what an Archiver works on.
+type Config struct {
+	// Store is where objects go. Required.
+	Store *Store
+
+	// Sources returns where journals are at the moment. It is called before
+	// each round; sources that are the same as before must be equal. Required.
+	Sources func() []Source
+
+	// Mine tells which files are this archiver's share (see Owner). Default:
+	// all. It does not matter if two archivers take the same file.
+	Mine func(JournalFile) bool
+
+	// TakeOver is the time after which a file that is still there is
+	// everybody's. Default two minutes.
+	TakeOver time.Duration
+
+	// Workers bounds the files in work at the same time. Each takes up to about
+	// 240 MiB: the file (MaxFile), twice its object, and the columns of a row
+	// group. Default 2, 1 on a machine of one core.
+	Workers int
+
+	// Poll is the time between two rounds. Default one second.
+	Poll time.Duration
+
+	// Temp is the directory of objects before they are uploaded. Default: that
+	// of the system.
+	Temp string
+
+	Registerer prometheus.Registerer // default: none
+	Logger     *slog.Logger          // default: discard
+
+	// hook is called at the named points of a file's way (see Points), so that
+	// tests can crash there.
+	hook func(point string)
+
+	// jitter returns a number of [0, 1). Default: random.
+	jitter func() float64
+}
+
+// The defaults and limits of the times of an Archiver.
+const (
+	defaultTakeOver = 2 * time.Minute
+	defaultPoll     = time.Second
+	maxWorkers      = 16
+)
+
+func (c *Config) validate() error {
+	switch {
+	case c.Store == nil:
+		return grandstand.Errorf(grandstand.CodeInvalid, "archiver: there is no store")
+	case c.Sources == nil:
+		return grandstand.Errorf(grandstand.CodeInvalid, "archiver: there are no sources")
+	case c.Workers < 0 || c.Workers > maxWorkers:
+		return grandstand.Errorf(grandstand.CodeInvalid, "archiver: workers is 0 to %d", maxWorkers)
+	case c.TakeOver < 0 || c.Poll < 0:
+		return grandstand.Errorf(grandstand.CodeInvalid, "archiver: a time is negative")
+	}
+	if c.Mine == nil {
+		c.Mine = func(JournalFile) bool { return true }
+	}
+	if c.TakeOver == 0 {
+		c.TakeOver = defaultTakeOver
+	}
+	if c.Workers == 0 {
+		c.Workers = min(2, runtime.NumCPU())
+	}
+	if c.Poll == 0 {
+		c.Poll = defaultPoll
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.hook == nil {
+		c.hook = func(string) {}
+	}
+	return nil
+}
+
+// Archiver moves sealed journal files into the store. It may crash at any point,
+// and any number of them may work on the same files.
+type Archiver struct {
+	cfg     Config
+	metrics *metrics
+	queue   *queue
+}
+
+// New returns an archiver that does nothing yet. Errors have CodeInvalid.
+func New(cfg Config) (*Archiver, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	a := &Archiver{cfg: cfg, metrics: newMetrics(cfg.Registerer)}
+	a.queue = newQueue(&a.cfg)
+	return a, nil
+}
+
+// Run archives files until the context ends, and returns once nothing is in
+// work any more. What was in work is begun anew by whoever comes next.
+func (a *Archiver) Run(ctx context.Context) error {
+	jobs := make(chan *job)
+	done := make(chan struct{})
+	for range a.cfg.Workers {
+		go func() {
+			defer func() { done <- struct{}{} }()
+			for j := range jobs {
+				a.work(ctx, j)
+			}
+		}()
+	}
+	defer func() {
+		close(jobs)
+		for range a.cfg.Workers {
+			<-done
+		}
+	}()
+	tick := time.NewTicker(a.cfg.Poll)
+	defer tick.Stop()
+	for {
+		a.round(ctx, jobs)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// round looks at all sources and hands out what is due.
+func (a *Archiver) round(ctx context.Context, jobs chan<- *job) {
+	listed, failed := a.listAll(ctx)
+	due, lag, pending := a.queue.update(listed, failed)
+	a.metrics.lag.Set(lag.Seconds())
+	a.metrics.pending.Set(float64(pending))
+	for _, j := range due {
+		select {
+		case jobs <- j:
+		case <-ctx.Done():
+			a.queue.finish(j, ctx.Err())
+		}
+	}
+}
+
+// Once archives what there is now, whosever share it is, and tries each file
+// once. It returns the first error.
+func (a *Archiver) Once(ctx context.Context) error {
+	listed, failed := a.listAll(ctx)
+	var first error
+	for _, f := range failed {
+		first = cmp.Or(first, f.err)
+	}
+	for _, l := range listed {
+		for _, f := range l.files {
+			now := time.Now()
+			first = cmp.Or(first, a.work(ctx, &job{file: f, source: l.source, seen: now}))
+		}
+	}
+	return first
+}
+
+// work archives a file and notes how it went.
+func (a *Archiver) work(ctx context.Context, j *job) error {
+	err := a.archive(ctx, j)
+	a.queue.finish(j, err)
+	if err != nil && ctx.Err() == nil {
+		a.cfg.Logger.Warn("archive file", "journal", j.file.Journal, "file", j.file.Number, "step", j.step, "tries", j.tries, "err", err)
+	}
+	return err
+}
