@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"net/http"
+	"net/netip"
 	"strings"
 
 	"github.com/coder/websocket"
@@ -62,7 +63,7 @@ func (c *conn) serve(v *visitor) {
 		return
 	}
 	c.session, c.room = s, s.room
-	if v.id.Expires != 0 {
+	if v.id.Expires != 0 || s.lease != nil {
 		id := *v.id
 		id.Segments = nil
 		c.identity = &id
@@ -116,9 +117,10 @@ func (g *Gateway) full() error {
 // visitor is who wants to watch an event, checked as far as that can be done
 // without counting anybody.
 type visitor struct {
-	event *grandstand.Event
-	room  *room
-	id    *Identity
+	event   *grandstand.Event
+	room    *room
+	id      *Identity
+	address netip.Addr // of the client; invalid: not known
 	joining
 }
 
@@ -144,6 +146,9 @@ func (g *Gateway) visitorOf(r *http.Request) (*visitor, error) {
 		return nil, grandstand.Errorf(grandstand.CodeUnavailable, "this gateway has as many sessions as it takes")
 	}
 	v := &visitor{event: e, id: id}
+	if !id.Service { // else it is where the backend stands
+		v.address = g.cfg.Edge.Client(r)
+	}
 	if e.State == grandstand.EventEnded {
 		return v, nil
 	}
@@ -158,11 +163,14 @@ func (g *Gateway) prepare(ctx context.Context, v *visitor) error {
 		session:    strings.Clone(v.id.Session),
 		viewer:     rm.key.Viewer(v.id.Viewer),
 		device:     rm.key.Device(v.id.Device),
-		account:    rm.key.Account(v.id.Account),
+		payer:      g.payerOf(v),
 		intervalMS: grandstand.ClampInterval(v.id.IntervalMS, v.event),
 		undeclared: len(v.id.Segments) == 0,
 	}
 	if err := checkSession(rm.key, &v.joining); err != nil {
+		return err
+	}
+	if err := g.checkPayer(v); err != nil {
 		return err
 	}
 	a, unasked, err := rm.fold(ctx, v.id.Segments)
@@ -188,6 +196,38 @@ func checkSession(key grandstand.EventKey, j *joining) error {
 		return grandstand.Errorf(grandstand.CodeInvalid, "session is not the id of a session: leave it out to begin a new one")
 	}
 	return grandstand.Errorf(grandstand.CodeForbidden, "the session is of another viewer, device or event: leave it out to begin a new one")
+}
+
+// payerOf returns who pays for the visitor.
+func (g *Gateway) payerOf(v *visitor) payer {
+	if g.leaser == nil || v.id.Account == "" {
+		return payer{}
+	}
+	key, id := g.leaser.key, v.id
+	account := key.Account(id.Account)
+	return payer{
+		account: account, device: key.Device(account, id.Device), address: key.Address(account, v.address),
+		name: id.Name, plan: strings.Clone(id.Plan), limit: id.Limit,
+	}
+}
+
+// checkPayer refuses to resume a session that is here and of another account.
+func (g *Gateway) checkPayer(v *visitor) error {
+	if g.leaser == nil || v.session == "" {
+		return nil
+	}
+	s := v.room.find(v.session)
+	if s == nil {
+		return nil
+	}
+	var account grandstand.Key
+	if s.lease != nil { // both are static
+		account = s.lease.account
+	}
+	if account != v.payer.account {
+		return grandstand.Errorf(grandstand.CodeForbidden, "the session is of another account: leave it out to begin a new one")
+	}
+	return nil
 }
 
 // join opens or resumes the visitor's session. If the room that it was prepared

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -220,4 +221,109 @@ func memory() int64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc + m.StackInuse)
+}
+
+// instantLeases grants everything at once, without allocating.
+type instantLeases struct {
+	asks    int
+	answers [leaseBatch]grandstand.Answer
+}
+
+func (l *instantLeases) Ask(_ context.Context, asks []grandstand.Ask) []grandstand.Answer {
+	l.asks += len(asks)
+	for i := range asks {
+		l.answers[i] = grandstand.Answer{Verdict: grandstand.Verdict{
+			Allowed: true, Outcome: grandstand.OutcomeRenewed, Rule: "token", Hold: grandstand.Hold{Since: 1, Born: 1, Granted: 2},
+		}}
+	}
+	return l.answers[:len(asks)]
+}
+func (*instantLeases) Leave(context.Context, []grandstand.Leave) error { return nil }
+func (*instantLeases) Account(context.Context, grandstand.Key) (*grandstand.AccountState, error) {
+	return &grandstand.AccountState{}, nil
+}
+func (*instantLeases) FollowNotices(ctx context.Context, _ string, _ func(grandstand.Key)) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// BenchmarkRenewALease is a beat of a session with a lease, from the message to
+// the answer carried out, but for Redis: 256 sessions beat, then one call asks
+// for all of them. Compare it with the beat of a session that nobody pays for.
+func BenchmarkRenewALease(b *testing.B) {
+	for _, leased := range []bool{true, false} {
+		b.Run(fmt.Sprintf("leased=%v", leased), func(b *testing.B) {
+			g, _, redis := benchGateway(b)
+			leases := &instantLeases{}
+			g.cfg.Leases = leases
+			g.leaser = newLeaser(g)
+			r := g.room(benchEvent(b, redis))
+			a, _, err := r.fold(b.Context(), nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			conns := make([]*conn, leaseBatch)
+			for i := range conns {
+				j := &joining{viewer: r.key.Viewer(fmt.Sprint(i)), audience: a, intervalMS: 10_000}
+				if leased {
+					j.payer = payer{account: accountKey(fmt.Sprint(i)), device: accountKey("d"), name: "TV", limit: 2}
+				}
+				conns[i] = &conn{g: g, room: r, session: r.join(j)}
+				conns[i].w.g = g
+			}
+			text := []byte(`{"t":"beat","seq":1,"state":"playing","pos":12.3,"bitrate":4500,"interval_ms":10000}`)
+			in := &incoming{}
+			var calls sync.WaitGroup
+			n := 0
+			b.ReportAllocs()
+			for b.Loop() {
+				c := conns[n%leaseBatch]
+				if l := c.session.lease; l != nil {
+					l.askedBeat = 0 // as if the last beat was long ago
+				}
+				c.take(1, in, text)
+				if n++; n%leaseBatch == 0 && leased {
+					g.leaser.drain(b.Context(), &calls)
+					calls.Wait()
+				}
+			}
+			if leased && leases.asks < n-leaseBatch {
+				b.Errorf("%d asks for %d beats", leases.asks, n)
+			}
+		})
+	}
+}
+
+// BenchmarkSessionMemory reports what a session takes without its socket.
+func BenchmarkSessionMemory(b *testing.B) {
+	const sessions = 10_000
+	for _, leased := range []bool{true, false} {
+		b.Run(fmt.Sprintf("leased=%v", leased), func(b *testing.B) {
+			for b.Loop() {
+				g, _, redis := benchGateway(b)
+				g.cfg.Leases = &instantLeases{}
+				g.leaser = newLeaser(g)
+				r := g.room(benchEvent(b, redis))
+				a, _, err := r.fold(b.Context(), nil)
+				if err != nil {
+					b.Fatal(err)
+				}
+				before := memory()
+				var calls sync.WaitGroup
+				for i := range sessions {
+					j := &joining{viewer: r.key.Viewer(fmt.Sprint(i)), audience: a, intervalMS: 10_000}
+					if leased {
+						j.payer = payer{account: accountKey(fmt.Sprint(i)), device: accountKey("d"), name: "TV", limit: 2}
+					}
+					r.join(j)
+				}
+				if leased {
+					g.leaser.drain(b.Context(), &calls)
+					calls.Wait()
+				}
+				b.ReportMetric(float64(memory()-before)/sessions, "B/session")
+				runtime.KeepAlive(g)
+			}
+		})
+	}
 }

@@ -35,6 +35,7 @@ type conn struct {
 	beatAt  int64 // ms of the last beat of this socket
 	expires int64 // ms at which the token does; 0: never
 	renewAt int64 // ms at which a new one is asked for; 0: it was
+	greeted bool  // hello was sent: other messages may follow
 
 	// guarded by group.mu
 	group *group // static after attach
@@ -63,6 +64,7 @@ func (c *conn) greet() {
 	b = grandstand.AppendHello(b, c.session.ID, e.BeatMS, e.TickMS, e.DimNames())
 	b = append(b[:len(b)-1], `,"acks":false}`...) // there is no journal: nothing is ever acknowledged
 	c.w.send(appendText(make([]byte, 0, len(b)+4), b))
+	c.session.greeted(c)
 	c.room.attach(c)
 	// Whoever closed all sockets before this one was among them is not going
 	// to come again.

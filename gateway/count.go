@@ -19,7 +19,9 @@ func (r *room) scan(now int64) (changed bool) {
 		// tally's time: whoever took it over would know that it is not there.
 		counted := s.own == owned && s.recorded && s.since <= now && s.declared == nil && s.Watching(now)
 		if counted != s.counted {
-			s.counted, changed = counted, true
+			if s.counted, changed = counted, true; s.Blocked {
+				s.keepAt = 0 // the record is to say that it is not counted
+			}
 		}
 		ends = s.dueSocketsLocked(ends, now)
 		r.dueLocked(s, now)
@@ -53,7 +55,7 @@ func (r *room) dueLocked(s *session, now int64) {
 			r.g.metrics.leaves.WithLabelValues("explicit").Inc()
 		}
 	}
-	gone := now >= s.Deadline() || s.Left && s.sockets == nil
+	gone := now >= s.Deadline() || s.Left && s.sockets == nil && !s.partingLocked()
 	switch {
 	case gone && s.own == claiming && now < s.Deadline()+claimPatienceMS:
 		// Its old owner must be told first.

@@ -2,6 +2,8 @@
 // their sessions, writes the counts as tallies once a tick, and sends each
 // viewer the frames of its audience.
 //
+//	                  leaser ◀──▶ Leases (who of an account may play)
+//	                    ▲
 //	socket ─ conn ─▶ session ─┐                 ┌─▶ Tallies (one value per shard, one manifest)
 //	REST beats ─────▶ session ─┴─ room ─ ticker ─┤
 //	                               │            └── Releases (sessions that moved away)
@@ -13,10 +15,10 @@
 // its owner only; see ownership for the life of that.
 //
 // In: WebSockets and HTTP of players and of whoever reads counts; boards from a
-// Hub; releases, memberships and events from Redis.
+// Hub; releases, memberships, events, verdicts and notices from Redis.
 //
-// Out: tallies, session records, releases and events to Redis; frames, counts,
-// streams and series to whoever asked.
+// Out: tallies, session records, releases, events and asks for leases to Redis;
+// frames, verdicts, counts, streams and series to whoever asked.
 //
 // # What a count waits for
 //
@@ -24,7 +26,28 @@
 // gateway counts when that one has been told (Sessions.Claim and Release), one
 // that Redis has no record of a moment later unless this is the only gateway,
 // and one whose segments the registry was not asked about when it answers.
-// Nobody is counted on a guess, and no socket waits for Redis.
+// A session that somebody pays for counts when its account may play it. Nobody
+// is counted on a guess, and no socket waits for Redis.
+//
+// # Who may play
+//
+// A session of an account that is limited (Rules, the token) asks for a lease
+// when it opens and renews it with each beat; beats gather into calls of many
+// (leaser). Whoever may not play keeps its socket, is told "blocked" and not
+// counted:
+//
+//	device_limit, too_many_devices    plays as soon as there is a place: a notice says so, or the
+//	                                  time at which a lease lapses, or the next beat; "unblocked"
+//	unavailable                       the same when leases can be asked for again
+//	taken_over, superseded,           only if its viewer wishes: "takeover", or a new session
+//	signed_out
+//
+// A goodbye ("ended", close 1000 or 1001, the end of the event) frees the place;
+// after any other end the lease lapses 2 intervals and 5 s after the last beat.
+// A session that moves takes its lease along, and a drain frees none. When Redis
+// does not answer for 250 ms, who has a lease plays on, who was refused stays
+// so, and for newcomers Rules.OnOutage holds. All of this is timed by a clock of
+// the process that never jumps.
 //
 // # Answers to bad input
 //
@@ -34,7 +57,8 @@
 //	no upgrade asked for, wrong version, no grandstand.v1 offered   400 invalid
 //	event's name, segment's value, interval or id not well formed   400 invalid
 //	?session= that is not a session id at all                       400 invalid
-//	?session= of another viewer, device or event                    403 forbidden
+//	?session= of another viewer, device, event or account           403 forbidden
+//	limit, lim below 1 or above 64                                  400 invalid, 401 unauthorized
 //	no token, an expired, forged or alg:none token                  401 unauthorized
 //	token for another event; page of a foreign Origin               403 forbidden
 //	unknown event                                                   404 not_found
@@ -57,8 +81,12 @@
 //	not JSON, wrong types, unknown type, number out of range        error invalid, the socket stays
 //	join of a dimension that viewers may not choose                 error forbidden, the socket stays
 //	join while Redis must be asked and does not answer              error unavailable, the socket stays
-//	takeover                                                        error invalid ("not yet"), the socket stays
-//	auth with a bad token                                           close 4501; for another event 4503
+//	takeover with codes of nobody who plays                         blocked again, the socket stays
+//	takeover of a session that is not limited, or has ended         error invalid, the socket stays
+//	takeover of a session that goes on at another gateway, or
+//	while another is under way                                      error conflict, the socket stays
+//	takeover while Redis does not answer                            error unavailable, the socket stays
+//	auth with a bad token, or one of another account                close 4501; for another event 4503
 //	token expired, not renewed                                      close 4002
 //	not UTF-8                                                       close 1007
 //	binary message                                                  close 1003

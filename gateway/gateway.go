@@ -40,8 +40,18 @@ type Config struct {
 	Members  Members
 	Hub      Hub
 	Auth     Auth
+	Leases   Leases  // default: nobody's streams are limited
 	History  History // default: the series of the last day are empty
 	Archive  Archive // default: nothing is kept of events for good
+
+	// Rules returns the rules by which accounts are limited as they are now,
+	// which it is asked for often. Nil, and a nil result: only tokens limit.
+	Rules func() *grandstand.Rules
+
+	// Edge knows the addresses of clients, for rules about households. Nil:
+	// they are those that connections come from, so behind a proxy that is not
+	// named there all devices are one household.
+	Edge *Edge
 
 	// Origins are the browser origins that may connect. Default: the gateway's
 	// own host.
@@ -133,6 +143,7 @@ type Gateway struct {
 	keeping chan struct{} // holds a token while a batch of them is under way
 	movers  backlog       // sessions to be claimed
 	refolds backlog       // sessions that were folded without the registry
+	leaser  *leaser       // nil: nobody's streams are limited
 	pool    pool
 	counts  countsCache
 	finals  finals
@@ -186,6 +197,9 @@ func New(cfg Config) (*Gateway, error) {
 		ended:    make(chan struct{}),
 		rooms:    map[string]*room{},
 		troubles: map[string]*trouble{},
+	}
+	if cfg.Leases != nil {
+		g.leaser = newLeaser(g)
 	}
 	g.pool.g, g.pool.cond.L = g, &g.pool.mu
 	g.catalog = newCatalog(g)
@@ -259,6 +273,10 @@ func (g *Gateway) Run(ctx context.Context) error {
 	loops.Go(func() { g.moveSessions(ctx) })
 	loops.Go(func() { g.keepMember(ctx) })
 	loops.Go(func() { g.tick(ctx) })
+	if g.leaser != nil {
+		loops.Go(func() { g.leaser.run(ctx) })
+		loops.Go(func() { g.leaser.followNotices(ctx) })
+	}
 
 	select {
 	case <-ctx.Done():

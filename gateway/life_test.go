@@ -281,6 +281,7 @@ func TestDrainSendsEverybodyElsewhere(t *testing.T) {
 		redis := newFakeRedis()
 		a := newRig(t, rigConfig{redis: redis, set: func(c *Config) { c.ID = "a" }})
 		b := newRig(t, rigConfig{redis: redis, set: func(c *Config) { c.ID = "b" }})
+		synctest.Wait() // they run
 		var moved, stays []*viewer
 		for i := range 20 {
 			v := a.watch("interval_ms=60000&viewer=" + string(rune('a'+i)))

@@ -10,8 +10,8 @@ import (
 // memberEvery is how often the lease of 5 s that a member holds is renewed.
 const memberEvery = 1500 * time.Millisecond
 
-// keepMember renews the gateway's lease as a member until ctx ends, and does what the answer
-// asks for.
+// keepMember renews the gateway's lease as a member until ctx ends, and does
+// what the answer asks for.
 func (g *Gateway) keepMember(ctx context.Context) {
 	tick := time.NewTicker(memberEvery)
 	defer tick.Stop()
@@ -51,6 +51,9 @@ func (g *Gateway) renewMember(ctx context.Context, version int64) int64 {
 	g.mu.Unlock()
 	if before != "" && before != ms.Boot {
 		g.log.Warn("Redis lost its data: all that is known here is written again")
+		if g.leaser != nil {
+			g.leaser.lookAtAll() // who plays has its place back before a newcomer
+		}
 		g.writeAgain(ctx)
 		version = 0
 	}

@@ -39,7 +39,7 @@ func (c *conn) carryOut(m *grandstand.Message, now int64) error {
 	case grandstand.MsgAuth:
 		return c.renew(m)
 	default:
-		return grandstand.Errorf(grandstand.CodeInvalid, "takeover is not there yet")
+		return c.takeover(m)
 	}
 }
 
@@ -95,9 +95,12 @@ func (c *conn) renew(m *grandstand.Message) error {
 	default:
 		return err // the keys cannot be fetched just now: the old token holds on
 	}
-	kept := *id
-	kept.Segments = nil
-	c.identity = &kept
+	if c.identity != nil {
+		kept := *id
+		kept.Segments = nil
+		c.identity = &kept
+		c.session.renewTerms(id.Limit, id.Plan)
+	}
 	c.expiresAt(id.Expires)
 	c.w.send(appendText(nil, grandstand.AppendOK(nil, "auth")))
 	return nil

@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
+
+	"grandstand"
 )
 
 // metrics are the counters of one Gateway. Every drop and every refusal has a
@@ -27,6 +29,12 @@ type metrics struct {
 	tickSeconds prometheus.Histogram
 	shards      prometheus.Counter // shard tallies written
 	unasked     prometheus.Counter // sessions that wait for the registry before they are counted
+
+	decisions    *prometheus.CounterVec // verdicts by rule kind and outcome
+	outages      *prometheus.CounterVec // asks without an answer, by what was done
+	takeovers    *prometheus.CounterVec // by result
+	leaseSeconds prometheus.Histogram   // of a call
+	leaseQueue   prometheus.Gauge       // sessions in the last batch
 
 	shownBy [shownClosed + 1]prometheus.Counter // frames, by result
 	typedBy [6]prometheus.Counter               // messages, by grandstand.MsgType
@@ -63,6 +71,12 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		shards:  counter("shard_tallies_total", "Shard tallies written."),
 		unasked: counter("unasked_sessions_total", "Sessions that were not counted at once because the registry of segments did not answer."),
 	}
+	m.decisions = vec("lease_decisions_total", "Verdicts on leases, by kind of rule (token, plan, default, event, none) and outcome.", "rule", "outcome")
+	m.outages = vec("lease_outages_total", "Asks for leases without an answer, by what was done: kept (what held before), allowed, denied.", "done")
+	m.takeovers = vec("takeovers_total", "Takeovers by result: allowed, blocked, failed.", "result")
+	m.leaseSeconds = prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "grandstand", Subsystem: "gateway",
+		Name: "lease_seconds", Help: "Time of a call for up to 256 leases.", Buckets: prometheus.ExponentialBuckets(0.00025, 2, 11)})
+	m.leaseQueue = gauge("lease_queue", "Sessions that were waiting to ask for a lease when the queue was emptied last.")
 	for r, name := range [...]string{"sent", "later", "skipped", "same", "old", "closed"} {
 		m.shownBy[r] = m.frames.WithLabelValues(name)
 	}
@@ -71,7 +85,17 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 	if reg != nil {
 		reg.MustRegister(m.conns, m.sessions, m.rooms, m.joins, m.leaves, m.closes, m.messages, m.refused, m.unusable,
-			m.frames, m.bytes, m.moves, m.records, m.ticks, m.tickSeconds, m.shards, m.unasked)
+			m.frames, m.bytes, m.moves, m.records, m.ticks, m.tickSeconds, m.shards, m.unasked,
+			m.decisions, m.outages, m.takeovers, m.leaseSeconds, m.leaseQueue)
 	}
 	return m
+}
+
+// decided counts a verdict.
+func (m *metrics) decided(v *grandstand.Verdict) {
+	kind := grandstand.RuleKind(v.Rule)
+	if kind == "" {
+		kind = "none" // nothing of an account's rules: it was taken over, for example
+	}
+	m.decisions.WithLabelValues(kind, string(v.Outcome)).Inc()
 }

@@ -15,6 +15,7 @@ import (
 func twoGateways(t *testing.T, f func(t *testing.T, redis *fakeRedis, a, b *rig)) {
 	synctest.Test(t, func(t *testing.T) {
 		redis := newFakeRedis()
+		time.Sleep(337 * time.Millisecond) // records are not kept at the instant of a tick
 		a := newRig(t, rigConfig{redis: redis, set: func(c *Config) { c.ID = "a" }})
 		b := newRig(t, rigConfig{redis: redis, set: func(c *Config) { c.ID = "b" }})
 		time.Sleep(10 * time.Millisecond)

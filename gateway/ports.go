@@ -56,6 +56,24 @@ type Members interface {
 	Resign(ctx context.Context, id string) error
 }
 
+// Leases keeps who of an account plays. Whatever it takes, the gateway waits for
+// 250 ms.
+type Leases interface {
+	// Ask asks for leases or renews them. The answers are in the order of asks;
+	// their errors have CodeUnavailable.
+	Ask(ctx context.Context, asks []grandstand.Ask) []grandstand.Answer
+
+	// Leave frees places at once.
+	Leave(ctx context.Context, leaves []grandstand.Leave) error
+
+	// Account returns who plays.
+	Account(ctx context.Context, account grandstand.Key) (*grandstand.AccountState, error)
+
+	// FollowNotices tells of accounts in which something changed for sessions
+	// of the member, until ctx ends. The zero Key: it may have missed some.
+	FollowNotices(ctx context.Context, member string, tell func(account grandstand.Key)) error
+}
+
 // Hub hands out views of boards. See fanout.Hub for the contract.
 type Hub interface {
 	Subscribe(e *grandstand.Event, notify func(*grandstand.View)) (newest *grandstand.View, cancel func())

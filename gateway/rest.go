@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -18,10 +19,6 @@ type answer struct {
 	Verdict    verdict  `json:"verdict"`
 	IntervalMS int64    `json:"interval_ms"` // until the next beat
 	Frame      rawJSON  `json:"frame"`       // the message "counts"; null if there is none yet
-}
-
-type verdict struct {
-	Status string `json:"status"`
 }
 
 type rawJSON []byte
@@ -64,7 +61,7 @@ func (g *Gateway) beats(r *http.Request) (*answer, error) {
 	if err := grandstand.DecodeBeats(body, p.take); err != nil {
 		return nil, err
 	}
-	return p.answer(), nil
+	return p.answer(r.Context()), nil
 }
 
 // readBody reads a body of at most limit bytes of UTF-8. The server bounds the
@@ -128,6 +125,7 @@ func (p *player) sessionOf(m *grandstand.Message) (*session, error) {
 		return p.last, nil
 	}
 	if s := v.room.find(v.session); s != nil && s.isHere() {
+		s.pay(v.payer)
 		if len(v.id.Segments) > 0 && v.declared == nil {
 			s.refold(v.audience, nil)
 		}
@@ -165,7 +163,7 @@ func (p *player) visitorOf(m *grandstand.Message) (*visitor, error) {
 		}
 		id.Segments = m.Declared()
 	}
-	v := &visitor{event: p.base.event, id: &id}
+	v := &visitor{event: p.base.event, id: &id, address: p.base.address}
 	return v, p.g.prepare(p.r.Context(), v)
 }
 
@@ -176,9 +174,9 @@ func (s *session) isHere() bool {
 	return s.own != lost
 }
 
-func (p *player) answer() *answer {
+func (p *player) answer(ctx context.Context) *answer {
 	e := p.last.room.event()
-	a := &answer{Session: strings.Clone(p.last.ID), Verdict: verdict{"allowed"}}
+	a := &answer{Session: strings.Clone(p.last.ID), Verdict: p.last.verdict(ctx)}
 	for _, id := range p.sessions {
 		if id != a.Session {
 			a.Sessions = p.sessions

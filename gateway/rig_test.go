@@ -46,10 +46,17 @@ func (p *pipes) Accept() (net.Conn, error) {
 func (p *pipes) Close() error   { p.once.Do(func() { close(p.closed) }); return nil }
 func (p *pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 80} }
 
+// proxyAddr is where connections in memory come from.
+const proxyAddr = "192.0.2.1"
+
+type pipeConn struct{ net.Conn }
+
+func (pipeConn) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.ParseIP(proxyAddr), Port: 4711} }
+
 func (p *pipes) dial(ctx context.Context) (net.Conn, error) {
 	a, b := net.Pipe()
 	select {
-	case p.conns <- b:
+	case p.conns <- pipeConn{b}:
 		return a, nil
 	case <-p.closed:
 		return nil, net.ErrClosed

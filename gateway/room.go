@@ -78,12 +78,13 @@ func (r *room) event() *grandstand.Event { return r.config.Load() }
 
 // joining is somebody who wants to be counted.
 type joining struct {
-	session                 string // to resume; "": a new one
-	viewer, device, account grandstand.Key
-	audience                *grandstand.Audience
-	undeclared              bool              // nothing was declared: a session that is resumed keeps its audience
-	declared                map[string]string // if it has to be folded again
-	intervalMS              int64
+	session        string // to resume; "": a new one
+	viewer, device grandstand.Key
+	payer          payer
+	audience       *grandstand.Audience
+	undeclared     bool              // nothing was declared: a session that is resumed keeps its audience
+	declared       map[string]string // if it has to be folded again
+	intervalMS     int64
 }
 
 // join opens or resumes a session. It returns nil if the room is gone: the
@@ -111,7 +112,8 @@ func (r *room) join(j *joining) *session {
 		s.Audience, s.keepAt = j.audience, 0
 		r.dirty.Store(true)
 	}
-	if s.Left {
+	left := s.Left
+	if left {
 		s.since = now // the newest tally does not count it
 	}
 	s.declared, s.adopt = j.declared, j.undeclared
@@ -126,6 +128,7 @@ func (r *room) join(j *joining) *session {
 		r.g.keepers.add(s)
 		s.keepAt = now + r.g.keepAfter()
 	}
+	s.joinLeaseLocked(j.payer, left)
 	r.g.metrics.joins.WithLabelValues(kind).Inc()
 	return s
 }
@@ -133,7 +136,8 @@ func (r *room) join(j *joining) *session {
 func (r *room) openLocked(j *joining, id string) *session {
 	s := &session{room: r, index: len(r.list)}
 	s.ID, s.Gen, s.Audience = id, 1, j.audience
-	s.Device, s.Account = j.device, j.account
+	s.Device = j.device
+	s.openLeaseLocked(j.payer)
 	switch {
 	case !j.viewer.IsZero():
 		s.Viewer = j.viewer
@@ -149,7 +153,7 @@ func (r *room) openLocked(j *joining, id string) *session {
 	return s
 }
 
-// removeLocked takes a session out of the room.
+// removeLocked takes a session out of the room. The caller holds both locks.
 func (r *room) removeLocked(s *session, now int64) {
 	last := len(r.list) - 1
 	r.list[s.index] = r.list[last]
@@ -157,6 +161,7 @@ func (r *room) removeLocked(s *session, now int64) {
 	r.list[last] = nil
 	r.list = r.list[:last]
 	s.index = -1
+	s.closeLeaseLocked()
 	r.g.sessions.Add(-1)
 	delete(r.sessions, s.ID)
 	if last == 0 {
@@ -282,6 +287,11 @@ func (r *room) retire() {
 	r.mu.Lock()
 	r.gone = true
 	r.g.sessions.Add(-int64(len(r.list)))
+	for _, s := range r.list {
+		s.mu.Lock()
+		s.closeLeaseLocked()
+		s.mu.Unlock()
+	}
 	clear(r.sessions)
 	r.list = nil
 	r.mu.Unlock()

@@ -48,16 +48,21 @@ type session struct {
 	socketed bool               // it had a socket: it does not live by REST
 	rate     bucket             // of REST beats
 	adopt    bool               // if it moves here, it keeps the audience it had
+	lease    *leasing           // nil: nobody pays for it, it needs none
 	declared map[string]string  // not nil: the registry did not answer; to be folded again before it is counted
 
-	// guarded by room.mu, changed by the ticker
+	// guarded by room.mu, changed by the ticker with mu held too
 	counted bool
 	index   int // in room.list; -1: not there any more
 }
 
+// notYetMS is how far ahead the record of a blocked session sets its beginning:
+// no tally counts it, so nothing is taken off one when it moves.
+const notYetMS = 365 * 24 * 3600 * 1000
+
 // recordLocked returns the session's record as of now.
 func (s *session) recordLocked(owner string) grandstand.Record {
-	return grandstand.Record{
+	rec := grandstand.Record{
 		Event:   s.room.name,
 		Session: s.ID,
 		Owner:   owner,
@@ -65,6 +70,10 @@ func (s *session) recordLocked(owner string) grandstand.Record {
 		Values:  s.Audience.Values,
 		Since:   s.since,
 	}
+	if !s.counted && s.lease != nil && s.lease.refusal != nil {
+		rec.Since = s.room.g.cfg.Clock.Now() + notYetMS
+	}
+	return rec
 }
 
 // loseLocked stops counting the session until it is won back.
@@ -97,10 +106,12 @@ func (s *session) beat(c *conn, m *grandstand.Message, now int64) {
 		interval = grandstand.ClampInterval(m.IntervalMS, e)
 	}
 	s.mu.Lock()
+	left := s.Left
 	s.Renew(now, m.State, interval)
 	if c != nil {
 		c.beatAt = now
 	}
+	s.beatLeaseLocked(left)
 	s.mu.Unlock()
 }
 
@@ -108,6 +119,7 @@ func (s *session) beat(c *conn, m *grandstand.Message, now int64) {
 func (s *session) leave() {
 	s.mu.Lock()
 	s.Leave()
+	s.partLocked(0)
 	s.mu.Unlock()
 }
 
@@ -129,8 +141,17 @@ func (s *session) remove(c *conn, onPurpose bool) {
 			break
 		}
 	}
-	if onPurpose && s.sockets == nil {
+	if s.sockets != nil {
+		return
+	}
+	if s.lease != nil {
+		s.lease.cut = true
+	}
+	if onPurpose {
 		s.Leave()
+		if s.room.g.state.Load() == phaseRunning { // in a drain it only goes elsewhere
+			s.partLocked(movedGraceMS)
+		}
 	}
 }
 
