@@ -128,6 +128,7 @@ func (n *node) addGateway(d *door, s *serving, events []*grandstand.Event) (http
 		ID: randomText(8), Secret: n.secret, Clock: n.redis,
 		Sessions: n.redis, Tallies: n.redis, Registry: n.redis, Events: n.redis, Members: n.redis,
 		Hub: n.addHub(), History: n.redis, Archive: n.archive,
+		Leases: n.redis, Rules: n.rules.now.Load, Edge: d.edge,
 		Auth: d.auth, Origins: d.origins, OpenEvents: s.openEvents(d.open), MinCohort: minCohort, MaxConns: s.MaxConns, DrainOver: s.DrainOver,
 		Logger: n.log.With("role", "gateway"), Registerer: n.registry,
 	})
