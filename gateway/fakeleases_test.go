@@ -16,11 +16,11 @@ type fakeLeases struct {
 	mu       sync.Mutex
 	down     bool          // every call takes until its deadline
 	mute     bool          // notices are lost
-	trip     time.Duration // that a call takes
+	trip     time.Duration // that a call takes to get there
+	lag      time.Duration // that answers to Ask take to get back
 	accounts map[grandstand.Key]*fakeAccount
 	tells    map[string]func(grandstand.Key)
 
-	calls    int              // of Ask
 	asks     []grandstand.Ask // all that were answered
 	outcomes map[grandstand.Outcome]int
 	notes    []note // to be sent when the lock is released
@@ -114,8 +114,8 @@ func (f *fakeLeases) Ask(ctx context.Context, asks []grandstand.Ask) []grandstan
 		}
 		return answers
 	}
+	defer func() { time.Sleep(f.lag) }()
 	defer f.exit()
-	f.calls++
 	for i, a := range asks {
 		v := f.judge(&a)
 		f.asks = append(f.asks, a)

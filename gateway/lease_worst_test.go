@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"grandstand"
@@ -231,14 +232,15 @@ func TestVerdictsOfBeats(t *testing.T) {
 			t.Errorf("the third: %v", v)
 		}
 		bs.counts(t, "two of three", 2)
+		time.Sleep(2 * time.Second)
 		before := bs.asked()
 		beat := func(rg *rig, id string, a answer) answer {
 			return post(rg, id, fmt.Sprintf(`{"state":"playing","session":%q}`, a.Session))
 		}
 		for range 5 { // many beats in a moment are one renewal
 			beat(bs.a, "tv", tv)
+			time.Sleep(100 * time.Millisecond)
 		}
-		time.Sleep(100 * time.Millisecond)
 		if n := bs.asked() - before; n != 1 {
 			t.Errorf("%d asks for five beats in a moment", n)
 		}
@@ -256,7 +258,18 @@ func TestVerdictsOfBeats(t *testing.T) {
 		post(bs.a, "pad", fmt.Sprintf(`{"state":"ended","session":%q}`, pad.Session))
 		time.Sleep(100 * time.Millisecond)
 		bs.want(t, "one ended", tv.Session)
-		// The redis of leases takes its time: the first answer waits for it.
+		// The query says otherwise from now on.
+		other := strings.ReplaceAll(device("tv"), "limit=2", "limit=1")
+		third := post(bs.b, "third", `{"state":"playing"}`)
+		bs.want(t, "two of two", tv.Session, third.Session)
+		bs.b.do(http.MethodPost, "/v1/events/final/beats?"+strings.ReplaceAll(other, "=tv", "=third"), fmt.Sprintf(`{"session":%q}`, third.Session))
+		time.Sleep(100 * time.Millisecond)
+		if v := beat(bs.b, "third", third).Verdict; v["code"] != "device_limit" || v["limit"] != 1.0 {
+			t.Errorf("with a lower limit: %v", v)
+		}
+		post(bs.b, "third", fmt.Sprintf(`{"state":"ended","session":%q}`, third.Session))
+		time.Sleep(100 * time.Millisecond)
+		// The Redis of leases takes its time: the first answer waits for it.
 		bs.leases.set(func() { bs.leases.trip = 150 * time.Millisecond })
 		car := post(bs.a, "car", `{"state":"playing"}`)
 		bs.want(t, "in the end", tv.Session, car.Session)
@@ -320,4 +333,136 @@ func TestBlockedByManyWithLongNames(t *testing.T) {
 		v.send(`{"t":"join","seg":{"team":"KC"}}`)
 		v.next("ok")
 	})
+}
+
+// A page is loaded anew: its place is not given away meanwhile, nor taken from
+// it afterwards.
+func TestAReload(t *testing.T) {
+	withLeases(t, func(t *testing.T, bs *blockers) {
+		tv := bs.a.watch(device("tv")).keep(5 * time.Second)
+		time.Sleep(time.Second)
+		phone := bs.a.watch(device("phone")).keep(5 * time.Second)
+		time.Sleep(time.Second)
+		pad := bs.b.watch(device("pad")).keep(5 * time.Second)
+		pad.blocked("device_limit")
+		now := time.Now().UnixMilli()
+		time.Sleep(time.Duration(2000-now%2000-50) * time.Millisecond) // a tick is in 50 ms
+		tv.leave()
+		time.Sleep(100 * time.Millisecond)
+		again := bs.a.watch(device("tv") + "&session=" + tv.session).keep(5 * time.Second)
+		time.Sleep(time.Second)
+		again.silent("blocked")
+		pad.silent("unblocked")
+		bs.want(t, "after the reload", tv.session, phone.session)
+		bs.counts(t, "after the reload", 2)
+	})
+}
+
+// A session is not counted before there is a verdict.
+func TestNobodyCountsBeforeTheVerdict(t *testing.T) {
+	withLeases(t, func(t *testing.T, bs *blockers) {
+		bs.a.watch("viewer=other")
+		bs.counts(t, "one that nobody pays for", 1)
+		now := time.Now().UnixMilli()
+		time.Sleep(time.Duration(2000-now%2000-50) * time.Millisecond)
+		bs.leases.set(func() { bs.leases.trip = 200 * time.Millisecond })
+		bs.a.watch(device("tv"))
+		bs.counts(t, "its verdict is on its way", 1)
+		bs.counts(t, "it has its verdict", 2)
+		now = time.Now().UnixMilli()
+		time.Sleep(time.Duration(2000-now%2000-50) * time.Millisecond)
+		v := bs.a.watch(strings.ReplaceAll(device("phone"), "limit=2", "limit=1"))
+		bs.counts(t, "another verdict is on its way", 2)
+		v.blocked("device_limit")
+		bs.counts(t, "it is blocked", 2)
+		time.Sleep(1100 * time.Millisecond)
+		if r := bs.redis.record(v.session); r.Since < time.Now().UnixMilli() {
+			t.Errorf("its record, written before the verdict, is still since %d", r.Since)
+		}
+	})
+}
+
+// A notice that comes while an ask is under way is not lost.
+func TestANoticeWhileTheVerdictIsOnItsWay(t *testing.T) {
+	withLeases(t, func(t *testing.T, bs *blockers) {
+		tv := bs.a.watch(device("tv")).keep(20 * time.Second)
+		bs.a.watch(device("phone")).keep(20 * time.Second)
+		time.Sleep(time.Second)
+		pad := bs.b.watch(device("pad") + "&interval_ms=60000")
+		pad.blocked("device_limit")
+		time.Sleep(2 * time.Second)
+		bs.leases.set(func() { bs.leases.lag = 150 * time.Millisecond })
+		pad.beat() // judged in 5 ms, heard of in 155 ms
+		time.Sleep(50 * time.Millisecond)
+		tv.send(`{"t":"beat","state":"ended"}`)
+		pad.unblocked()
+	})
+}
+
+// A takeover is a sign of life: the lease lasts from then on.
+func TestATakeoverIsASignOfLife(t *testing.T) {
+	withLeases(t, func(t *testing.T, bs *blockers) {
+		v := bs.a.watch(device("tv"))
+		time.Sleep(20 * time.Second)
+		v.send(`{"t":"takeover"}`)
+		v.next("ok")
+		bs.leases.set(func() {
+			if a := bs.leases.asks[len(bs.leases.asks)-1]; !a.Insist || a.LeaseMS < 24_900 || a.LeaseMS > 25_000 {
+				t.Errorf("%+v", a)
+			}
+		})
+	})
+}
+
+// A socket that was not greeted yet is told nothing: hello comes first.
+func TestHelloComesFirst(t *testing.T) {
+	s := &session{sockets: &conn{}} // it has no wire to be written to
+	s.tellLocked(unblockedMessage)
+}
+
+// A flood of alarms is let through piece by piece.
+func TestAlarmsArePaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &Gateway{cfg: Config{Secret: []byte("secret")}}
+		g.leaser = newLeaser(g)
+		ls, r := g.leaser, &room{g: g}
+		for range 10 * ringRate {
+			s := &session{room: r, lease: &leasing{}}
+			s.lease.retryAt = ls.now() + 1
+			ls.alarm(s)
+		}
+		time.Sleep(time.Millisecond)
+		rung := func() int {
+			ls.ring()
+			n := len(ls.queue)
+			ls.queue = nil
+			return n
+		}
+		if n := rung(); n != ringBurst {
+			t.Errorf("%d alarms at once, want %d", n, ringBurst)
+		}
+		n := 0
+		for range 100 {
+			time.Sleep(ringPause)
+			n += rung()
+		}
+		if n < ringRate*9/10 || n > ringRate*11/10 {
+			t.Errorf("%d alarms in a second, want %d", n, ringRate)
+		}
+	})
+}
+
+func TestABucketOfAClockThatIsSetBack(t *testing.T) {
+	var b bucket
+	now := int64(10_000_000)
+	for range 5 {
+		b.take(1, 1, 5, now)
+	}
+	now -= 3_600_000
+	if b.take(1, 1, 5, now) {
+		t.Error("the clock was set back, and the bucket is full again")
+	}
+	if !b.take(1, 1, 5, now+1000) {
+		t.Error("a second later it is empty still")
+	}
 }

@@ -249,8 +249,7 @@ func (list *callList) add(a grandstand.Ask, of asker) {
 	c.asks, c.of = append(c.asks, a), append(c.of, of)
 }
 
-// drain empties the queue: it starts calls for all that is due. Those who have
-// a lease ask first, before anybody who might take their place.
+// drain empties the queue: it starts calls for all that is due.
 func (ls *leaser) drain(ctx context.Context, calls *sync.WaitGroup) {
 	ls.mu.Lock()
 	due := ls.queue
@@ -258,7 +257,7 @@ func (ls *leaser) drain(ctx context.Context, calls *sync.WaitGroup) {
 	ls.mu.Unlock()
 	ls.g.metrics.leaseQueue.Set(float64(len(due)))
 
-	var holders, others callList
+	var asking callList
 	var leaving []*session
 	now, ended := ls.now(), ctx.Err() != nil
 	for _, s := range due {
@@ -268,12 +267,8 @@ func (ls *leaser) drain(ctx context.Context, calls *sync.WaitGroup) {
 			leaving = append(leaving, s)
 		case do == errandNone || ended:
 		default:
-			list := &others
-			if s.lease.standing == playing {
-				list = &holders
-			}
 			a, t := s.askLocked(now)
-			list.add(a, asker{s, t})
+			asking.add(a, asker{s, t})
 		}
 		s.mu.Unlock()
 	}
@@ -289,7 +284,7 @@ func (ls *leaser) drain(ctx context.Context, calls *sync.WaitGroup) {
 			<-ls.slots
 		})
 	}
-	for _, c := range append(holders, others...) {
+	for _, c := range asking {
 		start(func() { ls.ask(ctx, c) })
 	}
 	for list := range slices.Chunk(leaving, leaseBatch) {
