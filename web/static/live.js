@@ -1,8 +1,13 @@
 // A small client of GET /v1/events/{event}/live: connects, beats, comes back
 // after a loss with the same session. It knows nothing of the page.
 //
-//   const live = new Live({ url, onState, onCounts, onNotice, probe });
+//   const live = new Live({ url, onState, onCounts, onBlocked, onUnblocked, onNotice, probe });
 //   live.start(); … live.stop();
+//
+// onBlocked gets a Refusal (see refusal) when this session may not play, and
+// again whenever the reasons changed; onUnblocked when it may again.
+// live.takeover(codes) asks to play here, and to end the sessions with those
+// termination codes if need be. It is answered by one or the other.
 //
 // url(session) returns the address to connect to; session is "" or the one to
 // resume. onState gets {state, code, message, retryAt}: see STATES. A refusal
@@ -20,6 +25,7 @@ const OPEN_MS = 10000; // to the hello
 const QUIET_MS = 20000; // unchanged numbers come every 15 s; a connection that says less is dead
 const HIDDEN_BEAT_MS = 60000; // what a hidden tab declares
 const MOVED = 4000; // our close code when we leave to come back: not a goodbye
+const RULING_MS = 2000; // after a hello; who is not told to be blocked by then is not
 
 // backoff returns a wait before try number attempt (from 0) in ms: full jitter,
 // so that a crowd which lost its server does not come back in waves. What the
@@ -36,17 +42,39 @@ export function after(code) {
   return "retry";
 }
 
+const FINAL = ["taken_over", "superseded", "signed_out"];
+
+// refusal makes a Refusal of the message "blocked", or of the body of a 409 or
+// 410: {code, message, rule, limit, current, by, conflicts, retryMS, final}.
+// conflicts are the devices that play instead, oldest first: {device, name,
+// event, since, code}, since in Unix ms. final says that it does not end by
+// itself. Whatever a server sent, the fields have their types.
+export function refusal(m) {
+  const text = (v) => (typeof v === "string" ? v : "");
+  const list = Array.isArray(m.conflicts) ? m.conflicts.filter((c) => c && typeof c === "object") : [];
+  const conflicts = list.map((c) => ({
+    device: text(c.device), name: text(c.name) || "a device without a name", event: text(c.event), since: positive(c.since, 0), code: text(c.termination_code),
+  }));
+  return {
+    code: text(m.code), message: text(m.message), rule: text(m.rule), limit: positive(m.limit, 0), current: positive(m.current, 0), by: text(m.by),
+    conflicts: conflicts.sort((a, b) => a.since - b.since), retryMS: positive(m.retry_ms, 0), final: FINAL.includes(m.code),
+  };
+}
+
 export class Live {
-  constructor({ url, onState, onCounts, onNotice = () => {}, probe = async () => null }) {
-    Object.assign(this, { url, onState, onCounts, onNotice, probe });
+  constructor({ url, onState, onCounts, onBlocked = () => {}, onUnblocked = () => {}, onNotice = () => {}, probe = async () => null }) {
+    Object.assign(this, { url, onState, onCounts, onBlocked, onUnblocked, onNotice, probe });
     this.hidden = false;
+    // A session goes on over a reload, and in several tabs, but no number may
+    // come twice in it: so each tab begins where the clock is.
+    this.seq = Date.now() * 100 + Math.floor(Math.random() * 100);
     this.reset();
   }
 
   // reset forgets the session, so that the next start is a new play.
   reset() {
     this.session = "";
-    this.seq = 0;
+    this.blocked = null; // the Refusal that holds
     this.attempt = 0;
     this.epoch = -1;
     this.at = -1;
@@ -83,6 +111,15 @@ export class Live {
   join(seg) {
     if (!this.ready) return false;
     this.send({ t: "join", seg });
+    return true;
+  }
+
+  // takeover asks to play here; false if there is no connection. codes end the
+  // sessions that they name, the first first, and no more than it takes. Without
+  // any it plays if there is a place.
+  takeover(codes = []) {
+    if (!this.ready) return false;
+    this.send({ t: "takeover", codes });
     return true;
   }
 
@@ -139,24 +176,47 @@ export class Live {
         clearTimeout(this.leave);
         this.leave = setTimeout(() => this.connect(), positive(m.retry_ms, 0));
         break;
-      case "ok":
-      case "error":
       case "blocked":
+        this.block(refusal(m));
+        break;
       case "unblocked":
+        this.unblock();
+        break;
+      case "ok":
+        if (m.re === "takeover") this.unblock();
+        this.onNotice(m);
+        break;
+      case "error":
         this.onNotice(m);
         break;
     }
+  }
+
+  block(refused) {
+    clearTimeout(this.ruling);
+    const first = !this.blocked;
+    this.blocked = refused;
+    if (first) this.beat(); // says that it does not play
+    this.onBlocked(refused);
+  }
+
+  unblock() {
+    clearTimeout(this.ruling);
+    if (!this.blocked) return;
+    this.blocked = null;
+    this.beat();
+    this.onUnblocked();
   }
 
   hello(m) {
     if (m.session !== this.session) {
       // Another play: the order of what came before says nothing about it.
       this.session = String(m.session);
-      this.seq = 0;
       this.epoch = this.at = -1;
     }
     this.dims = Array.isArray(m.dims) ? m.dims.map(String) : [];
     this.ready = true;
+    if (this.blocked) this.ruling = setTimeout(() => this.unblock(), RULING_MS);
     this.steady = setTimeout(() => (this.attempt = 0), STEADY_MS);
     this.pace(m);
     this.onState({ state: "open" });
@@ -179,7 +239,8 @@ export class Live {
   beat() {
     clearTimeout(this.beating);
     const every = this.hidden ? Math.max(HIDDEN_BEAT_MS, this.beatMS) : this.beatMS;
-    this.send({ t: "beat", seq: ++this.seq, state: "playing", interval_ms: every });
+    const state = !this.blocked ? "playing" : this.blocked.final ? "paused" : "starting";
+    this.send({ t: "beat", seq: ++this.seq, state, interval_ms: every });
     this.beating = setTimeout(() => this.beat(), every);
   }
 
@@ -223,7 +284,7 @@ export class Live {
 
   // drop lets go of the connection and of every timer.
   drop(code, reason) {
-    for (const timer of [this.beating, this.waiting, this.leave, this.steady]) clearTimeout(timer);
+    for (const timer of [this.beating, this.waiting, this.leave, this.steady, this.ruling]) clearTimeout(timer);
     clearInterval(this.watch);
     const socket = this.socket;
     this.socket = null;
