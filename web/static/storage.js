@@ -1,0 +1,48 @@
+// What the browser remembers for the pages. Storage can be switched off, or
+// full: then nothing is remembered, and the pages work all the same.
+
+export function recall(key) {
+  try {
+    return localStorage.getItem("grandstand." + key) || "";
+  } catch {
+    return "";
+  }
+}
+
+export function remember(key, value) {
+  try {
+    if (value) localStorage.setItem("grandstand." + key, value);
+    else localStorage.removeItem("grandstand." + key);
+  } catch {
+    // As above.
+  }
+}
+
+// recallJSON returns {} for whatever is not an object.
+export function recallJSON(key) {
+  try {
+    const value = JSON.parse(recall(key));
+    return value && typeof value === "object" && !Array.isArray(value) ? value : {};
+  } catch {
+    return {};
+  }
+}
+
+// rememberedKeys returns those that begin with prefix.
+export function rememberedKeys(prefix) {
+  try {
+    const all = "grandstand." + prefix;
+    return Object.keys(localStorage).filter((k) => k.startsWith(all)).map((k) => k.slice("grandstand.".length));
+  } catch {
+    return [];
+  }
+}
+
+// onRemembered calls heard when another tab changes what is remembered.
+export function onRemembered(key, heard) {
+  window.addEventListener("storage", (e) => (e.key === "grandstand." + key || e.key === null) && heard());
+}
+
+export function randomID() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(6)), (b) => b.toString(16).padStart(2, "0")).join("");
+}
