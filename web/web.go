@@ -1,11 +1,11 @@
-// Package web serves the pages of Grandstand. For now that is one, the demo
-// page: plain ES modules and a style sheet, embedded in the binary, that talk
-// to the gateway of the same origin.
+// Package web serves the pages of Grandstand: the demo page, and the page of one
+// device of an account. They are plain ES modules and a style sheet, embedded in
+// the binary, that talk to the gateway and the blocker of the same origin.
 //
 // In: GET and HEAD requests of browsers.
 //
-// Out: the page at /, its parts under /static/, and for every other path an
-// error in the form that all roles use.
+// Out: the pages at / and /device, their parts under /static/, and for every
+// other path an error in the form that all roles use.
 package web
 
 import (
@@ -19,6 +19,7 @@ import (
 	"io/fs"
 	"net/http"
 	"path"
+	"strings"
 	"time"
 
 	"github.com/gorilla/mux"
@@ -82,16 +83,25 @@ func New(cfg Config) (http.Handler, error) {
 		if kinds[path.Ext(e.Name())] == "" {
 			return nil, fmt.Errorf("web: no content type for %s", e.Name())
 		}
-		at := "/static/" + e.Name()
-		if e.Name() == "index.html" {
-			at = "/"
+		if path.Ext(e.Name()) == ".html" {
 			if body, err = fill(body, cfg); err != nil {
 				return nil, err
 			}
 		}
-		r.Handle(at, newFile(e.Name(), body)).Methods(http.MethodGet, http.MethodHead)
+		r.Handle(address(e.Name()), newFile(e.Name(), body)).Methods(http.MethodGet, http.MethodHead)
 	}
 	return secured(r), nil
+}
+
+// address returns the path that an embedded file is served at.
+func address(name string) string {
+	switch page, isPage := strings.CutSuffix(name, ".html"); {
+	case page == "index":
+		return "/"
+	case isPage:
+		return "/" + page
+	}
+	return "/static/" + name
 }
 
 // fill puts the configuration into a page.
@@ -139,7 +149,7 @@ func secured(next http.Handler) http.Handler {
 }
 
 func notFound(w http.ResponseWriter, _ *http.Request) {
-	writeError(w, http.StatusNotFound, grandstand.CodeNotFound, "there is no such page; the demo page is at /")
+	writeError(w, http.StatusNotFound, grandstand.CodeNotFound, "there is no such page; the demo page is at /, that of a device at /device")
 }
 
 func notAllowed(w http.ResponseWriter, _ *http.Request) {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -31,17 +32,15 @@ func get(h http.Handler, method, target string, headers ...string) *httptest.Res
 
 func TestFiles(t *testing.T) {
 	h := newHandler(t, Config{})
-	paths := []string{"/"}
+	paths := []string{}
 	entries, err := fs.ReadDir(static, "static")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
-		if e.Name() != "index.html" {
-			paths = append(paths, "/static/"+e.Name())
-		}
+		paths = append(paths, address(e.Name()))
 	}
-	if len(paths) < 6 {
+	if len(paths) < 6 || !slices.Contains(paths, "/") || !slices.Contains(paths, "/device") {
 		t.Fatalf("only %v are embedded", paths)
 	}
 	for _, p := range paths {
@@ -50,7 +49,7 @@ func TestFiles(t *testing.T) {
 			t.Errorf("GET %s: %d, %d bytes", p, w.Code, w.Body.Len())
 		}
 		want := kinds[path.Ext(p)]
-		if p == "/" {
+		if path.Ext(p) == "" {
 			want = kinds[".html"]
 		}
 		for name, v := range map[string]string{
@@ -85,6 +84,10 @@ func TestRefuses(t *testing.T) {
 		{"GET", "/index.html", 404, "not_found"},
 		{"GET", "/static/", 404, "not_found"},
 		{"GET", "/static/index.html", 404, "not_found"},
+		{"GET", "/device.html", 404, "not_found"},
+		{"GET", "/device/", 404, "not_found"},
+		{"GET", "/device/joe", 404, "not_found"},
+		{"POST", "/device", 405, "invalid"},
 		{"GET", "/static/../web.go", 301, ""},
 		{"GET", "/static/%2e%2e/web.go", 301, ""},
 		{"GET", "/static/demo.js/", 404, "not_found"},
