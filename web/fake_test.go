@@ -33,12 +33,15 @@ type fakeGateway struct {
 	beats     []map[string]any
 	closes    []websocket.StatusCode
 	sessions  int
+	accounts  *fakeAccounts
 }
 
 type fakeSocket struct {
-	c    *websocket.Conn
-	seg  map[string]string
-	sent chan []byte
+	c       *websocket.Conn
+	session string
+	seg     map[string]string
+	sent    chan []byte
+	goodbye bool // it closed on purpose
 }
 
 func newFakeGateway(t *testing.T) *fakeGateway {
@@ -49,6 +52,7 @@ func newFakeGateway(t *testing.T) *fakeGateway {
 		"country": {"US": 6830, "DE": 1370},
 		"world":   {"": 8200},
 	}
+	f.accounts = newFakeAccounts(f)
 	pages, err := New(Config{})
 	if err != nil {
 		t.Fatal(err)
@@ -61,6 +65,7 @@ func newFakeGateway(t *testing.T) *fakeGateway {
 	m.HandleFunc("GET /v1/events/{event}", f.event)
 	m.HandleFunc("GET /v1/events/{event}/counts", func(w http.ResponseWriter, _ *http.Request) { w.Write(f.board()) })
 	m.HandleFunc("GET /v1/events/{event}/live", f.live)
+	f.accounts.routes(m)
 	f.Server = httptest.NewServer(m)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -101,10 +106,16 @@ func (f *fakeGateway) event(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(w, `{"event":%q,"state":%q,"dims":[{"name":"country"},{"name":"region"},{"name":"team","values":["KC","SF"],"choose":true}]}`, r.PathValue("event"), f.state)
 }
 
-// count returns how many are in a segment, sockets included.
+// countLocked returns how many are in a segment: the crowd, and each session
+// with a socket that may play, once.
 func (f *fakeGateway) countLocked(dim, value string) int {
 	n := f.crowd[dim][value]
+	seen := map[string]bool{}
 	for s := range f.sockets {
+		if seen[s.session] || f.accounts.blockedLocked(s.session) {
+			continue
+		}
+		seen[s.session] = true
 		if v := s.seg[dim]; dim == "world" || v == value || v == "" && value == "unknown" {
 			n++
 		}
@@ -154,14 +165,15 @@ func (f *fakeGateway) live(w http.ResponseWriter, r *http.Request) {
 	for _, dim := range []string{"country", "region", "team"} {
 		s.seg[dim] = q.Get(dim)
 	}
-	session := q.Get("session")
+	s.session = q.Get("session")
 	f.locked(func() {
-		if session == "" {
+		if s.session == "" {
 			f.sessions++
-			session = fmt.Sprintf("s%d", f.sessions)
+			s.session = fmt.Sprintf("s%d", f.sessions)
 		}
-		s.sent <- fmt.Appendf(nil, `{"t":"hello","session":%q,"beat_ms":10000,"tick_ms":%d,"dims":["world","country","region","team"]}`, session, f.tick.Milliseconds())
+		s.sent <- fmt.Appendf(nil, `{"t":"hello","session":%q,"beat_ms":10000,"tick_ms":%d,"dims":["world","country","region","team"]}`, s.session, f.tick.Milliseconds())
 		f.sockets[s] = true
+		f.accounts.openLocked(s, r.PathValue("event"), q)
 		s.sent <- f.countsLocked(s)
 	})
 	ctx, cancel := context.WithCancel(r.Context())
@@ -170,7 +182,10 @@ func (f *fakeGateway) live(w http.ResponseWriter, r *http.Request) {
 		for {
 			_, b, err := c.Read(ctx)
 			if err != nil {
-				f.locked(func() { f.closes = append(f.closes, websocket.CloseStatus(err)) })
+				f.locked(func() {
+					f.closes = append(f.closes, websocket.CloseStatus(err))
+					s.goodbye = websocket.CloseStatus(err) == websocket.StatusNormalClosure || websocket.CloseStatus(err) == websocket.StatusGoingAway
+				})
 				return
 			}
 			f.receive(s, b)
@@ -184,7 +199,10 @@ func (f *fakeGateway) live(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	c.CloseNow()
-	f.locked(func() { delete(f.sockets, s) })
+	f.locked(func() {
+		delete(f.sockets, s)
+		f.accounts.closedLocked(s)
+	})
 }
 
 func (f *fakeGateway) receive(s *fakeSocket, b []byte) {
@@ -204,6 +222,8 @@ func (f *fakeGateway) receive(s *fakeSocket, b []byte) {
 			s.seg[dim] = v.(string)
 		}
 		s.sent <- []byte(`{"t":"ok","re":"join"}`)
+	case "takeover":
+		f.accounts.takeoverLocked(s, m["codes"].([]any))
 	}
 }
 

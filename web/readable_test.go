@@ -1,0 +1,181 @@
+package web
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+	"github.com/coder/websocket"
+)
+
+// readable is the script of TestReadable: texts with a contrast under 4.5 to
+// the nearest ground behind them (WCAG 2.2, 1.4.3), controls that are too small
+// to touch, and what sticks out of the window.
+const readable = `(() => {
+	const rgb = (c) => c.match(/[\d.]+/g).map(Number);
+	const lum = ([r, g, b]) => { const f = (v) => { v /= 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; }; return 0.2126 * f(r) + 0.7152 * f(g) + 0.0722 * f(b); };
+	const ground = (el) => { for (; el; el = el.parentElement) { const c = rgb(getComputedStyle(el).backgroundColor); if (c.length < 4 || c[3] > 0) return c; } return [255, 255, 255]; };
+	const seen = (el) => { let o = 1; for (; el; el = el.parentElement) o *= getComputedStyle(el).opacity; return o; };
+	const mix = (a, b, o) => a.slice(0, 3).map((v, i) => v * o + b[i] * (1 - o));
+	const wrong = [];
+	for (const el of document.querySelectorAll("body *")) {
+		const box = el.getBoundingClientRect();
+		if (!box.width || getComputedStyle(el).opacity === "0" || el.closest(".unseen")) continue;
+		if (box.right > innerWidth + 0.5 || box.left < -0.5) wrong.push(el.tagName + "." + el.className + " sticks out: " + box.left + " to " + box.right);
+		if (["BUTTON", "INPUT", "SELECT"].includes(el.tagName) && box.height < 44) wrong.push(el.id + " is " + box.height + " px high");
+		if (![...el.childNodes].some((n) => n.nodeType === 3 && n.data.trim())) continue;
+		if (el.disabled || el.closest("[aria-busy]")) continue;
+		const a = lum(mix(rgb(getComputedStyle(el).color), ground(el), seen(el))), b = lum(ground(el));
+		const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+		if (ratio < 4.5) wrong.push(el.tagName + "." + el.className + " '" + el.textContent.slice(0, 20) + "' has contrast " + ratio.toFixed(2));
+	}
+	if (document.documentElement.scrollWidth > innerWidth) wrong.push("the page is " + document.documentElement.scrollWidth + " px wide");
+	return wrong;
+})()`
+
+// TestReadable looks at the page in four widths, light and dark. With WEB_SHOTS
+// set to a folder it leaves pictures there.
+func TestReadable(t *testing.T) {
+	f, ctx := newFakeGateway(t), browser(t)
+	f.locked(func() { f.crowd["world"][""], f.crowd["country"]["US"] = 3_298_412, 3_100_000 })
+	for _, size := range [][2]int64{{320, 640}, {390, 844}, {768, 1024}, {1280, 800}} {
+		for _, scheme := range []string{"light", "dark"} {
+			name := fmt.Sprintf("%dx%d-%s", size[0], size[1], scheme)
+			emulate(t, ctx, size, scheme)
+			open(t, ctx, f, "?viewer=v1")
+			until(t, ctx, status("live"))
+			until(t, ctx, `!document.querySelector("#rivals").hidden`)
+			if os.Getenv("WEB_SHOTS") != "" {
+				wander(t, ctx, f)
+			}
+			checkReadable(t, ctx, name)
+		}
+	}
+}
+
+// TestReadableInTrouble looks at the notices.
+func TestReadableInTrouble(t *testing.T) {
+	f, ctx := newFakeGateway(t), browser(t)
+	do(t, ctx, chromedp.EmulateViewport(320, 640))
+	open(t, ctx, f, "?viewer=v1&country=DE")
+	until(t, ctx, status("live"))
+	f.locked(func() { f.refuse = 503 })
+	f.closeAll(websocket.StatusServiceRestart, "drain")
+	until(t, ctx, `!document.querySelector("#notice").hidden`)
+	checkReadable(t, ctx, "reconnecting")
+	f.locked(func() { f.refuse = 404 })
+	open(t, ctx, f, "?event=finall")
+	until(t, ctx, status("error"))
+	do(t, ctx, chromedp.Focus(chromedp.CSS("#event")))
+	checkReadable(t, ctx, "error")
+}
+
+// emulate gives the window a size, and the machine a colour scheme.
+func emulate(t *testing.T, ctx context.Context, size [2]int64, scheme string) {
+	t.Helper()
+	do(t, ctx, chromedp.EmulateViewport(size[0], size[1]))
+	if _, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
+		{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"},
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	until(t, ctx, fmt.Sprintf(`matchMedia("(prefers-color-scheme: %s)").matches`, scheme))
+}
+
+// phoneAndDesk are the windows that every state is looked at in.
+var phoneAndDesk = []struct {
+	size   [2]int64
+	scheme string
+}{
+	{[2]int64{390, 844}, "light"}, {[2]int64{390, 844}, "dark"}, {[2]int64{1280, 800}, "light"}, {[2]int64{1280, 800}, "dark"}, {[2]int64{320, 640}, "light"},
+}
+
+func checkAll(t *testing.T, ctx context.Context, name string) {
+	t.Helper()
+	for _, w := range phoneAndDesk {
+		emulate(t, ctx, w.size, w.scheme)
+		checkReadable(t, ctx, fmt.Sprintf("%s-%dx%d-%s", name, w.size[0], w.size[1], w.scheme))
+	}
+}
+
+// TestReadableBlocked looks at what a viewer of an account that is full sees.
+func TestReadableBlocked(t *testing.T) {
+	f, ctx := newFakeGateway(t), browser(t)
+	f.accounts.play("family", "tv", "Living room TV", 2)
+	f.accounts.play("family", "phone", "Joe’s phone", 2)
+	open(t, ctx, f, "?viewer=v1&account=family&device=d3&name=Chrome+on+Linux")
+	until(t, ctx, `!document.querySelector("#blocked").hidden && document.querySelectorAll("#account .row").length === 3`)
+	checkAll(t, ctx, "blocked")
+	do(t, ctx, chromedp.Click(chromedp.CSS("#blocked .main")))
+	until(t, ctx, `document.querySelector("#blocked").hidden && document.querySelectorAll("#account .row").length === 2`)
+	checkAll(t, ctx, "playing")
+	f.accounts.fail(503)
+	until(t, ctx, `document.querySelector("#account").dataset.state === "old"`)
+	checkAll(t, ctx, "list-old")
+	f.accounts.fail(0)
+	f.accounts.play("family", "tablet", "The tablet in the kitchen with a name that goes on and on", 3)
+	f.accounts.signOut("family", "d3")
+	until(t, ctx, `document.querySelector("#blocked").dataset.code === "signed_out"`)
+	checkAll(t, ctx, "signed-out")
+}
+
+// TestReadableDevice looks at the page of a device in all its states.
+func TestReadableDevice(t *testing.T) {
+	f, ctx := newFakeGateway(t), browser(t)
+	show := func(device, state string) {
+		t.Helper()
+		do(t, ctx, chromedp.Navigate(f.URL+"/device?account=family&limit=2&device="+device))
+		until(t, ctx, fmt.Sprintf(`document.querySelector("#verdict").dataset.state === %q && !document.querySelector("#verdict").hidden`, state))
+		checkAll(t, ctx, "device-"+state)
+	}
+	show("tv", "idle")
+	f.accounts.play("family", "tv", "Living room TV", 2)
+	show("tv", "allowed")
+	f.accounts.play("family", "phone", "Joe’s phone", 2)
+	show("tablet", "full")
+	f.accounts.wait("family", "tablet", "Kitchen tablet")
+	until(t, ctx, `!document.querySelector("#blocked").hidden`)
+	checkAll(t, ctx, "device-blocked")
+	f.accounts.fail(503)
+	show("tablet", "trouble")
+}
+
+func checkReadable(t *testing.T, ctx context.Context, name string) {
+	t.Helper()
+	if dir := os.Getenv("WEB_SHOTS"); dir != "" {
+		shoot(t, ctx, filepath.Join(dir, name+".png"))
+	}
+	for _, w := range eval[[]string](t, ctx, readable) {
+		t.Errorf("%s: %s", name, w)
+	}
+}
+
+// wander lets the crowd move for some ticks, so that there is a line to see.
+func wander(t *testing.T, ctx context.Context, f *fakeGateway) {
+	for i := range 25 {
+		f.locked(func() {
+			for dim, by := range map[string]int{"world": (i%7 - 2) * 633, "country": (i%7 - 2) * 360, "region": (i%5 - 1) * 7, "team": (i%6 - 2) * 11} {
+				for v := range f.crowd[dim] {
+					if f.crowd[dim][v] > 1000 {
+						f.crowd[dim][v] += by
+					}
+				}
+			}
+		})
+		do(t, ctx, chromedp.Sleep(f.tick))
+	}
+}
+
+func shoot(t *testing.T, ctx context.Context, file string) {
+	b, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
