@@ -163,6 +163,7 @@ func (g *Gateway) prepare(ctx context.Context, v *visitor) error {
 		session:    strings.Clone(v.id.Session),
 		viewer:     rm.key.Viewer(v.id.Viewer),
 		device:     rm.key.Device(v.id.Device),
+		account:    rm.key.Account(v.id.Account),
 		payer:      g.payerOf(v),
 		intervalMS: grandstand.ClampInterval(v.id.IntervalMS, v.event),
 		undeclared: len(v.id.Segments) == 0,

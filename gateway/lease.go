@@ -19,10 +19,13 @@ type payer struct {
 
 // standing says whether a session may play.
 //
-//	unheard ──▶ playing ◀──▶ refused      spared: until leases can be asked for
-//	   │  ▲        │            ▲
-//	   │  └─ comes │ back       │          free: there is nothing to ask for
-//	   └────▶ spared ───────────┘
+//	              a verdict
+//	unheard ─────────────────────▶ playing ◀───┐
+//	  ▲  │ no answer               refused ◀───┤ the next verdicts
+//	  │  └──────────▶ spared or refused ───────┘
+//	  └── back after a goodbye
+//
+// It is free whenever the rules do not limit it.
 type standing uint8
 
 const (

@@ -78,13 +78,13 @@ func (r *room) event() *grandstand.Event { return r.config.Load() }
 
 // joining is somebody who wants to be counted.
 type joining struct {
-	session        string // to resume; "": a new one
-	viewer, device grandstand.Key
-	payer          payer
-	audience       *grandstand.Audience
-	undeclared     bool              // nothing was declared: a session that is resumed keeps its audience
-	declared       map[string]string // if it has to be folded again
-	intervalMS     int64
+	session                 string // to resume; "": a new one
+	viewer, device, account grandstand.Key
+	payer                   payer
+	audience                *grandstand.Audience
+	undeclared              bool              // nothing was declared: a session that is resumed keeps its audience
+	declared                map[string]string // if it has to be folded again
+	intervalMS              int64
 }
 
 // join opens or resumes a session. It returns nil if the room is gone: the
@@ -136,7 +136,7 @@ func (r *room) join(j *joining) *session {
 func (r *room) openLocked(j *joining, id string) *session {
 	s := &session{room: r, index: len(r.list)}
 	s.ID, s.Gen, s.Audience = id, 1, j.audience
-	s.Device = j.device
+	s.Device, s.Account = j.device, j.account
 	s.openLeaseLocked(j.payer)
 	switch {
 	case !j.viewer.IsZero():
