@@ -2,6 +2,7 @@ package journal
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -84,12 +85,13 @@ func (c *Config) validate() error {
 	if c.Clock == nil {
 		return errors.New("journal: Config.Clock is required")
 	}
-	if c.MaxFile <= 0 || c.MaxFile > grandstand.MaxJournalFile {
-		c.MaxFile = grandstand.MaxJournalFile
+	if c.MaxFile > grandstand.MaxJournalFile || c.MaxBuffer > grandstand.MaxJournalFile {
+		return fmt.Errorf("journal: Config.MaxFile and MaxBuffer are at most %d bytes", grandstand.MaxJournalFile)
 	}
 	if c.CommitEvery > 20*time.Millisecond {
 		return errors.New("journal: Config.CommitEvery is at most 20 ms")
 	}
+	defaultTo(&c.MaxFile, grandstand.MaxJournalFile)
 	defaultTo(&c.MaxAge, time.Minute)
 	defaultTo(&c.MaxBytes, 8<<30)
 	defaultTo(&c.MaxBuffer, int(c.MaxFile/2))

@@ -22,23 +22,24 @@ type Journal struct {
 	log     *slog.Logger
 	metrics *metrics
 	wake    chan struct{} // holds a token while there is something to do for Run
-	settled chan struct{} // closed when Run has sealed everything and has stopped writing
+	settled chan struct{} // closed when Run has sealed everything
+	over    chan struct{} // closed when Run has returned
 
-	mu       sync.Mutex
-	buf      []byte                   // guarded by mu; records that wait for a commit
-	waits    []waiting                // guarded by mu; of the events in buf
-	events   uint64                   // guarded by mu; in buf
-	writing  int                      // guarded by mu; bytes that Run has taken from buf and not yet made durable
-	busy     time.Time                // guarded by mu; since when Run waits for the disk; zero: it does not
-	trouble  reason                   // guarded by mu; the disk's, that everything is refused for
-	bounded  bool                     // guarded by mu; MaxBytes are used
-	refused  [reasons]refusal         // guarded by mu; not yet in a JournalGap
-	floor    uint64                   // guarded by mu; a file of that number is there, durably: lower ones may go
-	used     int64                    // guarded by mu; bytes on disk
-	sealed   []grandstand.JournalFile // guarded by mu; by number
-	changed  chan struct{}            // guarded by mu; closed, and made anew, when sealed gets shorter
-	run      phase                    // guarded by mu
-	starting sync.Once                // of Run
+	mu      sync.Mutex
+	buf     []byte                   // guarded by mu; records that wait for a commit
+	waits   []waiting                // guarded by mu; of the events in buf
+	events  uint64                   // guarded by mu; in buf
+	writing int                      // guarded by mu; bytes that Run has taken from buf and not yet made durable
+	busy    time.Time                // guarded by mu; since when Run waits for the disk; zero: it does not
+	trouble reason                   // guarded by mu; the disk's, that everything is refused for
+	bounded bool                     // guarded by mu; MaxBytes are used
+	refused [reasons]refusal         // guarded by mu; not yet in a JournalGap
+	floor   uint64                   // guarded by mu; a file of that number is there, durably: lower ones may go
+	used    int64                    // guarded by mu; bytes on disk
+	sealed  []grandstand.JournalFile // guarded by mu; by number
+	changed chan struct{}            // guarded by mu; closed, and made anew, when sealed gets shorter
+	run     phase                    // guarded by mu
+	ran     bool                     // guarded by mu; Run was called
 
 	w writer // owned by Open, then by Run, then by Close
 }
@@ -110,6 +111,7 @@ func Open(cfg Config) (*Journal, error) {
 		metrics: newMetrics(cfg.Registerer),
 		wake:    make(chan struct{}, 1),
 		settled: make(chan struct{}),
+		over:    make(chan struct{}),
 		changed: make(chan struct{}),
 	}
 	j.w.j = j
@@ -201,9 +203,15 @@ func (j *Journal) Run(ctx context.Context) error {
 	if j.cfg.Gateway == "" {
 		return errors.New("journal: Config.Gateway is required")
 	}
-	err := errors.New("journal: Run was called before")
-	j.starting.Do(func() { err = j.w.run(ctx) })
-	return err
+	j.mu.Lock()
+	ran := j.ran
+	j.ran, j.run = true, max(j.run, phaseRunning)
+	j.mu.Unlock()
+	if ran {
+		return errors.New("journal: Run was called before")
+	}
+	defer close(j.over)
+	return j.w.run(ctx)
 }
 
 // Close gives the directory back. Call it when Run has returned.

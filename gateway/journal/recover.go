@@ -40,9 +40,12 @@ func (j *Journal) recover() error {
 		if number := parseName(e.Name, sealedSuffix); number > 0 {
 			j.used += e.Size
 			j.publish(grandstand.JournalFile{Journal: j.journalOf(e.Name), Number: number, Size: e.Size})
-		} else if number := parseName(e.Name, openSuffix); number > 0 && !sealed[number] {
-			if err := j.adopt(number, number == highest); err != nil {
-				// One bad file keeps nobody from writing others.
+		} else if number := parseName(e.Name, openSuffix); number > 0 {
+			take := j.adopt
+			if sealed[number] {
+				take = j.putAside
+			}
+			if err := take(number, highest); err != nil { // one bad file keeps nobody from writing others
 				j.w.note(fmt.Errorf("adopt %s: %w", e.Name, err))
 			}
 		}
@@ -128,7 +131,7 @@ func (j *Journal) headerOf(b []byte) string {
 // adopt has a file sealed that was being written when its process ended. What
 // is damaged inside stays; what is no record at its end was never acknowledged,
 // and is cut off.
-func (j *Journal) adopt(number uint64, highest bool) error {
+func (j *Journal) adopt(number, highest uint64) error {
 	f, err := j.dir.Open(openName(number), os.O_RDWR)
 	if err != nil {
 		return err
@@ -150,7 +153,7 @@ func (j *Journal) adopt(number uint64, highest bool) error {
 	j.metrics.cut.Add(float64(cut))
 	if !e.sealed && e.seal.Events+e.seal.Gaps == 0 {
 		f.Close()
-		if highest {
+		if number == highest {
 			j.w.next = number // it is used again
 			return nil
 		}
@@ -159,6 +162,14 @@ func (j *Journal) adopt(number uint64, highest bool) error {
 	j.log.Info("adopt journal file", "file", openName(number), "events", e.seal.Events, "cut_bytes", cut)
 	j.w.ends = append(j.w.ends, e)
 	return nil
+}
+
+// putAside takes a file out of the way whose number is that of a sealed one. No
+// crash leaves such a thing: somebody has to look at it.
+func (j *Journal) putAside(number, _ uint64) error {
+	name := openName(number)
+	j.log.Error("a journal file was put aside, since another one has its number", "file", name+straySuffix)
+	return j.dir.Rename(name, name+straySuffix)
 }
 
 // inspect finds out how much of a file is to be kept, and whether it is sealed.

@@ -117,13 +117,19 @@ func (j *Journal) Delete(file grandstand.JournalFile) error {
 // something could not be sealed in that time.
 func (j *Journal) Seal(ctx context.Context) (left []grandstand.JournalFile, err error) {
 	j.mu.Lock()
-	writes := j.run == phaseRunning || j.run == phaseSealing
+	writes := j.ran || len(j.buf) > 0 // otherwise there is nothing but what was adopted
 	j.run = max(j.run, phaseSealing)
 	j.mu.Unlock()
 	j.poke()
 	if writes {
 		select {
 		case <-j.settled:
+		case <-j.over:
+			select {
+			case <-j.settled:
+			default:
+				return j.Files(), grandstand.Errorf(grandstand.CodeUnavailable, "the journal could not be sealed")
+			}
 		case <-ctx.Done():
 			return j.Files(), grandstand.WrapError(grandstand.CodeUnavailable, ctx.Err(), "the journal could not be sealed in time")
 		}

@@ -37,6 +37,7 @@ type ended struct {
 const (
 	openSuffix   = ".open"
 	sealedSuffix = ".journal"
+	straySuffix  = ".stray"
 )
 
 func openName(number uint64) string   { return fmt.Sprintf("%08d%s", number, openSuffix) }

@@ -40,7 +40,6 @@ const never = time.Hour
 
 // run is Journal.Run.
 func (w *writer) run(ctx context.Context) error {
-	w.j.setPhase(phaseRunning)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
