@@ -95,6 +95,12 @@ func statusOf(code grandstand.Code) int {
 // fail answers a request with an error, counts it, and logs what is not the
 // client's doing.
 func (g *Gateway) fail(w http.ResponseWriter, route string, err error) {
+	g.failWith(w, route, err, nil)
+}
+
+// failWith is fail for a request that was carried out in part: its sessions are
+// named unless that is nil.
+func (g *Gateway) failWith(w http.ResponseWriter, route string, err error, sessions *resumable) {
 	code := grandstand.CodeOf(err)
 	g.metrics.refused.WithLabelValues(route, string(code)).Inc()
 	if code == grandstand.CodeInternal {
@@ -111,7 +117,8 @@ func (g *Gateway) fail(w http.ResponseWriter, route string, err error) {
 	writeJSON(w, statusOf(code), struct {
 		Code    grandstand.Code `json:"code"`
 		Message string          `json:"message"`
-	}{code, grandstand.MessageOf(err)})
+		*resumable
+	}{code, grandstand.MessageOf(err), sessions})
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {

@@ -62,7 +62,9 @@ func (c *conn) greet() {
 	e := c.room.event()
 	b := make([]byte, 0, 192)
 	b = grandstand.AppendHello(b, c.session.ID, e.BeatMS, e.TickMS, e.DimNames())
-	b = append(b[:len(b)-1], `,"acks":false}`...) // there is no journal: nothing is ever acknowledged
+	if c.g.cfg.Journal == nil {
+		b = append(b[:len(b)-1], `,"acks":false}`...) // nothing is kept, so nothing is ever acknowledged
+	}
 	c.w.send(appendText(make([]byte, 0, len(b)+4), b))
 	c.session.greeted(c)
 	c.room.attach(c)

@@ -66,6 +66,7 @@ func (r *room) dueLocked(s *session, now int64) {
 				r.g.keepers.addForget(s)
 			}
 		}
+		s.keepLeaveLocked(leaveLapsed, now)
 		r.removeLocked(s, now)
 	case s.Left || s.own == claiming || now < s.keepAt:
 	case s.own == lost && s.BeatAt <= s.lostAt:

@@ -44,6 +44,11 @@ type Config struct {
 	History  History // default: the series of the last day are empty
 	Archive  Archive // default: nothing is kept of events for good
 
+	// Journal takes every raw event. Its Committed is to call that of the
+	// gateway. It is sealed when the gateway is closed: the last events are
+	// written then. Default: nothing is kept, and nothing acknowledged.
+	Journal Journal
+
 	// Rules returns the rules by which accounts are limited as they are now,
 	// which it is asked for often. Nil, and a nil result: only tokens limit.
 	Rules func() *grandstand.Rules
@@ -144,6 +149,7 @@ type Gateway struct {
 	movers  backlog       // sessions to be claimed
 	refolds backlog       // sessions that were folded without the registry
 	leaser  *leaser       // nil: nobody's streams are limited
+	acker   acker
 	pool    pool
 	counts  countsCache
 	finals  finals
@@ -202,6 +208,7 @@ func New(cfg Config) (*Gateway, error) {
 		g.leaser = newLeaser(g)
 	}
 	g.pool.g, g.pool.cond.L = g, &g.pool.mu
+	g.acker.g, g.acker.wake = g, make(chan struct{}, 1)
 	g.catalog = newCatalog(g)
 	g.handler = g.onlyOrigins(cfg.Origins.CORS(g.routes()))
 	return g, nil
@@ -273,6 +280,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 	loops.Go(func() { g.moveSessions(ctx) })
 	loops.Go(func() { g.keepMember(ctx) })
 	loops.Go(func() { g.tick(ctx) })
+	if g.cfg.Journal != nil {
+		loops.Go(func() { g.acker.run(ctx) })
+	}
 	if g.leaser != nil {
 		loops.Go(func() { g.leaser.run(ctx) })
 		loops.Go(func() { g.leaser.followNotices(ctx) })

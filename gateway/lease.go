@@ -359,6 +359,9 @@ func (l *leasing) answerLocked(t *takeover, known bool) {
 func (s *session) judgedLocked(v *grandstand.Verdict, insisted bool) {
 	l := s.lease
 	if l.missedAt = 0; v.Allowed {
+		if l.standing != playing {
+			s.keepVerdictLocked(v)
+		}
 		l.standing, l.hold = playing, v.Hold
 		s.allowLocked()
 		return
@@ -406,6 +409,9 @@ func (s *session) missedLocked(insisted bool) {
 		s.refuseLocked(&grandstand.Verdict{Code: grandstand.BlockUnavailable}, insisted)
 		m.outages.WithLabelValues("denied").Inc()
 	default:
+		if l.standing != spared {
+			s.keepVerdictLocked(&grandstand.Verdict{Allowed: true, Code: grandstand.BlockUnavailable})
+		}
 		l.standing = spared
 		s.allowLocked()
 		m.outages.WithLabelValues("allowed").Inc()

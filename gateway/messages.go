@@ -29,11 +29,8 @@ func (c *conn) dispatch(b []byte, m *grandstand.Message, now int64) {
 
 func (c *conn) carryOut(m *grandstand.Message, now int64) error {
 	switch m.Type {
-	case grandstand.MsgBeat:
-		c.session.beat(c, m, now)
-		return nil
-	case grandstand.MsgEvent:
-		return nil // counted; there is no journal to keep it in yet
+	case grandstand.MsgBeat, grandstand.MsgEvent:
+		return c.carry(m, now)
 	case grandstand.MsgJoin:
 		return c.join(m)
 	case grandstand.MsgAuth:

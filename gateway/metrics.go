@@ -21,6 +21,7 @@ type metrics struct {
 	unusable *prometheus.CounterVec // messages by error code
 	frames   *prometheus.CounterVec // by result: sent, slot, or a reason for being dropped
 	bytes    prometheus.Counter     // of frames
+	acks     prometheus.Counter     // sent, or left to a socket that is behind
 
 	moves   *prometheus.CounterVec // by direction: in, out
 	records *prometheus.CounterVec // session records by what was done: kept, lost, forgotten, failed
@@ -62,6 +63,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		unusable: vec("unusable_messages_total", "Messages answered with an error, by code.", "code"),
 		frames:   vec("frames_total", "Frames by what became of them: sent, later, or dropped because skipped, same, old, closed.", "result"),
 		bytes:    counter("frame_bytes_total", "Bytes of frames put on sockets."),
+		acks:     counter("acks_total", "Acknowledgements of events, but for those that a newer one replaced before they were due."),
 		moves:    vec("moves_total", "Sessions taken over from other gateways (in) and given to them (out).", "direction"),
 		records:  vec("session_records_total", "Session records by what was done in Redis: kept, lost, forgotten, failed.", "done"),
 		ticks:    vec("ticks_total", "Ticks by result: written, failed.", "result"),
@@ -85,7 +87,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 	if reg != nil {
 		reg.MustRegister(m.conns, m.sessions, m.rooms, m.joins, m.leaves, m.closes, m.messages, m.refused, m.unusable,
-			m.frames, m.bytes, m.moves, m.records, m.ticks, m.tickSeconds, m.shards, m.unasked,
+			m.frames, m.bytes, m.acks, m.moves, m.records, m.ticks, m.tickSeconds, m.shards, m.unasked,
 			m.decisions, m.outages, m.takeovers, m.leaseSeconds, m.leaseQueue)
 	}
 	return m

@@ -381,6 +381,7 @@ func (g *Gateway) claimOne(ctx context.Context, s *session) bool {
 	adopt := s.adopt && p != nil && len(p.Values) == len(s.Audience.Values)
 	if adopt {
 		s.Audience = s.room.intern(p.Values)
+		s.keepJoinLocked(joinChose, g.cfg.Clock.Now())
 		rec = s.recordLocked(g.id)
 	}
 	s.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"grandstand"
+	"grandstand/gateway/journal"
 )
 
 // Clock tells Redis time.
@@ -72,6 +73,15 @@ type Leases interface {
 	// FollowNotices tells of accounts in which something changed for sessions
 	// of the member, until ctx ends. The zero Key: it may have missed some.
 	FollowNotices(ctx context.Context, member string, tell func(account grandstand.Key)) error
+}
+
+// Journal keeps raw events on the gateway's disk. See journal.Journal for the
+// contract.
+type Journal interface {
+	// Append takes an event to be written; w, unless nil, is told when it is
+	// durable. It never waits for the disk, and keeps nothing of e. Its error
+	// says that the event is not kept.
+	Append(e *grandstand.RawEvent, w journal.Waiter) error
 }
 
 // Hub hands out views of boards. See fanout.Hub for the contract.

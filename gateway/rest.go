@@ -10,15 +10,21 @@ import (
 	"unicode/utf8"
 
 	"grandstand"
+	"grandstand/gateway/journal"
 )
 
 // answer is what a player without a WebSocket is told after its beats.
 type answer struct {
-	Session    string   `json:"session"`            // to be sent with the next beat
-	Sessions   []string `json:"sessions,omitempty"` // one per message, if a list was of several sessions
-	Verdict    verdict  `json:"verdict"`
-	IntervalMS int64    `json:"interval_ms"` // until the next beat
-	Frame      rawJSON  `json:"frame"`       // the message "counts"; null if there is none yet
+	resumable
+	Verdict    verdict `json:"verdict"`
+	IntervalMS int64   `json:"interval_ms"` // until the next beat
+	Frame      rawJSON `json:"frame"`       // the message "counts"; null if there is none yet
+}
+
+// resumable names the sessions of a request, also if its beats were not kept.
+type resumable struct {
+	Session  string   `json:"session"`            // to be sent with the next beat
+	Sessions []string `json:"sessions,omitempty"` // one per message, if a list was of several sessions
 }
 
 type rawJSON []byte
@@ -33,16 +39,23 @@ func (r rawJSON) MarshalJSON() ([]byte, error) {
 
 // postBeats answers POST /v1/events/{event}/beats: one beat or a list.
 func (g *Gateway) postBeats(w http.ResponseWriter, r *http.Request) {
-	a, err := g.beats(r)
+	p, err := g.beats(r)
 	if err != nil {
 		g.fail(w, "beats", err)
 		return
 	}
+	if err := p.await(r.Context()); err != nil {
+		names := p.giveUp()
+		g.failWith(w, "beats", err, &names)
+		return
+	}
+	a := p.answer(r.Context())
 	w.Header().Set("Cache-Control", "no-store")
 	writeJSON(w, http.StatusOK, a)
 }
 
-func (g *Gateway) beats(r *http.Request) (*answer, error) {
+// beats takes the beats of a request. They may not be kept yet.
+func (g *Gateway) beats(r *http.Request) (*player, error) {
 	if g.state.Load() != phaseRunning {
 		return nil, g.full()
 	}
@@ -58,10 +71,10 @@ func (g *Gateway) beats(r *http.Request) (*answer, error) {
 		return nil, err
 	}
 	p := &player{g: g, r: r, base: v}
-	if err := grandstand.DecodeBeats(body, p.take); err != nil {
-		return nil, err
+	if g.cfg.Journal != nil {
+		p.kept = newKeeping()
 	}
-	return p.answer(r.Context()), nil
+	return p, grandstand.DecodeBeats(body, p.take)
 }
 
 // readBody reads a body of at most limit bytes of UTF-8. The server bounds the
@@ -90,6 +103,9 @@ type player struct {
 	base     *visitor // whom the request itself is of
 	last     *session
 	sessions []string
+
+	kept   *keeping   // nil: nothing is kept
+	opened []*session // by this request, if something is kept
 }
 
 // take carries one message out.
@@ -106,8 +122,10 @@ func (p *player) take(m *grandstand.Message) error {
 		return grandstand.Errorf(grandstand.CodeRateLimited, "too many beats for one session")
 	}
 	p.g.metrics.typedBy[m.Type].Inc()
-	if m.Type == grandstand.MsgBeat {
-		s.beat(nil, m, now)
+	if p.kept == nil {
+		s.take(nil, m, now, nil)
+	} else {
+		p.kept.add(func(w journal.Waiter) error { return s.take(nil, m, now, w) })
 	}
 	p.last = s
 	p.sessions = append(p.sessions, s.ID)
@@ -131,7 +149,11 @@ func (p *player) sessionOf(m *grandstand.Message) (*session, error) {
 		}
 		return s, nil
 	}
-	return p.g.join(p.r.Context(), v)
+	s, err := p.g.join(p.r.Context(), v)
+	if err == nil && v.session == "" && p.kept != nil {
+		p.opened = append(p.opened, s)
+	}
+	return s, err
 }
 
 // visitorOf returns whom a message is of: of whom the request is, unless it may
@@ -174,14 +196,19 @@ func (s *session) isHere() bool {
 	return s.own != lost
 }
 
-func (p *player) answer(ctx context.Context) *answer {
-	e := p.last.room.event()
-	a := &answer{Session: strings.Clone(p.last.ID), Verdict: p.last.verdict(ctx)}
+func (p *player) resumable() resumable {
+	names := resumable{Session: strings.Clone(p.last.ID)}
 	for _, id := range p.sessions {
-		if id != a.Session {
-			a.Sessions = p.sessions
+		if id != names.Session {
+			names.Sessions = p.sessions
 		}
 	}
+	return names
+}
+
+func (p *player) answer(ctx context.Context) *answer {
+	e := p.last.room.event()
+	a := &answer{resumable: p.resumable(), Verdict: p.last.verdict(ctx)}
 	p.last.mu.Lock()
 	a.IntervalMS = p.last.IntervalMS
 	p.last.mu.Unlock()

@@ -38,6 +38,8 @@ type room struct {
 	admitted admitted // guarded by admitMu
 	refused  int      // guarded by admitMu; values in admitted that are not
 
+	segments sync.Map // of *grandstand.Audience: their wire form; empty if nothing is kept
+
 	groupsMu sync.Mutex // taken before a group's
 
 	// guarded by groupsMu
@@ -127,6 +129,11 @@ func (r *room) join(j *joining) *session {
 	} else if kind == "new" {
 		r.g.keepers.add(s)
 		s.keepAt = now + r.g.keepAfter()
+	}
+	if kind == "new" {
+		s.keepJoinLocked(joinOpened, now)
+	} else {
+		s.keepJoinLocked(joinResumed, now)
 	}
 	s.joinLeaseLocked(j.payer, left)
 	r.g.metrics.joins.WithLabelValues(kind).Inc()
@@ -289,6 +296,7 @@ func (r *room) retire() {
 	r.g.sessions.Add(-int64(len(r.list)))
 	for _, s := range r.list {
 		s.mu.Lock()
+		s.keepLeaveLocked(leaveMoved, r.g.cfg.Clock.Now())
 		s.closeLeaseLocked()
 		s.mu.Unlock()
 	}
@@ -306,7 +314,7 @@ func (r *room) retire() {
 func (r *room) end() {
 	r.mu.Lock()
 	for _, s := range r.list {
-		s.leave()
+		s.leave(leaveEventEnded)
 	}
 	r.mu.Unlock()
 	for _, c := range r.sockets() {

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"grandstand"
+	"grandstand/gateway/journal"
 )
 
 // ownership says whether this gateway is the one to count a session.
@@ -50,6 +51,7 @@ type session struct {
 	adopt    bool               // if it moves here, it keeps the audience it had
 	lease    *leasing           // nil: nobody pays for it, it needs none
 	declared map[string]string  // not nil: the registry did not answer; to be folded again before it is counted
+	written  written            // to the journal
 
 	// guarded by room.mu, changed by the ticker with mu held too
 	counted bool
@@ -80,6 +82,7 @@ func (s *session) recordLocked(owner string) grandstand.Record {
 func (s *session) loseLocked(now int64) {
 	s.own, s.lostAt, s.keepAt, s.asked = lost, now, now+retryLostMS, 0
 	s.patience = max(s.patience, leastPatience)
+	s.keepLeaveLocked(leaveMoved, now)
 }
 
 // A session that goes on beating here though its record names another gateway
@@ -98,29 +101,44 @@ func (s *session) reclaimLocked() {
 	s.room.g.movers.add(s)
 }
 
-// beat takes a beat of the socket c, nil for REST.
-func (s *session) beat(c *conn, m *grandstand.Message, now int64) {
+// take takes a beat or an event of the socket c, nil for REST. w, unless nil, is
+// told when it is durable. The error says that it is not kept.
+func (s *session) take(c *conn, m *grandstand.Message, now int64, w journal.Waiter) error {
+	if m.Type == grandstand.MsgBeat {
+		return s.beat(c, m, now, w)
+	}
+	return s.keepEvent(m, now, w)
+}
+
+// beat renews the session, whether the beat is kept or not. See take.
+func (s *session) beat(c *conn, m *grandstand.Message, now int64, w journal.Waiter) error {
 	e := s.room.event()
 	var interval int64
 	if m.IntervalMS != 0 {
 		interval = grandstand.ClampInterval(m.IntervalMS, e)
 	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	left := s.Left
 	s.Renew(now, m.State, interval)
 	if c != nil {
 		c.beatAt = now
 	}
+	err := s.keepMessageLocked(m, now, w)
+	if s.Left && !left {
+		s.keepLeaveLocked(leaveEnded, now)
+	}
 	s.beatLeaseLocked(left)
-	s.mu.Unlock()
+	return err
 }
 
 // leave ends the session as of the next tick.
-func (s *session) leave() {
+func (s *session) leave(how string) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.Leave()
+	s.keepLeaveLocked(how, s.room.g.cfg.Clock.Now())
 	s.partLocked(0)
-	s.mu.Unlock()
 }
 
 // add makes c the session's newest socket.
@@ -149,6 +167,7 @@ func (s *session) remove(c *conn, onPurpose bool) {
 	}
 	if onPurpose {
 		s.Leave()
+		s.keepLeaveLocked(leaveClosed, s.room.g.cfg.Clock.Now())
 		if s.room.g.state.Load() == phaseRunning { // in a drain it only goes elsewhere
 			s.partLocked(movedGraceMS)
 		}
@@ -184,6 +203,7 @@ func (s *session) refold(a *grandstand.Audience, declared map[string]string) {
 	s.Audience, s.declared = a, declared
 	if changed {
 		s.keepAt = 0 // whoever takes the session over must know where it is counted
+		s.keepJoinLocked(joinChose, s.room.g.cfg.Clock.Now())
 	}
 	s.mu.Unlock()
 	if changed {

@@ -49,8 +49,11 @@ func sameRefusal(a, b *grandstand.Refusal) bool {
 func (s *session) refuseLocked(v *grandstand.Verdict, insisted bool) {
 	l := s.lease
 	r := s.refusalLocked(v)
-	told := sameRefusal(l.refusal, r) && !insisted
-	l.refusal = r
+	same := sameRefusal(l.refusal, r)
+	told := same && !insisted
+	if l.refusal = r; !same {
+		s.keepVerdictLocked(v)
+	}
 	if s.Blocked = true; !s.counted {
 		s.keepAt = 0 // the record is to say that it is not (recordLocked)
 	}
@@ -66,6 +69,9 @@ func (s *session) allowLocked() {
 	s.lease.refusal, s.Blocked = nil, false
 	if r == nil {
 		return
+	}
+	if s.lease.standing == free {
+		s.keepVerdictLocked(&grandstand.Verdict{Allowed: true}) // of no rule
 	}
 	// As if it was opened now: it counts once its record says so.
 	s.since, s.recorded = s.room.g.cfg.Clock.Now(), false

@@ -69,6 +69,7 @@ type wire struct {
 	slot    *grandstand.Frame // the newest frame, to be sent after out
 	shown   *grandstand.Frame // the newest frame that was sent, or shows the same numbers
 	shownAt int64             // ms at which it was sent
+	acks    *acks             // nil: no event had a seq; set by the reader, which may read it without mu
 	stalled bool              // a goroutine is writing
 	closing closeCode         // of the close frame that was sent or is in out; 0: none
 	byUs    bool              // closing was our idea
@@ -222,7 +223,7 @@ func (w *wire) closeLocked(code closeCode) {
 		return
 	}
 	w.slot = nil
-	w.writeLocked(appendClose(nil, code))
+	w.writeLocked(append(w.takeAckLocked(), appendClose(nil, code)...))
 	w.closing, w.byUs = code, true
 	w.nc.SetReadDeadline(time.Now().Add(closeGrace))
 }
@@ -293,6 +294,9 @@ func (w *wire) catchUp() {
 		w.mu.Lock()
 		p := w.out
 		w.out = nil
+		if len(p) == 0 {
+			p = w.takeAckLocked()
+		}
 		if len(p) == 0 && w.slot != nil {
 			message = appendFrame(message[:0], w.slot, w.g.cfg.Clock.Now())
 			p, w.slot = message, nil
