@@ -187,12 +187,12 @@ func TestPlacesOutliveRedis(t *testing.T) {
 			if mine.status != 200 || mine.Outage {
 				return fmt.Errorf("the console is told %s", mine.text)
 			}
-			if list := devicesOf(t, b, account, nil); theirs.status != 409 || playing(list) != "Console, TV" {
+			if list := devicesOf(t, b, account); theirs.status != 409 || playing(list) != "Console, TV" {
 				return fmt.Errorf("the newcomer is told %s, %+v play", theirs.text, list)
 			}
 			return nil
 		})
-		if after := since(devicesOf(t, b, account, nil)); after["TV"] != before["TV"] || after["Console"] != before["Console"] {
+		if after := since(devicesOf(t, b, account)); after["TV"] != before["TV"] || after["Console"] != before["Console"] {
 			t.Errorf("places are held since %v, before they were since %v", after, before)
 		}
 		tv.neverBlocked(0)
@@ -239,7 +239,7 @@ func TestPlacesOutliveAGateway(t *testing.T) {
 		name := string(rune('A' + i))
 		players[i] = play(t, g1, identity(account, name, name, two...), nil)
 		eventually(t, 5*time.Second, name+" plays", func() error {
-			if list := devicesOf(t, b, account, nil); !strings.HasSuffix(playing(list), name) {
+			if list := devicesOf(t, b, account); !strings.HasSuffix(playing(list), name) {
 				return fmt.Errorf("%+v", list)
 			}
 			return nil
@@ -261,11 +261,11 @@ func TestPlacesOutliveAGateway(t *testing.T) {
 	}
 	// Longer than the leases that the dead gateway renewed last.
 	for end := time.Now().Add(17 * time.Second); time.Now().Before(end); <-time.After(250 * time.Millisecond) {
-		if list := devicesOf(t, b, account, nil); playing(list) != "A, B" {
+		if list := devicesOf(t, b, account); playing(list) != "A, B" {
 			t.Fatalf("%+v play", list)
 		}
 	}
-	if after := since(devicesOf(t, b, account, nil)); after["A"] != before["A"] || after["B"] != before["B"] {
+	if after := since(devicesOf(t, b, account)); after["A"] != before["A"] || after["B"] != before["B"] {
 		t.Errorf("places are held since %v, before they were since %v", after, before)
 	}
 	for _, d := range players {

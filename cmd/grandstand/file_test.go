@@ -120,9 +120,13 @@ var badFiles = map[string]struct {
 }
 
 func TestBadFilesAreBlamedByLine(t *testing.T) {
+	_, good, err := parse(t, "listen: 127.0.0.1:1\n", "all")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, c := range badFiles {
 		path := configFile(t, c.text)
-		_, _, err := parse(t, "", "all", "--config", path)
+		_, err := readFile(path, good.known)
 		if err == nil {
 			t.Errorf("%s: nothing is said of\n%s", name, c.text)
 			continue
@@ -130,6 +134,15 @@ func TestBadFilesAreBlamedByLine(t *testing.T) {
 		if want := fmt.Sprintf("%s:%d: ", path, c.line); !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: %q, want line %d and %q", name, err, c.line, c.want)
 		}
+	}
+}
+
+// The program says so, too, and does not start.
+func TestABadFileIsNoStart(t *testing.T) {
+	path := configFile(t, "rules:\n  limit: 65\n")
+	p := start(t, "all", "all", "--config", path)
+	if code := p.wait(10 * time.Second); code != 2 || !strings.Contains(p.log.String(), path+":2: rules.limit: a limit is") {
+		t.Errorf("exit code %d:\n%s", code, p.log)
 	}
 }
 
