@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"grandstand"
 )
@@ -185,6 +187,37 @@ func TestAFileThatCannotBeReadIsLeft(t *testing.T) {
 		t.Errorf("%v", all)
 	}
 	j.Close()
+}
+
+// TestWhatIsInMemoryOnlyIsSyncedBeforeItIsCounted: a process was killed before
+// it synced, the next finds what the disk has not got.
+func TestWhatIsInMemoryOnlyIsSyncedBeforeItIsCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := dirOf(map[string][]byte{idName: []byte(oldID), "00000001.open": leftFile(1, 1)})
+		fs.names["00000001.open"].data = leftFile(1, 1, 2)
+		fs.names["00000001.open"].dirty = true
+		once := true
+		fs.onBefore(func(op, name string, size int) error {
+			if op == "sync" && name == "00000001.open" && once {
+				once = false
+				return syscall.EIO // and the second event is gone
+			}
+			return nil
+		})
+		j, _ := adopted(t, fs)
+		stop := running(t, j)
+		after(time.Minute)
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		if err := newStore().pull(j, always); err != nil {
+			t.Error(err)
+		}
+		j.Close()
+		if _, all := adopted(t, fs); all[1] == nil || len(all[1].seqs) != 1 {
+			t.Errorf("the next process finds %+v", all[1])
+		}
+	})
 }
 
 func TestTheDirectoryIsLocked(t *testing.T) {

@@ -33,8 +33,10 @@ func TestADiskThatFails(t *testing.T) {
 				s.sendOK(10)
 				s.pace()
 				s.ackedAre(11)
+				tries := 0
 				s.fs.onBefore(func(op, name string, size int) error {
 					if op == tt.op {
+						tries++
 						return tt.err
 					}
 					return nil
@@ -50,6 +52,9 @@ func TestADiskThatFails(t *testing.T) {
 				s.fs.onBefore(nil)
 				after(time.Second)
 				s.ackedAre(21)
+				if tries < 30 || tries > 90 {
+					t.Errorf("%d tries in 21 s", tries)
+				}
 				s.sendOK(10)
 				after(time.Second)
 				s.ackedAre(31)
@@ -256,6 +261,35 @@ func TestADirectoryThatIsFullAtTheStart(t *testing.T) {
 		after(time.Second)
 		s.end()
 		s.gapsAre(full)
+	})
+}
+
+// TestTheHighestFileStaysUntilThereIsAnother, or its number would be forgotten.
+func TestTheHighestFileStaysUntilThereIsAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := dirOf(map[string][]byte{
+			idName: []byte(oldID), "00000002.journal": sealedBytes(leftFile(2, 5), 1), "00000003.journal": sealedBytes(leftFile(3, 6), 1),
+		})
+		fs.onBefore(func(op, name string, size int) error {
+			if op == "create" {
+				return syscall.ENOSPC
+			}
+			return nil
+		})
+		j, _ := adopted(t, fs)
+		running(t, j)
+		for _, f := range j.Files() {
+			if err := j.Delete(f); grandstand.CodeOf(err) != grandstand.CodeUnavailable {
+				t.Errorf("file %d: %v", f.Number, err)
+			}
+		}
+		fs.onBefore(nil)
+		after(time.Second)
+		for _, f := range j.Files() {
+			if err := j.Delete(f); err != nil {
+				t.Errorf("file %d: %v", f.Number, err)
+			}
+		}
 	})
 }
 

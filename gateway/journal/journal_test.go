@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"grandstand"
 )
 
@@ -132,7 +134,7 @@ func TestEventsAreAcknowledgedInOrderOncePerCommit(t *testing.T) {
 		s := start(t, func(c *Config) { c.MaxFile = 1 << 20 })
 		s.sendOK(1)
 		after(0)
-		s.ackedAre(1) // nobody to wait for
+		s.ackedAre(1) // there is nobody to wait for
 		s.sendOK(500)
 		after(9 * time.Millisecond)
 		s.ackedAre(1)
@@ -152,7 +154,7 @@ func TestEventsAreAcknowledgedInOrderOncePerCommit(t *testing.T) {
 func TestNothingIsToldBeforeItIsSynced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, nil)
-		after(0)
+		s.pace()
 		s.fs.onBefore(func(op, name string, size int) error {
 			if op == "sync" {
 				time.Sleep(time.Second)
@@ -160,13 +162,13 @@ func TestNothingIsToldBeforeItIsSynced(t *testing.T) {
 			return nil
 		})
 		s.sendOK(3)
-		after(999 * time.Millisecond)
-		s.ackedAre(0)
-		s.sendOK(3) // and who appends does not wait
-		after(time.Millisecond)
-		s.ackedAre(3)
 		after(time.Second)
-		s.ackedAre(6)
+		s.ackedAre(1)
+		s.sendOK(3) // and who appends does not wait
+		after(10 * time.Millisecond)
+		s.ackedAre(4)
+		after(time.Second)
+		s.ackedAre(7)
 		s.end()
 	})
 }
@@ -262,19 +264,19 @@ func TestAFullDirectoryRefusesUntilFilesAreDeleted(t *testing.T) {
 func TestABufferThatIsFullRefuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, func(c *Config) { c.MaxBuffer = 8 << 10 })
-		after(0)
+		s.pace()
 		s.fs.onBefore(func(op, name string, size int) error {
 			time.Sleep(time.Second)
 			return nil
 		})
-		s.sendOK(1)
-		after(0)
-		accepted := 0
+		s.sendOK(40)
+		after(20 * time.Millisecond) // these are being written, and count
+		accepted := 40
 		for s.crowd.send(s.Journal) == nil {
 			accepted++
 		}
 		s.refusedFor(slow)
-		if size := accepted * len(grandstand.AppendEventRecord(nil, eventOf(10))); size > 8<<10 || size < 7<<10 {
+		if size := accepted * len(grandstand.AppendEventRecord(nil, eventOf(10))); size > 8<<10+500 || size < 7<<10 {
 			t.Errorf("%d events with %d bytes were accepted", accepted, size)
 		}
 		s.fs.onBefore(nil)
@@ -547,4 +549,66 @@ func TestLife(t *testing.T) {
 			s.refusedFor(closing)
 		})
 	})
+}
+
+func TestMetrics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reg := prometheus.NewPedanticRegistry()
+		s := start(t, func(c *Config) { c.Registerer = reg })
+		s.sendOK(30)
+		after(2 * time.Second)
+		if err := s.stop(); err != nil {
+			t.Fatal(err)
+		}
+		s.refusedFor(closing)
+		size := int64(0)
+		for _, f := range s.Files() {
+			size += f.Size
+		}
+		got := figures(t, reg)
+		for name, want := range map[string]float64{
+			"appended_events_total": 30, "durable_events_total": 30, "refused_events_total closing": 1, "refused_events_total full": 0,
+			"disk_bytes": float64(size), "sealed_files": float64(len(s.Files())), "cut_bytes_total": 0,
+		} {
+			if v, ok := got["grandstand_journal_"+name]; v != want || !ok {
+				t.Errorf("%s is %v, not %v", name, v, want)
+			}
+		}
+		if got["grandstand_journal_commit_seconds"] < 1 {
+			t.Error("no commits")
+		}
+		s.pullAll()
+		if got := figures(t, reg); got["grandstand_journal_disk_bytes"] != 0 || got["grandstand_journal_sealed_files"] != 0 {
+			t.Errorf("after the deletes: %v", got)
+		}
+		s.Journal.Close()
+		cfg := config(s.fs, nil)
+		cfg.Registerer = reg // the same: the first is gone
+		j, err := Open(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		j.Close()
+	})
+}
+
+// figures returns the value of each metric, a histogram's count, by its name and
+// label.
+func figures(t *testing.T, reg *prometheus.Registry) map[string]float64 {
+	t.Helper()
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			name := f.GetName()
+			for _, l := range m.GetLabel() {
+				name += " " + l.GetValue()
+			}
+			all[name] = m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+		}
+	}
+	return all
 }
