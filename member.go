@@ -7,6 +7,7 @@ type Role string
 const (
 	RoleGateway    Role = "gateway"
 	RoleAggregator Role = "aggregator"
+	RoleArchiver   Role = "archiver"
 )
 
 // Member is one running process in one role. Its lease in Redis lasts a few

@@ -17,9 +17,13 @@ import (
 // demoEvent is what the demo shows.
 const demoEvent = "demo"
 
+// demoJournalAge is short, so that there is something in the archive soon.
+const demoJournalAge = 10 * time.Second
+
 type demoCmd struct {
 	common
 	public
+	Journal string        `help:"Directory of the journal of raw events, or off. Default: journal, beside the archive." placeholder:"DIR"`
 	Viewers int           `help:"Size of the simulated crowd." default:"1500"`
 	Match   time.Duration `help:"Length of a simulated match; when one is over the next begins." default:"4m"`
 }
@@ -33,7 +37,8 @@ func (c *demoCmd) Run(ctx context.Context, f *file) error {
 	if c.LogLevel == "info" {
 		c.LogLevel = "warn" // the address should be the last thing on the screen
 	}
-	all := allCmd{common: c.common, public: c.public, believing: believing{Auth: "none"}, serving: serving{MaxConns: 18_000, DrainOver: time.Second}}
+	all := allCmd{common: c.common, public: c.public, believing: believing{Auth: "none"}, serving: serving{MaxConns: 18_000, DrainOver: time.Second},
+		journalling: journalling{Journal: c.Journal, JournalAge: demoJournalAge, SealOver: 5 * time.Second}, secondHere: c.Journal == ""}
 	choice := []grandstand.Dimension{{Name: "country", Choose: true}, {Name: "region", Choose: true}, {Name: "team", Values: []string{"KC", "SF"}, Choose: true}}
 	event := &grandstand.Event{Name: demoEvent, Dims: choice, Public: true}
 	if err := event.Normalize(); err != nil {

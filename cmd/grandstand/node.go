@@ -121,11 +121,15 @@ func (n *node) addHub() *fanout.Hub {
 	return hub
 }
 
-// addGateway runs the role that serves players and returns its handler.
-func (n *node) addGateway(d *door, s *serving, events []*grandstand.Event) (http.Handler, error) {
-	minCohort := s.minCohort(d.open)
+// addGateway runs the role that serves players, and its journal, and returns its
+// handler.
+func (n *node) addGateway(d *door, s *serving, w *gatewayJournal, events []*grandstand.Event) (http.Handler, error) {
+	minCohort, id := s.minCohort(d.open), randomText(8)
+	if err := w.open(n, id); err != nil {
+		return nil, err
+	}
 	g, err := gateway.New(gateway.Config{
-		ID: randomText(8), Secret: n.secret, Clock: n.redis,
+		ID: id, Peer: w.peer, Journal: w.forGateway(), Secret: n.secret, Clock: n.redis,
 		Sessions: n.redis, Tallies: n.redis, Registry: n.redis, Events: n.redis, Members: n.redis,
 		Hub: n.addHub(), History: n.redis, Archive: n.archive,
 		Leases: n.redis, Rules: n.rules.now.Load, Edge: d.edge,
@@ -135,6 +139,7 @@ func (n *node) addGateway(d *door, s *serving, events []*grandstand.Event) (http
 	if err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
+	w.gateway.Store(g)
 	n.run("gateway", g.Run)
 	n.onStop("gateway's viewers", s.DrainOver, g.Close)
 	n.checks = append(n.checks, func() error {

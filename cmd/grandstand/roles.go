@@ -10,6 +10,9 @@ type allCmd struct {
 	public
 	believing
 	serving
+	journalling
+	archiving
+	secondHere bool // it may be the second of its kind in this directory
 }
 
 // Run serves every role in one process until ctx ends.
@@ -44,7 +47,16 @@ func (c *allCmd) start(ctx context.Context, f *file) (*node, string, error) {
 		if err != nil {
 			return "", err
 		}
-		players, err := n.addGateway(door, &c.serving, f.events)
+		w := &gatewayJournal{journalling: c.journalling, optional: c.secondHere}
+		if w.Journal == "" {
+			w.Journal = besideArchive(c.Archive)
+		}
+		if w.Journal != journalOff {
+			if err := n.addArchiver(&c.archiving, w.sources, nil); err != nil {
+				return "", err
+			}
+		}
+		players, err := n.addGateway(door, &c.serving, w, f.events)
 		if err != nil {
 			return "", err
 		}
@@ -69,6 +81,7 @@ type gatewayCmd struct {
 	public
 	believing
 	serving
+	journalling
 }
 
 func (c *gatewayCmd) Run(ctx context.Context, f *file) error {
@@ -87,7 +100,7 @@ func (c *gatewayCmd) Run(ctx context.Context, f *file) error {
 		if err != nil {
 			return err
 		}
-		players, err := n.addGateway(door, &c.serving, f.events)
+		players, err := n.addGateway(door, &c.serving, &gatewayJournal{journalling: c.journalling}, f.events)
 		if err != nil {
 			return err
 		}
