@@ -22,7 +22,7 @@ import (
 //	gs:{h<event>/<hour>}:steps    list    AppendStep, any order, possibly twice                historyTTL after the last step
 //	gs:{k<event>}:reach           hash    segment: peak, its time, sketch (reach.go)           reachTTL after the last save
 //	gs:{a<account>}:leases        string  who plays, waits, was ended (lua/leases/state.lua)   leasesTTL after the last change
-//	gs:{a<account>}:decisions     list    the last decisions, newest first (decisions.go)      decisionsTTL after the last
+//	gs:{a<account>}:decisions     list    the last decisions, newest first (leaseforms.go)     decisionsTTL after the last
 //	gs:{n<member>}:notices        stream  n(umber), a(ccount) to look at again                 noticesTTL after the last was written or awaited
 //	gs:{members}:list             hash    member: joined, seen, JSON                           membersTTL after the last renewal
 //	gs:{members}:boot             string  random name of this data set, its beginning          for ever: it ends with the data
@@ -43,8 +43,9 @@ const (
 	reachTTL    = 48 * time.Hour
 	membersTTL  = 200 * time.Second
 
-	// More than HonourMS: an account without a state granted nothing within it,
-	// or its state was lost.
+	// More than HonourMS and maxLease: an account without a state granted nothing
+	// within HonourMS, or its state was lost. (A quick renewal does not move the
+	// end, but one of a lease's length does.)
 	leasesTTL    = 20 * time.Minute
 	decisionsTTL = 24 * time.Hour
 	noticesTTL   = 180 * time.Second
@@ -53,6 +54,7 @@ const (
 // Bounds of what is kept of an account, beside those of the root package. They
 // are known to the scripts by name (scripts.go).
 const (
+	maxLease      = 4 * time.Minute  // twice the longest interval and 5 s is less
 	endedKept     = 15 * time.Minute // a session that was ended is known so long after it last asked
 	maxEnded      = 128
 	maxWatchers   = 64

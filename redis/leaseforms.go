@@ -80,48 +80,59 @@ func askCall(a *grandstand.Ask) call {
 	}
 	line := "|L|" + a.Device.Text() + "|" + escape(a.Session) + "|" + escape(a.Member) + "|" + addressField(a.Address) + "|" +
 		escape(a.Event) + "|" + escape(name) + "\n"
-	limit, household := quickTerms(&a.Terms)
-	args := make([]string, 5, 5+len(a.Terminate))
-	args[0], args[1], args[2], args[3], args[4] = line, strconv.FormatInt(a.LeaseMS, 10), strconv.Itoa(limit), strconv.Itoa(household), askRest(a)
+	args := make([]string, 4, 4+len(a.Terminate))
+	args[0], args[1], args[2], args[3] = line, strconv.FormatInt(a.LeaseMS, 10), quickLimit(&a.Terms), askRest(a)
 	for _, ref := range a.Terminate[:min(len(a.Terminate), grandstand.MaxDevices)] {
-		args = append(args, ref.Device.Text()+"|"+escape(ref.Session)+"|"+strconv.FormatInt(max(ref.Born, 0), 10))
+		args = append(args, ref.Device.Text()+"|"+escape(ref.Session)+"|"+string(appendStamp(nil, ref.Born)))
 	}
 	return leaseCall(a.Account, args...)
 }
 
-const noLimit = 1000 // more than an account can have
-
-// quickTerms returns a limit and a household within which every lease of an
-// account is within the terms, whatever its rank.
-func quickTerms(t *grandstand.Terms) (limit, household int) {
+// quickLimit returns, in three digits, the number of leases up to which each is
+// within the terms, whatever its rank.
+func quickLimit(t *grandstand.Terms) string {
+	n := 999 // more than an account can have
 	switch {
 	case t.Limit > 0 && t.EventLimit > 0:
-		return min(t.Limit, t.EventLimit), 0
+		n = min(t.Limit, t.EventLimit)
 	case t.EventLimit > 0:
-		return 1, 0 // of more leases, those of the event have to be counted
+		n = 1 // of more leases, those of the event have to be counted
 	case t.Limit > 0:
-		return t.Limit, t.Household
+		n = min(t.Limit, n)
 	}
-	return noLimit, 0
+	return string([]byte{'0' + byte(n/100), '0' + byte(n/10%10), '0' + byte(n%10)})
 }
 
 // askRest is what the quick way does not need.
 func askRest(a *grandstand.Ask) string {
 	b := make([]byte, 0, 96)
-	for _, f := range []struct {
+	for _, f := range [...]struct {
 		is   bool
 		char byte
 	}{{a.Terms.Evict, 'e'}, {a.Terms.Shadow, 's'}, {a.Insist, 'i'}, {a.Wait, 'w'}} {
-		if f.is {
-			b = append(b, f.char)
+		if !f.is {
+			f.char = '-'
 		}
+		b = append(b, f.char)
 	}
-	h := &a.Hold
-	for _, n := range [...]int64{int64(a.Terms.Household), int64(a.Terms.Limit), int64(a.Terms.EventLimit), h.Since, h.Born, h.Granted} {
-		b = strconv.AppendInt(append(b, '|'), min(max(n, 0), 9_999_999_999_999), 10)
+	for _, n := range [...]int{a.Terms.Household, a.Terms.Limit, a.Terms.EventLimit} {
+		b = strconv.AppendInt(append(b, '|'), int64(max(n, 0)), 10)
+	}
+	for _, at := range [...]int64{a.Hold.Since, a.Hold.Born, a.Hold.Granted} {
+		b = appendStamp(append(b, '|'), at)
 	}
 	b = append(b, '|')
 	return string(append(b, escape(a.Terms.Rule)...))
+}
+
+// appendStamp writes a time in 13 digits: until the year 2286.
+func appendStamp(b []byte, ms int64) []byte {
+	const least = 1_000_000_000_000
+	ms = min(max(ms, 0), 10*least-1)
+	for digit := int64(least); digit > 0; digit /= 10 {
+		b = append(b, '0'+byte(ms/digit%10))
+	}
+	return b
 }
 
 // news is what a script about leases says beside its answer.
@@ -190,30 +201,30 @@ func parseVerdict(text string, a *grandstand.Ask) (v grandstand.Verdict, n news,
 	}
 	for text != "" && p.err == nil {
 		line, text = cutLine(text)
-		if !strings.Contains(line, "|L|") && !strings.Contains(line, "|S|") {
+		if line == "C" || strings.HasPrefix(line, "N|") {
 			p.keep(n.add(line))
 			continue
 		}
-		v.Rivals = append(v.Rivals, p.lease(line))
+		l, _ := p.entry(line)
+		v.Rivals = append(v.Rivals, l)
 	}
 	return v, n, p.err
 }
 
-const stampLen = 13 // digits of a time
-
-// parseQuick reads +<now><until><since><born><count>|<shared>.
+// parseQuick reads +<now>|<until>|<since>|<born>|<count>|<shared>.
 func parseQuick(text string, a *grandstand.Ask) (v grandstand.Verdict, err error) {
-	const counts = 1 + 4*stampLen
-	if len(text) != counts+len("000|000") || text[counts+3] != '|' {
-		return v, errors.New("the verdict of a renewal has another length")
-	}
+	var n [6]int64
 	p := parser{}
-	at := func(i int) int64 { return p.number(text[1+i*stampLen : 1+(i+1)*stampLen]) }
-	n, shared := int(p.number(text[counts:counts+3])), int(p.number(text[counts+4:]))
+	rest := text[1:]
+	for i := range n {
+		var field string
+		field, rest, _ = strings.Cut(rest, "|")
+		n[i] = p.number(field)
+	}
 	v = grandstand.Verdict{
-		Now: at(0), Until: at(1), Allowed: true, Outcome: grandstand.OutcomeRenewed,
-		Rule: a.Terms.Rule, Limit: a.Terms.Limit, Current: n - min(a.Terms.Household, shared),
-		Hold: grandstand.Hold{Since: at(2), Born: at(3), Granted: at(0)},
+		Now: n[0], Until: n[1], Allowed: true, Outcome: grandstand.OutcomeRenewed,
+		Rule: a.Terms.Rule, Limit: a.Terms.Limit, Current: int(n[4] - min(int64(a.Terms.Household), n[5])),
+		Hold: grandstand.Hold{Since: n[2], Born: n[3], Granted: n[0]},
 	}
 	if a.Terms.Limit == 0 && a.Terms.EventLimit > 0 {
 		v.Rule, v.Limit = grandstand.EventRule(a.Event), a.Terms.EventLimit
@@ -250,31 +261,26 @@ func (p *parser) key(s string) grandstand.Key {
 	return k
 }
 
-// entry cuts <times>|<kind>|<fields>, with n times and the number of fields.
-func (p *parser) entry(line string, times, fields int) (at []int64, kind string, f []string) {
-	f = strings.Split(line, "|")
-	if len(f) != fields+2 || len(f[0]) != times*stampLen {
-		p.keep(fmt.Errorf("a line has %d fields", len(f)))
-		return make([]int64, times), "", make([]string, fields)
-	}
-	for i := range times {
-		at = append(at, p.number(f[0][i*stampLen:(i+1)*stampLen]))
-	}
-	return at, f[1], f[2:]
-}
+// entryFields is what every line of a state has: four times, a kind, six texts.
+const entryFields = 11
 
-// lease reads a line of kind L, S or W.
-func (p *parser) lease(line string) grandstand.Lease {
-	at, kind, f := p.entry(line, 4, 6)
-	l := grandstand.Lease{
-		LeaseRef: grandstand.LeaseRef{Device: p.key(f[0]), Session: p.text(f[1]), Born: at[1]},
-		Member:   p.text(f[2]), Event: p.text(f[4]), Name: p.text(f[5]),
-		Since: at[0], SeenAt: at[2], Until: at[3], Shadow: kind == "S",
+// entry reads a line of a state. For one of kind T the member is a code, the
+// name that of who did it.
+func (p *parser) entry(line string) (l grandstand.Lease, kind string) {
+	f := strings.Split(line, "|")
+	if len(f) != entryFields {
+		p.keep(fmt.Errorf("a line has %d fields", len(f)))
+		return l, ""
 	}
-	if f[3] != "" {
-		p.key(f[3])
+	l = grandstand.Lease{
+		LeaseRef: grandstand.LeaseRef{Born: p.number(f[1]), Session: p.text(f[6])},
+		Since:    p.number(f[0]), SeenAt: p.number(f[2]), Until: p.number(f[3]), Shadow: f[4] == "S",
+		Member: p.text(f[7]), Event: p.text(f[9]), Name: p.text(f[10]),
 	}
-	return l
+	if f[4] != "A" {
+		l.Device = p.key(f[5])
+	}
+	return l, f[4]
 }
 
 // parseState reads an account's state as it is at now.
@@ -291,30 +297,24 @@ func parseState(text string, now int64) (*grandstand.AccountState, error) {
 	for text != "" && p.err == nil {
 		var line string
 		line, text = cutLine(text)
-		_, rest, _ := strings.Cut(line, "|")
-		kind, _, _ := strings.Cut(rest, "|")
+		l, kind := p.entry(line)
+		if l.Until <= now && p.err == nil {
+			continue
+		}
 		switch kind {
 		case "L", "S":
-			if l := p.lease(line); l.Until > now {
-				s.Leases = append(s.Leases, l)
-			}
+			s.Leases = append(s.Leases, l)
 		case "W":
-			if l := p.lease(line); l.Until > now {
-				s.Waiting = append(s.Waiting, grandstand.Waiting{
-					Device: l.Device, Session: l.Session, Name: l.Name, Event: l.Event, At: l.SeenAt, Until: l.Until,
-				})
-			}
+			s.Waiting = append(s.Waiting, grandstand.Waiting{
+				Device: l.Device, Session: l.Session, Name: l.Name, Event: l.Event, At: l.SeenAt, Until: l.Until,
+			})
 		case "T":
-			at, _, f := p.entry(line, 4, 5)
-			if at[3] > now {
-				s.Ended = append(s.Ended, grandstand.Ended{
-					Device: p.key(f[0]), Session: p.text(f[1]), Code: grandstand.BlockCode(f[2]), By: p.text(f[4]), At: at[0],
-				})
-			}
+			s.Ended = append(s.Ended, grandstand.Ended{
+				Device: l.Device, Session: l.Session, Code: grandstand.BlockCode(l.Member), By: l.Name, At: l.Since,
+			})
 		case "A":
-			p.entry(line, 1, 1)
 		default:
-			return nil, errors.New("a line of the state is of an unknown kind")
+			p.keep(errors.New("a line of the state is of an unknown kind"))
 		}
 	}
 	if p.err != nil {

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"slices"
 	"strconv"
+	"strings"
+
+	"github.com/redis/rueidis"
 
 	"grandstand"
 )
@@ -15,12 +18,39 @@ const (
 	maxMemberLen  = 128
 )
 
-// Ask asks for leases, or renews them: one script for each, pipelined. Several
-// asks for one account are decided in their order. The answers stand in the
-// order of the asks; the error of one has CodeUnavailable, or CodeInvalid if the
-// ask cannot be kept. An ask whose reply was lost may be asked again: what was
-// decided stays. Members that have to look at an account again are told before
-// Ask returns.
+// Ask asks for leases, or renews them. Each is one script, pipelined with the
+// others; those for one account are decided in their order. The answers stand in
+// the order of the asks. The error of one has CodeUnavailable, or CodeInvalid if
+// the ask cannot be kept. Before Ask returns, the members that have to look at an
+// account again are sent a notice (FollowNotices).
+//
+// The script decides by the time of Redis. It may be asked again when its reply
+// was lost: what was decided stays, then as a renewal or as waiting.
+//
+//  1. What is over is forgotten: leases, who waited, who was ended.
+//  2. A session that was ended stays so while it asks, and for endedKept after,
+//     unless its viewer insists.
+//  3. A session with a lease renews it if its rank is within the terms: the rank
+//     by Hold.Since among the leases that count, and likewise among those of its
+//     event. So it never loses to a newcomer; after a limit was lowered the
+//     youngest lease is the one that is refused. A lease in shadow needs room as
+//     a newcomer does.
+//  4. A device plays in one session only, the one that began last: it takes the
+//     place of the other, if the terms admit it there. So it is with those who
+//     wait, one session of each device.
+//  5. A session without a lease that shows a Hold from before the account's state
+//     began gets its place back: the state was lost since. If there are more
+//     leases than the limit then, the youngest have to leave.
+//  6. There is room if no more leases count than Limit, and no more are of the
+//     event than EventLimit. Of the leases that are behind one network with
+//     another, up to Household do not count towards Limit; leases in shadow count
+//     nowhere.
+//  7. Without room, the leases of Terminate are ended in their order until there
+//     is, or none if all of them do not suffice; else by Shadow the session plays
+//     all the same; else by Evict a newcomer ends the oldest lease that counts;
+//     else it is blocked, and waits if it wants to. More than MaxDevices devices
+//     of an account neither play nor wait. In shadow one more does play, without
+//     a lease.
 func (c *Client) Ask(ctx context.Context, asks []grandstand.Ask) []grandstand.Answer {
 	answers := make([]grandstand.Answer, len(asks))
 	var told notices
@@ -28,10 +58,11 @@ func (c *Client) Ask(ctx context.Context, asks []grandstand.Ask) []grandstand.An
 		to := min(from+portionSize, len(asks))
 		c.ask(ctx, asks[from:to], answers[from:to], &told)
 	}
-	c.notify(ctx, told)
+	c.notify(ctx, &told)
 	return answers
 }
 
+// ask is Ask for one pipeline, without the notices.
 func (c *Client) ask(ctx context.Context, asks []grandstand.Ask, answers []grandstand.Answer, told *notices) {
 	calls := make([]call, 0, len(asks))
 	index := make([]int, 0, len(asks))
@@ -40,17 +71,14 @@ func (c *Client) ask(ctx context.Context, asks []grandstand.Ask, answers []grand
 			calls, index = append(calls, askCall(&asks[i])), append(index, i)
 		}
 	}
+	in := replies{c, ctx, askScript.op, told}
 	for k, r := range c.eval(ctx, askScript, calls...) {
 		i := index[k]
 		text, err := r.ToString()
-		if err == nil {
-			var news news
-			if answers[i].Verdict, news, err = parseVerdict(text, &asks[i]); err == nil {
-				c.learn(askScript.op, asks[i].Account, news, told)
-				continue
-			}
-		}
-		answers[i].Err = c.failLeases(askScript.op, err)
+		answers[i].Err = in.read(asks[i].Account, text, err, func(text string) (heard news, err error) {
+			answers[i].Verdict, heard, err = parseVerdict(text, &asks[i])
+			return heard, err
+		})
 	}
 }
 
@@ -64,155 +92,106 @@ func (c *Client) Leave(ctx context.Context, leaves []grandstand.Leave) error {
 			failed = err
 		}
 	}
-	c.notify(ctx, told)
+	c.notify(ctx, &told)
 	return failed
 }
 
+// leave is Leave for one pipeline, without the notices.
 func (c *Client) leave(ctx context.Context, leaves []grandstand.Leave, told *notices) (failed error) {
 	calls := make([]call, len(leaves))
 	for i := range leaves {
 		l := &leaves[i]
 		calls[i] = leaseCall(l.Account, l.Device.Text(), escape(l.Session), escape(l.Member))
 	}
+	in := replies{c, ctx, leaveScript.op, told}
 	for i, r := range c.eval(ctx, leaveScript, calls...) {
 		text, err := r.ToString()
-		if err == nil {
-			var heard news
-			heard, err = parseNews(text)
-			c.learn(leaveScript.op, leaves[i].Account, heard, told)
-		}
-		if err != nil && failed == nil {
-			failed = c.failLeases(leaveScript.op, err)
+		if err := in.read(leaves[i].Account, text, err, parseNews); failed == nil {
+			failed = err
 		}
 	}
 	return failed
 }
 
-// SignOut ends all sessions of a device, playing or waiting, and returns how
-// many there were. Asked again within signOutRepeat it returns the same.
+// SignOut ends all sessions of a device, playing or waiting, until their viewers
+// ask to play there again. It returns how many there were; asked again within
+// signOutRepeat, the same.
 func (c *Client) SignOut(ctx context.Context, account, device grandstand.Key) (ended int, err error) {
-	text, err := c.evalString(ctx, signOutScript, leaseCall(account, device.Text(), ms(signOutRepeat)))
-	if err != nil {
-		return 0, err
-	}
-	first, rest := cutLine(text)
-	ended, err1 := strconv.Atoi(first)
-	news, err2 := parseNews(rest)
-	if err := errors.Join(err1, err2); err != nil {
-		return 0, c.failLeases(signOutScript.op, err)
-	}
 	var told notices
-	c.learn(signOutScript.op, account, news, &told)
-	c.notify(ctx, told)
-	return ended, nil
-}
-
-// Account returns who plays on an account now, waits, or was ended. The state of
-// an account that is not known is empty.
-func (c *Client) Account(ctx context.Context, account grandstand.Key) (*grandstand.AccountState, error) {
-	reply, err := c.eval(ctx, accountScript, leaseCall(account))[0].AsStrSlice()
-	if err == nil && len(reply) != 2 {
-		err = strconv.ErrSyntax
-	}
-	var now int64
-	if err == nil {
-		now, err = strconv.ParseInt(reply[0], 10, 64)
-	}
-	if err != nil {
-		return nil, c.failLeases(accountScript.op, err)
-	}
-	state, err := parseState(reply[1], now)
-	if err != nil {
-		c.corrupt(accountScript.op, leasesKey(account), err)
-		return &grandstand.AccountState{Now: now}, nil
-	}
-	return state, nil
-}
-
-// WatchAccount has member told of every change of the account for watchKept.
-func (c *Client) WatchAccount(ctx context.Context, account grandstand.Key, member string) error {
-	text, err := c.evalString(ctx, watchScript, leaseCall(account, escape(member), ms(watchKept)))
-	if err != nil {
-		return err
-	}
-	news, err := parseNews(text)
-	if err != nil {
-		return c.failLeases(watchScript.op, err)
-	}
-	var told notices
-	c.learn(watchScript.op, account, news, &told)
-	c.notify(ctx, told)
-	return nil
-}
-
-// Decisions returns up to limit of what was decided last, newest first.
-func (c *Client) Decisions(ctx context.Context, account grandstand.Key, limit int) ([]grandstand.Decision, error) {
-	if limit <= 0 {
-		return nil, nil
-	}
-	reply, err := c.eval(ctx, decisionsScript, leaseCall(account, strconv.Itoa(limit)))[0].AsStrSlice()
-	if err == nil && len(reply) == 0 {
-		err = strconv.ErrSyntax
-	}
-	var heard news
-	if err == nil {
-		heard, err = parseNews(reply[0])
-	}
-	if err != nil {
-		return nil, c.failLeases(decisionsScript.op, err)
-	}
-	var told notices
-	c.learn(decisionsScript.op, account, heard, &told)
-	c.notify(ctx, told)
-	list := make([]grandstand.Decision, 0, len(reply)-1)
-	for _, text := range reply[1:] {
-		d, err := parseDecision(text)
-		if err != nil {
-			c.corrupt(decisionsScript.op, decisionsKey(account), err)
-			continue
+	in := replies{c, ctx, signOutScript.op, &told}
+	text, err := c.eval(ctx, signOutScript, leaseCall(account, device.Text(), ms(signOutRepeat)))[0].ToString()
+	err = in.read(account, text, err, func(text string) (heard news, err error) {
+		first, rest := cutLine(text)
+		if ended, err = strconv.Atoi(first); err != nil {
+			return heard, err
 		}
-		list = append(list, d)
-	}
-	return list, nil
+		return parseNews(rest)
+	})
+	c.notify(ctx, &told)
+	return ended, err
 }
 
-// learn takes what a script says beside its answer.
-func (c *Client) learn(op string, account grandstand.Key, n news, told *notices) {
-	if n.corrupt {
-		c.corrupt(op, leasesKey(account), errors.New("it was replaced by a new one"))
-	}
-	for _, member := range n.members {
-		told.add(member, account)
-	}
-}
-
+// leaseCall runs a script on what is kept of an account.
 func leaseCall(account grandstand.Key, args ...string) call {
 	return call{[]string{leasesKey(account), decisionsKey(account)}, args}
 }
 
-// evalString runs a script about leases that returns text.
-func (c *Client) evalString(ctx context.Context, s *script, cl call) (string, error) {
-	text, err := c.eval(ctx, s, cl)[0].ToString()
-	if err != nil {
-		return "", c.failLeases(s.op, err)
-	}
-	return text, nil
+// replies reads what one script about leases returned for some accounts.
+type replies struct {
+	c    *Client
+	ctx  context.Context // of the one call that they answer
+	op   string
+	told *notices
 }
 
-// failLeases is fail with what the caller outside is told.
-func (c *Client) failLeases(op string, err error) error {
+// read reads one reply: text that parse takes apart, or the error in its stead.
+// An account whose state can be read neither by the script nor here starts over.
+func (in *replies) read(account grandstand.Key, text string, err error, parse func(string) (news, error)) error {
+	if err != nil {
+		return in.c.failLeases(in.ctx, in.op, account, err)
+	}
+	heard, err := parse(text)
+	if err != nil {
+		in.c.startOver(in.ctx, in.op, account, err)
+		return in.c.failLeases(in.ctx, in.op, account, err)
+	}
+	if heard.corrupt {
+		in.c.corrupt(in.op, leasesKey(account), errReplaced)
+	}
+	for _, member := range heard.members {
+		in.told.add(member, account)
+	}
+	return nil
+}
+
+var errReplaced = errors.New("the state of an account cannot be read, another one is in its place")
+
+// failLeases is fail with what the caller outside is told. A key of another type
+// is none of ours.
+func (c *Client) failLeases(ctx context.Context, op string, account grandstand.Key, err error) error {
+	if re, answered := rueidis.IsRedisErr(err); answered && strings.Contains(re.Error(), "WRONGTYPE") {
+		c.startOver(ctx, op, account, err)
+	}
 	c.m.failed(op, reasonOf(err))
 	return grandstand.WrapError(grandstand.CodeUnavailable, opError{op, err}, "which devices play cannot be looked up right now")
 }
 
+// startOver deletes what is kept of an account, for it cannot be read. Those who
+// play have their leases back by what they hold.
+func (c *Client) startOver(ctx context.Context, op string, account grandstand.Key, err error) {
+	c.corrupt(op, leasesKey(account), err)
+	_ = c.doAll(ctx, "start_over", c.rc.B().Del().Key(leasesKey(account), decisionsKey(account)).Build().ToRetryable())
+}
+
+// validAsk refuses what an account's state cannot hold.
 func validAsk(a *grandstand.Ask) error {
 	switch {
 	case a.Account.IsZero() || a.Device.IsZero() || a.Session == "":
 		return grandstand.Errorf(grandstand.CodeInvalid, "a lease is for an account, a device and a session")
 	case len(a.Session) > maxSessionLen || len(a.Member) > maxMemberLen || len(a.Event) > grandstand.MaxValueLen:
 		return grandstand.Errorf(grandstand.CodeInvalid, "the id of a session, a member or an event is too long")
-	case a.LeaseMS <= 0 || a.LeaseMS > leasesTTL.Milliseconds():
-		return grandstand.Errorf(grandstand.CodeInvalid, "a lease lasts from 1 to %d ms", leasesTTL.Milliseconds())
+	case a.LeaseMS <= 0 || a.LeaseMS > maxLease.Milliseconds():
+		return grandstand.Errorf(grandstand.CodeInvalid, "a lease lasts from 1 to %d ms", maxLease.Milliseconds())
 	}
 	return nil
 }

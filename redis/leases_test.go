@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -109,23 +108,11 @@ func store(t fataler, c *Client, account grandstand.Key, state string) {
 }
 
 // digits are the times of a state.
-var digits = regexp.MustCompile(`(?m)(^\d{13,52}\|)|(^1\|\d{13}\|\d{13}\|)`)
+var digits = regexp.MustCompile(`\b\d{13}\b`)
 
 // aged returns a state with all of its times d ms earlier.
 func aged(state string, d int64) string {
-	return digits.ReplaceAllStringFunc(state, func(s string) string {
-		var b strings.Builder
-		if strings.HasPrefix(s, "1|") {
-			for _, f := range strings.Split(s[2:len(s)-1], "|") {
-				b.WriteString("|" + earlier(f, d))
-			}
-			return "1" + b.String() + "|"
-		}
-		for i := 0; i+13 <= len(s); i += 13 {
-			b.WriteString(earlier(s[i:i+13], d))
-		}
-		return b.String() + "|"
-	})
+	return digits.ReplaceAllStringFunc(state, func(s string) string { return earlier(s, d) })
 }
 
 func earlier(stamp string, d int64) string {

@@ -33,7 +33,7 @@ func (n *notices) add(member string, account grandstand.Key) {
 
 // notify posts notices. It is best effort: who misses one learns of the change
 // at its next ask.
-func (c *Client) notify(ctx context.Context, n notices) {
+func (c *Client) notify(ctx context.Context, n *notices) {
 	if len(n.members) == 0 {
 		return
 	}

@@ -32,7 +32,7 @@ var (
 	notifyScript    = loadScript("notify")
 	listenScript    = loadScript("listen")
 
-	askScript       = loadLeaseScript("ask", "quick", "state", "judge", "ask")
+	askScript       = loadLeaseScript("ask", "quick", "first", "state", "judge", "ask")
 	leaveScript     = loadLeaseScript("leave", "state", "leave")
 	signOutScript   = loadLeaseScript("sign_out", "state", "sign_out")
 	watchScript     = loadLeaseScript("watch_account", "state", "watch")
@@ -51,8 +51,8 @@ type script struct {
 
 func loadScript(name string) *script { return newScript(name, readLua(name)) }
 
-// loadLeaseScript joins the parts of a script about leases. They share their
-// beginning, where the constants of keys.go have names.
+// loadLeaseScript joins the parts of a script about leases, behind the constants
+// of keys.go.
 func loadLeaseScript(op string, parts ...string) *script {
 	body := fmt.Sprintf("local stateMS, honourMS, endedMS, decisionsMS, aheadMS = %s, %d, %s, %s, %s\n",
 		ms(leasesTTL), int64(grandstand.HonourMS), ms(endedKept), ms(decisionsTTL), ms(poisoned))
@@ -83,32 +83,50 @@ type call struct {
 }
 
 // eval runs a script once for each call, pipelined. A server that does not know
-// the script (it is new, or lost its data) is given it with the calls that it
-// did not know.
+// the script (it is new, or lost its data) is given it with one of the calls
+// that it did not know; where that is not enough, because there are several
+// servers, with ever more of them.
 func (c *Client) eval(ctx context.Context, s *script, calls ...call) []rueidis.RedisResult {
 	cmds := make([]rueidis.Completed, len(calls))
-	for i, cl := range calls {
-		cmds[i] = c.rc.B().Evalsha().Sha1(s.sha).Numkeys(int64(len(cl.keys))).Key(cl.keys...).Arg(cl.args...).Build().ToRetryable()
+	for i := range calls {
+		cmds[i] = c.evalsha(s, &calls[i])
 	}
 	res := c.do(ctx, s.op, cmds...)
-	var again []int
-	for i, r := range res {
-		if re, ok := rueidis.IsRedisErr(r.Error()); ok && re.IsNoScript() {
-			again = append(again, i)
+	unknown := unknownScript(nil, res)
+	for given := 1; len(unknown) > 0; given *= 4 {
+		cmds = make([]rueidis.Completed, len(unknown)) // those before may still be in use: do
+		for k, i := range unknown {
+			if cl := &calls[i]; k < given {
+				cmds[k] = c.rc.B().Eval().Script(s.body).Numkeys(int64(len(cl.keys))).Key(cl.keys...).Arg(cl.args...).Build().ToRetryable()
+			} else {
+				cmds[k] = c.evalsha(s, cl)
+			}
 		}
-	}
-	if len(again) == 0 {
-		return res
-	}
-	cmds = cmds[:0]
-	for _, i := range again {
-		cl := calls[i]
-		cmds = append(cmds, c.rc.B().Eval().Script(s.body).Numkeys(int64(len(cl.keys))).Key(cl.keys...).Arg(cl.args...).Build().ToRetryable())
-	}
-	for k, r := range c.do(ctx, s.op, cmds...) {
-		res[again[k]] = r
+		again := c.do(ctx, s.op, cmds...)
+		for k, r := range again {
+			res[unknown[k]] = r
+		}
+		unknown = unknownScript(unknown, again)
 	}
 	return res
+}
+
+func (c *Client) evalsha(s *script, cl *call) rueidis.Completed {
+	return c.rc.B().Evalsha().Sha1(s.sha).Numkeys(int64(len(cl.keys))).Key(cl.keys...).Arg(cl.args...).Build().ToRetryable()
+}
+
+// unknownScript returns the calls whose results say that the server does not
+// know the script. calls are their numbers; nil: their positions.
+func unknownScript(calls []int, res []rueidis.RedisResult) (unknown []int) {
+	for k, r := range res {
+		if re, ok := rueidis.IsRedisErr(r.Error()); ok && re.IsNoScript() {
+			if calls != nil {
+				k = calls[k]
+			}
+			unknown = append(unknown, k)
+		}
+	}
+	return unknown
 }
 
 // evalStrings runs a script that returns a list of strings.

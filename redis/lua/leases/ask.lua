@@ -1,199 +1,166 @@
 -- Decides whether a session may play. The rules are those of Client.Ask.
+local own, old = ask.find(account.leases)
+local waited, waiter = ask.find(account.waiting)
 
 -- A session that was ended stays so until its viewer asks to play here.
-for _, e in ipairs(others) do
+for _, e in ipairs(account.others) do
   if e.kind == 'T' and e.device == me.device and e.session == me.session then
-    if insist then
-      remove(others, e)
-      changed = true
+    account.dirty = true
+    if ask.insist then
+      account.remove(account.others, e)
+      account.changed = true
       break
     end
-    local outcome = e.told == '1' and 'waiting' or 'blocked'
-    e.told, e.seen, e.till = '1', now, now + endedMS
-    line(e)
-    dirty = true
-    return verdict(outcome, e.code, reasonBy(), e.code == 'superseded' and {old} or rivals('a'), e.by)
+    local outcome, code = e.network == '1' and 'waiting' or 'blocked', e.member
+    e.network, e.seen, e.till = '1', now, later
+    account.line(e)
+    return ask.verdict(outcome, code, ask.reason(), code == 'superseded' and {old} or ask.rivals('a'), e.name)
   end
-end
-
--- superseded blocks the older one of two sessions of a device.
-local function superseded(newer)
-  remove(waiters, waited)
-  finish(me, 'superseded', newer.name, true)
-  local reason = reasonBy()
-  decided('blocked', 'superseded', me, reason, {newer})
-  return verdict('blocked', 'superseded', reason, {old}, newer.name)
 end
 
 -- Where the session stands: with rank, ahead of all that came after it; without,
 -- behind everybody.
-local honoured = holdGranted > 0 and holdGranted < born and now - holdGranted <= honourMS
-local function heldBefore(time)
-  return holdBorn > 0 and holdBorn < time
-end
+local honoured = ask.granted > never and ask.granted < account.born and ms - ask.granted <= honourMS
+local held = not ask.insist and ask.born > never and ask.born -- when the session began to play
 local outcome, rank, eventRank = 'acquired', false, false
 if own then
   me.since, me.born = own.since, own.born
   rank = own.kind == 'L'
   eventRank = rank and own.event == me.event
   outcome = rank and 'renewed' or 'acquired'
-  remove(leases, own)
-elseif old and not insist and (heldBefore(old.born) or (waited and waited.since < old.born)) then
-  return superseded(old)
-elseif waiter and not insist and heldBefore(waiter.since) and (old or not honoured) then
-  return superseded(waiter)
+  account.remove(account.leases, own)
+elseif old and ((held and held < old.born) or (waited and not ask.insist and waited.since < old.born)) then
+  return ask.superseded(waited, old, {old})
+elseif waiter and held and held < waiter.since and (old or not honoured) then
+  return ask.superseded(waited, waiter, {old})
 elseif old then
   me.since = old.since
   rank = old.kind == 'L'
   eventRank = rank and old.event == me.event
   outcome = 'superseded'
-  remove(leases, old)
+  account.remove(account.leases, old)
 elseif honoured then
-  me.since, me.born = math.min(holdSince, now), math.min(holdBorn, now)
+  me.since, me.born = ask.since < now and ask.since or now, ask.born < now and ask.born or now
   rank, eventRank, outcome = true, true, 'restored'
 end
-leases[#leases + 1] = me
-local refused = over(rank, eventRank)
+table.insert(account.leases, me)
+local refused = ask.over(rank, eventRank)
 
--- Who has to give way, if that suffices.
+-- Who has to give way, if that suffices: those that the viewer named, or the
+-- oldest.
 local gone = {}
-local function giveWay(l)
-  remove(leases, l)
-  gone[#gone + 1] = l
-  refused = over(rank, eventRank)
-end
-for i = 6, #ARGV do
+for i = 5, #ARGV do
   local device, session, lifeOf = string.match(ARGV[i], '^([^|]*)|([^|]*)|(%d+)$')
-  for _, l in ipairs(refused and rivals(refused) or {}) do
-    if l.device == device and l.session == session and l.born == tonumber(lifeOf) then
-      giveWay(l)
+  for _, l in ipairs(refused and ask.rivals(refused) or {}) do
+    if l.device == device and l.session == session and l.born == lifeOf then
+      table.insert(gone, account.remove(account.leases, l))
+      refused = ask.over(rank, eventRank)
       break
     end
   end
 end
-if refused then
+if #gone > 0 and not refused then
+  outcome = 'took_over'
+elseif #gone > 0 then
   for _, l in ipairs(gone) do
-    leases[#leases + 1] = l
+    table.insert(account.leases, l)
   end
   gone = {}
-  refused = over(rank, eventRank)
-elseif #gone > 0 then
-  outcome = 'took_over'
+  refused = ask.over(rank, eventRank)
 end
-if refused and evict and not shadow and not own and outcome ~= 'restored' then
+if refused and ask.evict and not ask.shadow and not own and outcome ~= 'restored' then
   while refused do
-    giveWay(rivals(refused)[1])
+    table.insert(gone, account.remove(account.leases, ask.rivals(refused)[1]))
+    refused = ask.over(rank, eventRank)
   end
   outcome = 'evicted'
 end
 
--- No more devices than can be kept. One of them that nobody blocks plays without
+-- No more devices than can be kept. One too many that nobody blocks plays without
 -- a lease.
-local function tooMany()
-  local n, devices = 0, {}
-  for _, list in ipairs({leases, waiters}) do
-    for _, e in ipairs(list) do
-      n = n + (devices[e.device] and 0 or 1)
-      devices[e.device] = true
-    end
-  end
-  return n > maxDevices
-end
-if not (own or old or waited or waiter) and (wait or shadow or not refused) and tooMany() then
-  remove(leases, me)
+local stored = ask.wait or ask.shadow or not refused
+if stored and not (own or old or waited or waiter) and ask.tooMany() then
+  account.remove(account.leases, me)
   for _, l in ipairs(gone) do
-    leases[#leases + 1] = l
+    table.insert(account.leases, l)
   end
-  local reason = reasonBy(refused)
-  dirty, changed = false, false
-  if shadow then
-    me.since, me.born = 0, 0
-    return verdict('would_block', '', reason, {}, '')
+  account.dirty, account.changed = account.corrupt, false
+  local reason = ask.reason(refused)
+  if ask.shadow then
+    me.since, me.born = never, never
+    return ask.verdict('would_block', '', reason, {}, '')
   end
-  return verdict('blocked', 'too_many_devices', reason, rivals('a'), '')
+  return ask.verdict('blocked', 'too_many_devices', reason, ask.rivals('a'), '')
 end
 
--- A session that waits gives way to a newer one of its device, and a lease that
--- was there before it does not.
-local newer = waiter and (own or (outcome == 'restored' and heldBefore(waiter.since)))
+-- A session that waits gives way to a newer one of its device; a lease that was
+-- there before it does not disturb it.
+local newer = waiter and (own or (outcome == 'restored' and held and held < waiter.since))
 if waiter and not newer then
-  remove(waiters, waiter)
-  finish(waiter, 'superseded', me.name)
+  account.remove(account.waiting, waiter)
+  account.finish(waiter, 'superseded', me.name)
 end
 
--- asked tells whether the last thing decided about the session was to block it.
-local function asked()
-  local list = redis.pcall('LRANGE', KEYS[2], 0, 9)
-  for _, text in ipairs(list) do
-    if string.find(text, '|' .. me.device .. '|' .. me.session .. '|', 1, true) then
-      return string.find(text, '|blocked|device_limit|', 1, true) ~= nil
-    end
-  end
-  return false
-end
-
-if refused and not shadow then
-  remove(leases, me)
-  local reason, list = reasonBy(refused), rivals(refused)
+if refused and not ask.shadow then
+  account.remove(account.leases, me)
+  local reason, rivals = ask.reason(refused), ask.rivals(refused)
   if old then
-    leases[#leases + 1] = old
+    table.insert(account.leases, old)
   end
   if newer then
-    return superseded(waiter)
+    return ask.superseded(waited, waiter, {})
   end
   local again = waited ~= nil
-  remove(waiters, waited)
-  dirty = again or wait
-  if wait then
-    me.kind, me.since, me.born = 'W', again and waited.since or now, 0
-    waiters[#waiters + 1] = line(me)
+  account.remove(account.waiting, waited)
+  account.dirty = account.dirty or again or ask.wait
+  if ask.wait then
+    me.kind, me.since, me.born = 'W', again and waited.since or now, never
+    table.insert(account.waiting, account.line(me))
   elseif not own and not again then
-    again = asked()
+    again = ask.blockedLast()
   end
   if not again then
-    decided('blocked', 'device_limit', me, reason, list)
+    account.decided('blocked', 'device_limit', me, reason, rivals)
   end
-  return verdict(again and 'waiting' or 'blocked', 'device_limit', reason, list, '')
+  return ask.verdict(again and 'waiting' or 'blocked', 'device_limit', reason, rivals, '')
 end
 
 -- The session plays.
 if refused then
   me.kind, outcome = 'S', 'would_block'
 end
-local reason = reasonBy(refused)
-line(me)
-dirty = true
-remove(waiters, waited)
+account.line(me)
+account.dirty = true
+account.remove(account.waiting, waited)
 if old then
-  finish(old, 'superseded', me.name)
-  decided('ended', 'superseded', old, nil, {me})
+  account.finish(old, 'superseded', me.name)
+  account.decided('ended', 'superseded', old, nil, {me})
 end
 for _, l in ipairs(gone) do
-  finish(l, 'taken_over', me.name)
-  decided('ended', 'taken_over', l, nil, {me})
+  account.finish(l, 'taken_over', me.name)
+  account.decided('ended', 'taken_over', l, nil, {me})
 end
 if outcome == 'restored' then -- the youngest have to leave what they got meanwhile
-  for _, l in ipairs(rivals('a')) do
-    table.insert(gone, 1, l)
-  end
-  for _, l in ipairs(gone) do
-    local kind = over(false, false)
+  local rivals = ask.rivals('a')
+  for i = #rivals, 1, -1 do
+    local l, kind = rivals[i], ask.over()
     if kind == 'a' or (kind == 'e' and l.event == me.event) then
-      tell[l.member] = true
-      if shadow then
-        l.kind = 'S'
-        line(l)
-        decided('would_block', '', l, nil, {me})
+      account.remove(account.leases, l)
+      account.tell[l.member] = true
+      if ask.shadow then
+        table.insert(account.leases, account.line({
+          kind = 'S', since = l.since, born = l.born, seen = l.seen, till = l.till, device = l.device, session = l.session,
+          member = l.member, network = l.network, event = l.event, name = l.name,
+        }))
+        account.decided('would_block', '', l, nil, {me})
       else
-        remove(leases, l)
-        decided('ended', 'device_limit', l, nil, {me})
+        account.decided('ended', 'device_limit', l, nil, {me})
       end
     end
   end
-  gone = {}
-  reason = reasonBy()
 end
+local reason = ask.reason(refused)
 if not (outcome == 'renewed' or (outcome == 'would_block' and own and own.kind == 'S')) then
-  decided(outcome, '', me, reason, refused and rivals(refused) or gone)
+  account.decided(outcome, '', me, reason, refused and ask.rivals(refused) or gone)
 end
-return verdict(outcome, '', reason, {}, '')
+return ask.verdict(outcome, '', reason, {}, '')

@@ -2,8 +2,8 @@
 -- since the last change are entered before.
 --
 -- ARGV: how many
-local list = {news()}
-for _, text in ipairs(redis.pcall('LRANGE', KEYS[2], 0, tonumber(ARGV[1]) - 1)) do
+local list = {account.news()}
+for _, text in ipairs(redis.call('LRANGE', KEYS[2], 0, ARGV[1] - 1)) do
   list[#list + 1] = text
 end
 return list

@@ -1,28 +1,27 @@
 -- What an ask says, and how its session stands among the others.
 --
--- ARGV: the session's line from |L| on, lease ms, then for the quick way a limit
--- and a household; 'flags|household|limit|limit of the event|since|born|granted|
--- rule'; then 'device|session|born' for each lease to be ended
-local me = {kind = 'L', line = '', since = now, born = now, seen = now, till = now + tonumber(ARGV[2])}
+-- ARGV: the session's line from |L| on; lease ms; a limit in 3 digits for the
+-- quick way; 'flags|household|limit|limit of the event|since|born|granted|rule',
+-- the flags e(vict), s(hadow), i(nsist), w(ait) or - in this order, the times those
+-- of the hold; then for each lease to be ended 'device|session|born'
+local me = {kind = 'L', line = '', since = now, born = now, seen = now, till = ms + ARGV[2] .. ''}
 me.device, me.session, me.member, me.network, me.event, me.name =
   string.match(ARGV[1], '^|L|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)\n$')
-local flags, household, limit, eventLimit, holdSince, holdBorn, holdGranted, rule =
-  string.match(ARGV[5], '^(%l*)|(%d+)|(%d+)|(%d+)|(%d+)|(%d+)|(%d+)|(.*)$')
-household, limit, eventLimit = tonumber(household), tonumber(limit), tonumber(eventLimit)
-holdSince, holdBorn, holdGranted = tonumber(holdSince), tonumber(holdBorn), tonumber(holdGranted)
-
-local function flag(char)
-  return string.find(flags, char, 1, true) ~= nil
-end
-local evict, shadow, insist, wait = flag('e'), flag('s'), flag('i'), flag('w')
+local e, s, i, w, household, limit, eventLimit, since, born, granted, rule =
+  string.match(ARGV[4], '^(.)(.)(.)(.)|(%d+)|(%d+)|(%d+)|(%d+)|(%d+)|(%d+)|(.*)$')
+local ask = {
+  me = me, evict = e == 'e', shadow = s == 's', insist = i == 'i', wait = w == 'w',
+  household = household + 0, limit = limit + 0, eventLimit = eventLimit + 0, rule = rule,
+  since = since, born = born, granted = granted,
+}
 
 -- find returns the entry of the session in a list, and that of another session
 -- of its device.
-local function find(list)
+function ask.find(list)
   local mine, other
   for _, e in ipairs(list) do
-    if e.device == me.device then
-      if e.session == me.session then
+    if e.device == ask.me.device then
+      if e.session == ask.me.session then
         mine = e
       else
         other = e
@@ -31,18 +30,16 @@ local function find(list)
   end
   return mine, other
 end
-local own, old = find(leases)
-local waited, waiter = find(waiters)
 
 -- streams returns how many of the leases count towards the account's limit and
 -- towards the event's: with rank only me and those before me, with eventRank
 -- likewise of the event. Those behind one network with another do not count
--- towards the account's, up to household.
-local function streams(rank, eventRank)
+-- towards the account's, up to the household.
+function ask.streams(rank, eventRank)
   local n, ofEvent, shared, networks = 0, 0, 0, {}
-  for _, l in ipairs(leases) do
+  for _, l in ipairs(account.leases) do
     if l.kind == 'L' then
-      local ahead = l == me or before(l, me)
+      local ahead = l == ask.me or not (rank or eventRank) or account.before(l, ask.me)
       if ahead or not rank then
         n = n + 1
         if networks[l.network] then
@@ -51,64 +48,92 @@ local function streams(rank, eventRank)
           networks[l.network] = true
         end
       end
-      if l.event == me.event and (ahead or not eventRank) then
+      if l.event == ask.me.event and (ahead or not eventRank) then
         ofEvent = ofEvent + 1
       end
     end
   end
-  return n - math.min(household, shared), ofEvent
+  return n - math.min(ask.household, shared), ofEvent
 end
 
 -- over returns the rule by which the leases are too many: 'a' for the account's
 -- limit, 'e' for the event's.
-local function over(rank, eventRank)
-  local n, ofEvent = streams(rank, eventRank)
-  if limit > 0 and n > limit then
+function ask.over(rank, eventRank)
+  local n, ofEvent = ask.streams(rank, eventRank)
+  if ask.limit > 0 and n > ask.limit then
     return 'a'
-  elseif eventLimit > 0 and ofEvent > eventLimit then
+  elseif ask.eventLimit > 0 and ofEvent > ask.eventLimit then
     return 'e'
   end
 end
 
 -- rivals returns the leases that count by a rule, oldest first.
-local function rivals(kind)
+function ask.rivals(kind)
   local list = {}
-  for _, l in ipairs(leases) do
-    if l.kind == 'L' and l ~= me and (kind == 'a' or l.event == me.event) then
+  for _, l in ipairs(account.leases) do
+    if l.kind == 'L' and l ~= ask.me and (kind == 'a' or l.event == ask.me.event) then
       list[#list + 1] = l
     end
   end
-  table.sort(list, before)
+  table.sort(list, account.before)
   return list
 end
 
--- reasonBy returns a rule with its limit and the streams that count now.
-local function reasonBy(kind)
-  kind = kind or (limit == 0 and eventLimit > 0 and 'e' or 'a')
-  local n, ofEvent = streams(false, false)
-  if kind == 'e' then
-    return {kind = kind, rule = 'event:' .. me.event, limit = eventLimit, current = ofEvent}
+-- reason returns a rule with its limit and the streams that count now.
+function ask.reason(kind)
+  local n, ofEvent = ask.streams()
+  if kind == 'e' or (not kind and ask.limit == 0 and ask.eventLimit > 0) then
+    return {kind = 'e', rule = 'event:' .. ask.me.event, limit = ask.eventLimit, current = ofEvent}
   end
-  return {kind = kind, rule = rule, limit = limit, current = n}
+  return {kind = 'a', rule = ask.rule, limit = ask.limit, current = n}
 end
 
 -- verdict writes what was changed and returns the reply: outcome, code, kind of
 -- rule, streams, now, since, born, until, when a place becomes free, the name of
 -- who took the place; a line for each rival; the news.
-local function verdict(outcome, code, reason, list, by)
-  local since, first, till, free = me.since, me.born, me.till, 0
-  if code ~= '' then
-    since, first, till = 0, 0, 0
+function ask.verdict(outcome, code, reason, rivals, by)
+  local times, free, lines = '|0|0|0|', nil, ''
+  if code == '' then
+    times = '|' .. ask.me.since .. '|' .. ask.me.born .. '|' .. ask.me.till .. '|'
   end
-  local lines = {''}
-  for _, l in ipairs(list) do
+  for _, l in ipairs(rivals) do
     if code == 'device_limit' or code == 'too_many_devices' then
-      free = free == 0 and l.till or math.min(free, l.till)
+      free = free and free < l.till and free or l.till
     end
-    lines[#lines + 1] = l.line
+    lines = lines .. l.line
   end
-  lines[1] = string.format('%s|%s|%s|%d|%.0f|%.0f|%.0f|%.0f|%.0f|%s\n',
-    outcome, code, reason.kind, reason.current, now, since, first, till, free, by)
-  lines[#lines + 1] = news()
-  return table.concat(lines)
+  return outcome .. '|' .. code .. '|' .. reason.kind .. '|' .. reason.current .. '|' .. now .. times .. (free or '0') .. '|' .. by .. '\n'
+    .. lines .. account.news()
+end
+
+-- superseded blocks the older one of two sessions of a device.
+function ask.superseded(waited, newer, rivals)
+  account.remove(account.waiting, waited)
+  account.finish(ask.me, 'superseded', newer.name, true)
+  local reason = ask.reason()
+  account.decided('blocked', 'superseded', ask.me, reason, {newer})
+  return ask.verdict('blocked', 'superseded', reason, rivals, newer.name)
+end
+
+-- tooMany tells whether more devices play or wait than can be kept.
+function ask.tooMany()
+  local n, devices = 0, {}
+  for _, list in ipairs({account.leases, account.waiting}) do
+    for _, e in ipairs(list) do
+      n = n + (devices[e.device] and 0 or 1)
+      devices[e.device] = true
+    end
+  end
+  return n > maxDevices
+end
+
+-- blockedLast tells whether the last thing decided about the session was to
+-- block it.
+function ask.blockedLast()
+  for _, text in ipairs(redis.call('LRANGE', KEYS[2], 0, 9)) do
+    if string.find(text, '|' .. ask.me.device .. '|' .. ask.me.session .. '|', 1, true) then
+      return string.find(text, '|blocked|device_limit|', 1, true) ~= nil
+    end
+  end
+  return false
 end

@@ -2,13 +2,13 @@
 -- to another member by now.
 --
 -- ARGV: device, session, member
-for _, list in ipairs({leases, waiters}) do
+for _, list in ipairs({account.leases, account.waiting}) do
   for i = #list, 1, -1 do
     local e = list[i]
     if e.device == ARGV[1] and e.session == ARGV[2] and e.member == ARGV[3] then
       table.remove(list, i)
-      decided('left', '', e, nil, {})
+      account.decided('left', '', e, nil, {})
     end
   end
 end
-return news()
+return account.news()

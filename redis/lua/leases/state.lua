@@ -12,11 +12,11 @@
 -- them are behind one network with another, in 3 digits each. Then there is, in
 -- any order, a line for each
 --
---   <since><born><seen><until>|L|<device>|<session>|<member>|<network>|<event>|<name>   lease
---   <since><born><seen><until>|S|... the same: a lease that plays because nobody is blocked
---   <first><0><asked><until>|W|... the same: a session that waits for a place
---   <ended><0><asked><until>|T|<device>|<session>|<code>|<1: it was told>|<name of who did it>
---   <until>|A|<member>   who is told of every change
+--   <since>|<born>|<seen>|<until>|L|<device>|<session>|<member>|<network>|<event>|<name>   lease
+--   <since>|<born>|<seen>|<until>|S|... the same: a lease that plays because nobody is blocked
+--   <first>|<0>|<asked>|<until>|W|... the same: a session that waits for a place
+--   <ended>|<0>|<asked>|<until>|T|<device>|<session>|<code>|<1: it was told>||<name of who did it>
+--   <0>|<0>|<0>|<until>|A|||<member>|||   who is told of every change
 --
 -- Devices and networks are keys of 22 characters; a network that is not known is
 -- empty. A device has one lease at most and one session at most that waits; a
@@ -24,20 +24,27 @@
 -- most, maxEnded T and maxWatchers A.
 --
 -- Who finds anything else replaces the state by a new one, to which the holders
--- come back by what they hold. Times ahead of now come from a clock that was set
--- back since; they are moved to now, or a lease might never end.
-local leases, waiters, others = {}, {}, {} -- L and S; W; T and A
-local born, corrupt = now, false
-local dirty, changed = false, false -- there is something to write, and to tell those who watch
-local lapsed = {} -- leases that were over
-local entries = {} -- of the log of decisions, oldest first
-local tell = {} -- member: true
+-- come back by what they hold. (The quick way looks at the letter of its kind
+-- only: a version that has a lease's times elsewhere needs other letters.) Times
+-- ahead of now come from a clock that was set back since; they are moved to now,
+-- or a lease might never end.
+--
+-- All functions are fields of few tables: what a function finds outside of itself
+-- makes it dear to define, which is done in each run.
+local account = {
+  born = now,
+  leases = {}, -- L and S
+  waiting = {}, -- W
+  others = {}, -- T and A
+  lapsed = {}, -- leases that were over
+  decisions = {}, -- for the log, oldest first
+  tell = {}, -- member: true
+  corrupt = false, -- what was there could not be read
+  dirty = false, -- there is something to write
+  changed = false, -- and to tell those who watch
+}
 
-local function stamp(n)
-  return string.format('%013.0f', n)
-end
-
-local function remove(list, e)
+function account.remove(list, e)
   for i, x in ipairs(list) do
     if x == e then
       return table.remove(list, i)
@@ -47,7 +54,7 @@ end
 
 -- before is the order of leases: by since, then by the bytes of the session (the
 -- operator < would follow the locale of the server).
-local function before(a, b)
+function account.before(a, b)
   if a.since ~= b.since then
     return a.since < b.since
   end
@@ -61,159 +68,114 @@ local function before(a, b)
 end
 
 -- line writes an entry anew, after it was made or changed.
-local function line(e)
-  local fields
-  if e.kind == 'A' then
-    fields = e.member
-  elseif e.kind == 'T' then
-    fields = table.concat({e.device, e.session, e.code, e.told, e.by}, '|')
-  else
-    fields = table.concat({e.device, e.session, e.member, e.network, e.event, e.name}, '|')
-  end
-  local times = ''
-  if e.since then
-    times = string.format('%013.0f%013.0f%013.0f', e.since, e.born, e.seen)
-  end
-  e.line = times .. stamp(e.till) .. '|' .. e.kind .. '|' .. fields .. '\n'
+function account.line(e)
+  e.line = e.since .. '|' .. e.born .. '|' .. e.seen .. '|' .. e.till .. '|' .. e.kind .. '|'
+    .. e.device .. '|' .. e.session .. '|' .. e.member .. '|' .. e.network .. '|' .. e.event .. '|' .. e.name .. '\n'
   return e
 end
 
--- entry puts one line into the list that it belongs to, unless its time is over.
--- It returns false if it cannot be read.
-local function entry(times, kind, fields, text)
-  local till = tonumber(string.sub(times, -13))
-  if kind == 'A' and #times == 13 then
-    if till > now then
-      others[#others + 1] = {kind = kind, line = text, till = till, member = fields}
+local never, later = '0000000000000', ms + endedMS .. ''
+if raw then
+  local lists = {L = account.leases, S = account.leases, W = account.waiting, T = account.others, A = account.others}
+  local _, stop, born = string.find(raw, '^1|(%d+)|%d+|%d%d%d|%d%d%d\n')
+  local readable, ahead = stop == 38 and #born == 13, ms + aheadMS .. ''
+  while readable and stop < #raw do
+    local at, since, first, seen, till, kind, device, session, member, network, event, name = stop + 1
+    _, stop, since, first, seen, till, kind, device, session, member, network, event, name = string.find(raw,
+      '^(%d+)|(%d+)|(%d+)|(%d+)|(%u)|([^|\n]*)|([^|\n]*)|([^|\n]*)|([^|\n]*)|([^|\n]*)|([^|\n]*)\n', at)
+    readable = stop and lists[kind] and (#device == 22 or kind == 'A')
+      and #since == 13 and #first == 13 and #seen == 13 and #till == 13
+    if readable then
+      local e = {
+        kind = kind, since = since, born = first, seen = seen, till = till, device = device, session = session, member = member,
+        network = network, event = event, name = name, line = string.sub(raw, at, stop),
+      }
+      if e.seen > ahead then
+        e.seen, e.till = now, ms + (e.till - e.seen) .. ''
+        account.line(e)
+        account.dirty = true
+      end
+      if e.till > now then
+        table.insert(lists[kind], e)
+      elseif lists[kind] == account.leases then
+        table.insert(account.lapsed, e)
+      end
     end
-    return true
-  elseif #times ~= 52 then
-    return false
   end
-  local since, first = tonumber(string.sub(times, 1, 13)), tonumber(string.sub(times, 14, 26))
-  local seen, e, list = tonumber(string.sub(times, 27, 39)), nil, nil
-  if kind == 'T' then
-    local device, session, code, told, by = string.match(fields, '^([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)$')
-    e, list = {kind = kind, line = text, till = till, since = since, born = first, seen = seen,
-      device = device, session = session, code = code, told = told, by = by}, others
-  elseif kind == 'L' or kind == 'S' or kind == 'W' then
-    local device, session, member, network, event, name =
-      string.match(fields, '^([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)$')
-    e, list = {kind = kind, line = text, till = till, since = since, born = first, seen = seen,
-      device = device, session = session, member = member, network = network, event = event, name = name}, leases
-    if kind == 'W' then
-      list = waiters
-    end
+  if readable then
+    account.born = born < now and born or now
+  else
+    account.leases, account.waiting, account.others, account.lapsed, account.dirty = {}, {}, {}, {}, true
+    account.corrupt = true
   end
-  if not e or not e.device or #e.device ~= 22 then
-    return false
-  end
-  if seen > now + aheadMS then
-    e.seen, e.till = now, now + (till - seen)
-    line(e)
-    dirty = true
-  end
-  if e.till > now then
-    list[#list + 1] = e
-  elseif list == leases then
-    lapsed[#lapsed + 1] = e
-  end
-  return true
 end
-
-local function read()
-  if not raw then
-    return true
-  elseif type(raw) ~= 'string' then
-    return false -- a key of another type
-  end
-  local _, at, b = string.find(raw, '^1|(%d+)|%d+|%d%d%d|%d%d%d\n')
-  if at ~= 38 or #b ~= 13 then
-    return false
-  end
-  while at < #raw do
-    local _, stop, times, kind, fields = string.find(raw, '^(%d+)|(%u)|([^\n]*)\n', at + 1)
-    if not stop or not entry(times, kind, fields, string.sub(raw, at + 1, stop)) then
-      return false
-    end
-    at = stop
-  end
-  born = math.min(tonumber(b), now)
-  return true
-end
-
-if not read() then
-  leases, waiters, others, lapsed, corrupt = {}, {}, {}, {}, true
-end
+local found = {unpack(account.leases)}
 
 -- decided adds to the log what happened to e: by which rule, with how many
 -- streams of which limit, and the names of those who had part in it. Without a
 -- rule that does not matter.
-local function decided(outcome, code, e, reason, rivals)
-  local fields = {stamp(outcome == 'lapsed' and e.till or now), outcome, code, '', 0, 0, e.device, e.session, e.event, e.name}
+function account.decided(outcome, code, e, reason, rivals)
+  local text = (outcome == 'lapsed' and e.till or now) .. '|' .. outcome .. '|' .. code .. '|'
   if reason then
-    fields[4], fields[5], fields[6] = reason.rule, reason.limit, reason.current
+    text = text .. reason.rule .. '|' .. reason.limit .. '|' .. reason.current .. '|'
+  else
+    text = text .. '|0|0|'
   end
+  text = text .. e.device .. '|' .. e.session .. '|' .. e.event .. '|' .. e.name
   for _, r in ipairs(rivals) do
-    fields[#fields + 1] = r.name
+    text = text .. '|' .. r.name
   end
-  entries[#entries + 1] = table.concat(fields, '|')
-  changed = true
+  table.insert(account.decisions, text)
+  account.changed = true
 end
 
--- finish has a session not play until its viewer asks. Its member is told,
--- unless it learns it from the answer.
-local function finish(e, code, by, told)
-  others[#others + 1] = line({kind = 'T', device = e.device, session = e.session, code = code, told = told and '1' or '', by = by,
-    since = now, born = 0, seen = now, till = now + endedMS})
-  if not told then
-    tell[e.member] = true
-  end
-  changed = true
-end
-
--- bound drops those of a kind among the others that end first, but max.
-local function bound(kind, max)
+-- keep adds one to the others. Of those of its kind that are more than max, the
+-- ones that end first are dropped.
+function account.keep(e, max)
+  table.insert(account.others, account.line(e))
   local list = {}
-  for _, e in ipairs(others) do
-    if e.kind == kind then
-      list[#list + 1] = e
+  for _, x in ipairs(account.others) do
+    if x.kind == e.kind then
+      table.insert(list, x)
     end
   end
   if #list > max then
     table.sort(list, function(a, b) return a.till < b.till end)
     for i = 1, #list - max do
-      remove(others, list[i])
+      account.remove(account.others, list[i])
     end
   end
 end
 
--- taken returns how many places are taken: of the account ('|') and by event.
-local function taken()
+-- finish has a session not play until its viewer asks. Its member is told,
+-- unless it learns it from the answer.
+function account.finish(e, code, by, told)
+  account.keep({kind = 'T', device = e.device, session = e.session, member = code, network = told and '1' or '', event = '',
+    name = by, since = now, born = never, seen = now, till = later}, maxEnded)
+  if not told then
+    account.tell[e.member] = true
+  end
+  account.changed = true
+end
+
+-- taken returns how many places leases take: of the account ('|') and by event.
+function account.taken(list)
   local n = {['|'] = 0}
-  for _, l in ipairs(leases) do
+  for _, l in ipairs(list) do
     if l.kind == 'L' then
       n['|'], n[l.event] = n['|'] + 1, (n[l.event] or 0) + 1
     end
   end
   return n
 end
-local was = taken()
-
-table.sort(lapsed, function(a, b)
-  return a.till < b.till or (a.till == b.till and before(a, b))
-end)
-for _, l in ipairs(lapsed) do
-  decided('lapsed', '', l, nil, {})
-end
 
 -- write keeps the state and the log.
-local function write()
-  bound('T', maxEnded)
-  bound('A', maxWatchers)
-  local lines, next, n, shared, networks = {''}, 9999999999999, 0, 0, {}
-  for _, l in ipairs(leases) do
-    next = math.min(next, l.till)
+function account.write()
+  local lines, next, n, shared, networks = {''}, '9999999999999', 0, 0, {}
+  for _, l in ipairs(account.leases) do
+    if l.till < next then
+      next = l.till
+    end
     if l.kind == 'L' then
       n = n + 1
       if networks[l.network] then
@@ -224,52 +186,57 @@ local function write()
     end
     lines[#lines + 1] = l.line
   end
-  for _, w in ipairs(waiters) do
+  for _, w in ipairs(account.waiting) do
     lines[#lines + 1] = w.line
   end
-  for _, e in ipairs(others) do
+  for _, e in ipairs(account.others) do
     lines[#lines + 1] = e.line
   end
-  lines[1] = string.format('1|%013.0f|%013.0f|%03d|%03d\n', born, next, n, shared)
+  lines[1] = '1|' .. account.born .. '|' .. next .. string.format('|%03d|%03d\n', n, shared)
   redis.call('SET', KEYS[1], table.concat(lines), 'PX', stateMS)
-  if #entries == 0 then
-    return
+  if #account.decisions > 0 then
+    if redis.call('LPUSH', KEYS[2], unpack(account.decisions)) > maxDecisions then
+      redis.call('LTRIM', KEYS[2], 0, maxDecisions - 1)
+    end
+    redis.call('PEXPIRE', KEYS[2], decisionsMS)
   end
-  local reply = redis.pcall('LPUSH', KEYS[2], unpack(entries))
-  if type(reply) == 'table' then -- a key of another type
-    redis.call('DEL', KEYS[2])
-    redis.call('LPUSH', KEYS[2], unpack(entries))
-  end
-  redis.call('LTRIM', KEYS[2], 0, maxDecisions - 1)
-  redis.call('PEXPIRE', KEYS[2], decisionsMS)
 end
 
 -- news writes what was changed and returns the end of a reply: 'C' if what was
 -- there could not be read, 'N|' and a member for each that is to be told. Who
 -- watches is told of every change, who waits of a place that became free.
-local function news()
-  if dirty or changed or corrupt then
-    write()
+function account.news()
+  if account.dirty or account.changed then
+    account.write()
   end
-  if changed then
-    for _, e in ipairs(others) do
+  if account.changed then
+    for _, e in ipairs(account.others) do
       if e.kind == 'A' then
-        tell[e.member] = true
+        account.tell[e.member] = true
       end
     end
-    local is = taken()
-    for event, n in pairs(was) do
+    local is = account.taken(account.leases)
+    for event, n in pairs(account.taken(found)) do
       if (is[event] or 0) < n then
-        for _, w in ipairs(waiters) do
-          tell[w.member] = true
+        for _, w in ipairs(account.waiting) do
+          account.tell[w.member] = true
         end
         break
       end
     end
   end
-  local lines = {corrupt and 'C\n' or ''}
-  for member in pairs(tell) do
-    lines[#lines + 1] = 'N|' .. member .. '\n'
+  local text = account.corrupt and 'C\n' or ''
+  for member in pairs(account.tell) do
+    text = text .. 'N|' .. member .. '\n'
   end
-  return table.concat(lines)
+  return text
+end
+
+if #account.lapsed > 0 then
+  table.sort(account.lapsed, function(a, b)
+    return a.till < b.till or (a.till == b.till and account.before(a, b))
+  end)
+  for _, l in ipairs(account.lapsed) do
+    account.decided('lapsed', '', l, nil, {})
+  end
 end

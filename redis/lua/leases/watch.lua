@@ -1,12 +1,13 @@
 -- Has a member told of every change of the account. Returns the news.
 --
 -- ARGV: member, ms
-for _, e in ipairs(others) do
+for _, e in ipairs(account.others) do
   if e.kind == 'A' and e.member == ARGV[1] then
-    remove(others, e)
+    account.remove(account.others, e)
     break
   end
 end
-others[#others + 1] = line({kind = 'A', member = ARGV[1], till = now + tonumber(ARGV[2])})
-dirty = true
-return news()
+account.keep({kind = 'A', device = '', session = '', member = ARGV[1], network = '', event = '', name = '',
+  since = never, born = never, seen = never, till = ms + ARGV[2] .. ''}, maxWatchers)
+account.dirty = true
+return account.news()
