@@ -8,11 +8,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
 
 	"grandstand"
+	"grandstand/gateway/journal"
 )
 
 // benchGateway is a gateway that nobody runs.
@@ -58,6 +60,57 @@ func BenchmarkDecodeAndRenewABeat(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		c.take(1, in, text)
+	}
+}
+
+// memoryJournal encodes events, and forgets them. A hundred are a
+// commit.
+type memoryJournal struct {
+	b     []byte
+	waits []journal.Waiter
+	seqs  []uint64
+	g     *Gateway
+}
+
+func (j *memoryJournal) Append(e *grandstand.RawEvent, w journal.Waiter) error {
+	j.b = grandstand.AppendEventRecord(j.b, e)
+	if w != nil {
+		j.waits, j.seqs = append(j.waits, w), append(j.seqs, e.Seq)
+	}
+	if len(j.waits) == 100 {
+		for i, w := range j.waits {
+			w.Durable(j.seqs[i])
+		}
+		j.g.Committed()
+		j.b, j.waits, j.seqs = j.b[:0], j.waits[:0], j.seqs[:0]
+	}
+	return nil
+}
+
+// BenchmarkKeepABeat is BenchmarkDecodeAndRenewABeat with a journal, but for its
+// disk: the beat is encoded, and what its connection is to be told worked out.
+func BenchmarkKeepABeat(b *testing.B) {
+	g, _, redis := benchGateway(b)
+	j := &memoryJournal{g: g}
+	g.cfg.Journal = j
+	r := openSessions(b, g, benchEvent(b, redis), 1)
+	c := &conn{g: g, room: r, session: r.list[0]}
+	c.w.g, c.w.dead = g, true // what it costs to write to a socket is another benchmark
+	in := &incoming{}
+	seq := uint64(0)
+	text := make([]byte, 0, 128)
+	ctx, cancel := context.WithCancel(b.Context())
+	defer cancel()
+	go g.acker.run(ctx)
+	b.ReportAllocs()
+	for b.Loop() {
+		seq++
+		text = strconv.AppendUint(append(text[:0], `{"t":"beat","seq":`...), seq, 10)
+		text = append(text, `,"state":"playing","pos":12.3,"bitrate":4500,"interval_ms":10000}`...)
+		c.take(1, in, text)
+	}
+	if n := r.list[0].written.events; uint64(n) != seq {
+		b.Errorf("%d of %d beats are kept", n, seq)
 	}
 }
 

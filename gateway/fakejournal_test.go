@@ -19,7 +19,8 @@ type fakeJournal struct {
 
 	mu      sync.Mutex
 	refuse  bool
-	stalled bool // commits wait
+	without uint64 // this seq is refused; 0: none is
+	stalled bool   // commits wait
 	b       []byte
 	waits   []func()
 	timed   bool
@@ -31,7 +32,7 @@ var errFull = grandstand.Errorf(grandstand.CodeUnavailable, "the disk is full")
 func (j *fakeJournal) Append(e *grandstand.RawEvent, w journal.Waiter) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.refuse {
+	if j.refuse || j.without != 0 && e.HasSeq && e.Seq == j.without {
 		return errFull
 	}
 	j.b = grandstand.AppendEventRecord(j.b, e)
