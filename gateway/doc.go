@@ -3,7 +3,8 @@
 // viewer the frames of its audience.
 //
 //	                  leaser ◀──▶ Leases (who of an account may play)
-//	                    ▲
+//	                    ▲   ┌───▶ Journal (raw events) ─ durable ─▶ acker ─▶ wire
+//	                    │   │
 //	socket ─ conn ─▶ session ─┐                 ┌─▶ Tallies (one value per shard, one manifest)
 //	REST beats ─────▶ session ─┴─ room ─ ticker ─┤
 //	                               │            └── Releases (sessions that moved away)
@@ -18,7 +19,8 @@
 // Hub; releases, memberships, events, verdicts and notices from Redis.
 //
 // Out: tallies, session records, releases, events and asks for leases to Redis;
-// frames, verdicts, counts, streams and series to whoever asked.
+// raw events to the journal; frames, acks, verdicts, counts, streams and series to
+// whoever asked.
 //
 // # What a count waits for
 //
@@ -49,6 +51,27 @@
 // so, and for newcomers Rules.OnOutage holds. All of this is timed by a clock of
 // the process that never jumps.
 //
+// # What is kept
+//
+// With a journal every beat and event is written to it as it came, and so is when
+// a session joins and leaves, and what changes about its lease (archive.go). All
+// of a session stands in the order in which it happened here.
+//
+//   - {"t":"ack","seq":n} says that every beat and event up to n that this socket
+//     carried is durable. What has no seq is kept, and not acknowledged; what could
+//     not be used (error invalid) is neither. There is one ack per commit at most,
+//     and a socket that is behind is sent the newest one only.
+//   - What the journal refuses is answered "unavailable", with its seq; no ack passes
+//     it until it was sent again. A socket that has over 64 such gaps gets no ack
+//     beyond them: it connects anew.
+//   - Over REST the answer says that the beats are durable. If they are not kept, or
+//     not within 2 s, it is 503 with the names of the sessions, to be sent again as a
+//     whole. Sessions that such a request opened are not counted until a beat names
+//     them.
+//
+// A beat that is not kept renews its session and its lease all the same. Without a
+// journal nothing is kept or acknowledged, and hello says "acks":false.
+//
 // # Answers to bad input
 //
 // Before the upgrade, and on every other route, trouble is an HTTP status with
@@ -68,6 +91,7 @@
 //	body over 256 KiB, or a message in it over 4 KiB                413 too_large
 //	more than MessageRate beats a second for one session            429 rate_limited, Retry-After
 //	connection cap, shutting down, Redis needed and not there       503 unavailable, Retry-After
+//	beats that the journal does not take, or not in time            503 unavailable, Retry-After, and the sessions
 //
 // What is no HTTP request at all (400), has headers over 16 KiB (431) or takes
 // 5 s over them (closed) is the HTTP server's to answer, in plain text. It has
@@ -79,6 +103,7 @@
 // After the upgrade:
 //
 //	not JSON, wrong types, unknown type, number out of range        error invalid, the socket stays
+//	beat or event that the journal does not take                    error unavailable with its seq, the socket stays
 //	join of a dimension that viewers may not choose                 error forbidden, the socket stays
 //	join while Redis must be asked and does not answer              error unavailable, the socket stays
 //	takeover with codes of nobody who plays                         blocked again, the socket stays
