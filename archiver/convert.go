@@ -28,11 +28,12 @@ type converter struct {
 
 	refs     []ref
 	sessions []sessionName
-	bySeen   map[string]uint32 // index in sessions, by event, zero byte, session
-	scratch  []byte
+	bySeen   map[string]map[string]uint32 // index in sessions, by event and session
+	current  map[string]uint32            // that of the event before
 
 	segments map[string]*segmentColumns
-	repaired int // texts, each time that a row is made of an event
+	touched  byte // so that the compiler keeps touch
+	repaired int  // texts, each time that a row is made of an event
 	digest   rowDigest
 	gateway  []byte
 	journal  []byte
@@ -61,7 +62,7 @@ func convert(w io.Writer, file JournalFile, body []byte) (*Metadata, error) {
 	if len(body) > MaxFile {
 		return nil, grandstand.Errorf(grandstand.CodeTooLarge, "the journal file has %d bytes, the limit is %d", len(body), MaxFile)
 	}
-	c := &converter{body: body, bySeen: map[string]uint32{}, segments: map[string]*segmentColumns{}}
+	c := &converter{body: body, bySeen: map[string]map[string]uint32{}, segments: map[string]*segmentColumns{}}
 	if err := c.scan(file); err != nil {
 		return nil, err
 	}
@@ -152,11 +153,16 @@ func (c *converter) event(e *grandstand.RawEvent, offset int) {
 	}
 	c.meta.MinReceived = min(c.meta.MinReceived, e.ReceivedAt)
 	c.meta.MaxReceived = max(c.meta.MaxReceived, e.ReceivedAt)
-	c.scratch = append(append(append(c.scratch[:0], e.Event...), 0), e.Session...)
-	i, seen := c.bySeen[string(c.scratch)]
+	if n := len(c.refs); n == 0 || !bytes.Equal(c.sessions[c.refs[n-1].session].event, e.Event) {
+		if c.current = c.bySeen[string(e.Event)]; c.current == nil {
+			c.current = map[string]uint32{}
+			c.bySeen[string(e.Event)] = c.current
+		}
+	}
+	i, seen := c.current[string(e.Session)]
 	if !seen {
 		i = uint32(len(c.sessions))
-		c.bySeen[string(c.scratch)] = i
+		c.current[string(e.Session)] = i
 		c.sessions = append(c.sessions, sessionName{event: e.Event, session: e.Session})
 	}
 	c.sessions[i].rows++
@@ -204,6 +210,9 @@ func (c *converter) writeRows(w io.Writer) error {
 		row Row
 	)
 	for i, r := range c.refs {
+		if i%prefetch == 0 {
+			c.touch(c.refs[i:min(i+prefetch, len(c.refs))])
+		}
 		if err := grandstand.DecodeEventRecord(c.payload(r.offset), &e); err != nil {
 			return err // it could be read before
 		}
@@ -214,6 +223,18 @@ func (c *converter) writeRows(w io.Writer) error {
 		}
 	}
 	return o.close(c.meta.encode())
+}
+
+// prefetch is how many records are brought into the cache at once.
+const prefetch = 32
+
+// touch reads a byte of each cache line of the records to come, which lie all
+// over the file: side by side the processor waits for them once, and not for one
+// after the other (a tenth of all the time, measured).
+func (c *converter) touch(refs []ref) {
+	for _, r := range refs {
+		c.touched += c.body[r.offset] + c.body[min(int(r.offset)+64, len(c.body)-1)] + c.body[min(int(r.offset)+128, len(c.body)-1)]
+	}
 }
 
 // payload returns the payload of the record whose payload begins there.

@@ -252,7 +252,13 @@ func (a *Archiver) putAndVerify(ctx context.Context, j *job, key string, o *obje
 	if !created {
 		a.metrics.adopted.Inc()
 	}
-	return a.step(ctx, j, stepVerify, func(ctx context.Context) error { return a.cfg.Store.verifyLive(ctx, key, o) })
+	return a.step(ctx, j, stepVerify, func(ctx context.Context) error {
+		same, err := a.cfg.Store.verifyLive(ctx, key, o)
+		if err == nil && created && !same {
+			err = grandstand.Errorf(grandstand.CodeInvalid, "the object is not what was written")
+		}
+		return err
+	})
 }
 
 // hookedReader calls the hook when it is read at an offset.
@@ -270,24 +276,47 @@ func (h *hookedReader) ReadAt(b []byte, off int64) (int, error) {
 }
 
 // verifyLive reads an object back and compares it with what a journal file was
-// converted to. Errors have CodeInvalid if the object is damaged, and are
-// errAnother if it is good but has other events.
-func (s *Store) verifyLive(ctx context.Context, key string, o *object) error {
-	body, err := s.download(ctx, key, int64(MaxFile)*2)
+// converted to: all of its rows, and whether it is the same to the byte. It is
+// not if another release wrote it. Errors have CodeInvalid if the object is
+// damaged, and are errAnother if it is good but has other events.
+func (s *Store) verifyLive(ctx context.Context, key string, o *object) (same bool, err error) {
+	body, err := s.download(ctx, key, maxLive)
 	if err != nil {
-		return err
+		return false, err
 	}
 	found, err := checkBytes(body)
 	if err != nil {
-		return err
+		return false, err
 	}
 	switch {
-	case found.SHA256 != o.meta.SHA256:
-		return errAnother
+	case found.SHA256 != o.meta.SHA256 || found.Journal != o.meta.Journal || found.File != o.meta.File:
+		return false, errAnother
 	case found.Rows != o.meta.Rows || found.Digest != o.meta.Digest:
-		return grandstand.Errorf(grandstand.CodeInvalid, "the object has %d rows of digest %s, the journal file %d of %s", found.Rows, found.Digest, o.meta.Rows, o.meta.Digest)
+		return false, grandstand.Errorf(grandstand.CodeInvalid, "the object has %d rows of digest %s, the journal file %d of %s", found.Rows, found.Digest, o.meta.Rows, o.meta.Digest)
 	}
-	return nil
+	return o.is(body)
+}
+
+// maxLive bounds a live object, in bytes: texts of keys take half as much again
+// as in a journal.
+const maxLive = 2 * MaxFile
+
+// is compares an object with bytes.
+func (o *object) is(body []byte) (bool, error) {
+	if int64(len(body)) != o.size {
+		return false, nil
+	}
+	var part [64 << 10]byte
+	for off := 0; off < len(body); off += len(part) {
+		want := body[off:min(off+len(part), len(body))]
+		if _, err := o.file.ReadAt(part[:len(want)], int64(off)); err != nil {
+			return false, err
+		}
+		if !bytes.Equal(part[:len(want)], want) {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // download reads an object of at most limit bytes into memory.

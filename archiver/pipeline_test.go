@@ -50,14 +50,23 @@ func newArchiver(t testing.TB, cfg Config) *Archiver {
 	return a
 }
 
-// liveObjects returns the rows of all live objects, and how many there are.
+// liveObjects returns the rows of all live objects, and their keys.
 func liveObjects(t testing.TB, s *Store) (rows []flat, keys []string) {
+	t.Helper()
+	return objectsOf(t, s, "")
+}
+
+// objectsOf returns those of one journal.
+func objectsOf(t testing.TB, s *Store, journal string) (rows []flat, keys []string) {
 	t.Helper()
 	entries, err := s.blobs.list(t.Context(), livePrefix)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
+		if !strings.Contains(e.Key, journal) {
+			continue
+		}
 		b, err := s.blobs.get(t.Context(), e.Key)
 		if err != nil || int64(len(b)) != e.Size {
 			t.Fatalf("%s: %d bytes, listed with %d: %v", e.Key, len(b), e.Size, err)

@@ -10,13 +10,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/goleak"
 
 	"grandstand"
 	"grandstand/archiver/miniotest"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // onEveryStore runs a test on a directory and on a real S3 server.
 func onEveryStore(t *testing.T, test func(t *testing.T, s *Store)) {
@@ -24,7 +21,7 @@ func onEveryStore(t *testing.T, test func(t *testing.T, s *Store)) {
 	t.Run("s3", func(t *testing.T) { test(t, open(t, miniotest.Start(t).Bucket("archive"))) })
 }
 
-func open(t *testing.T, url string) *Store {
+func open(t testing.TB, url string) *Store {
 	t.Helper()
 	s, err := OpenStore(t.Context(), url)
 	if err != nil {

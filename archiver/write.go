@@ -21,6 +21,11 @@ type objectWriter struct {
 	keys   [colDevice + 1]key // the texts of the last row's keys
 	filled int                // rows in the batch
 	group  int                // rows in the row group
+
+	// Columns that hardly ever change: the whole batch has the last value.
+	event, gateway, journal []byte
+	file                    uint64
+	changed                 bool // some of them, in the middle of the batch
 }
 
 // key is one and its text. Rows of a session follow each other, and have the same.
@@ -41,36 +46,39 @@ func newObjectWriter(w io.Writer) *objectWriter {
 // write adds a row. It copies what is in it.
 func (o *objectWriter) write(r *Row) error {
 	i := o.filled
-	o.text(colEvent, i, r.Event)
-	o.text(colSession, i, r.Session)
+	o.lasting(colEvent, &o.event, r.Event)
+	o.session(i, r.Session)
 	o.key(colViewer, i, &r.Viewer)
 	o.key(colAccount, i, &r.Account)
 	o.key(colDevice, i, &r.Device)
 	o.number(colSeq, i, int64(r.Seq), r.HasSeq)
-	o.batch[colKind][i] = parquet.ByteArrayValue(kindTexts[r.Kind]).Level(0, 0, colKind)
+	o.batch[colKind][i] = parquet.ByteArrayValue(kindTexts[r.Kind])
 	o.optional(colName, i, r.Name)
 	if r.State == grandstand.StateNone {
-		o.batch[colState][i] = parquet.NullValue().Level(0, 0, colState)
+		o.batch[colState][i] = parquet.Value{}
 	} else {
 		o.batch[colState][i] = parquet.ByteArrayValue(stateTexts[r.State]).Level(0, 1, colState)
 	}
 	if r.HasPosition {
 		o.batch[colPosition][i] = parquet.DoubleValue(r.Position).Level(0, 1, colPosition)
 	} else {
-		o.batch[colPosition][i] = parquet.NullValue().Level(0, 0, colPosition)
+		o.batch[colPosition][i] = parquet.Value{}
 	}
 	o.number(colBitrate, i, r.Bitrate, r.HasBitrate)
 	o.optional(colCountry, i, r.Country)
 	o.optional(colRegion, i, r.Region)
 	o.optional(colTeam, i, r.Team)
 	o.optional(colSegments, i, r.Segments)
-	o.text(colGateway, i, r.Gateway)
+	o.lasting(colGateway, &o.gateway, r.Gateway)
 	o.number(colClientTime, i, r.ClientTime, r.ClientTime != 0)
-	o.batch[colReceivedTime][i] = parquet.Int64Value(r.ReceivedTime).Level(0, 0, colReceivedTime)
+	o.batch[colReceivedTime][i] = parquet.Int64Value(r.ReceivedTime)
 	o.optional(colData, i, r.Data)
-	o.text(colJournal, i, r.Journal)
-	o.batch[colFile][i] = parquet.Int64Value(int64(r.File)).Level(0, 0, colFile)
-	o.batch[colRow][i] = parquet.Int64Value(int64(r.Number)).Level(0, 0, colRow)
+	o.lasting(colJournal, &o.journal, r.Journal)
+	if r.File != o.file {
+		o.file, o.changed = r.File, true
+		fill(o.batch[colFile][i:], parquet.Int64Value(int64(r.File)))
+	}
+	o.batch[colRow][i] = parquet.Int64Value(int64(r.Number))
 	o.filled++
 	o.rows++
 	if o.filled == batchRows {
@@ -87,20 +95,37 @@ func (o *objectWriter) keep(text []byte) []byte {
 	return o.texts[start:len(o.texts):len(o.texts)]
 }
 
-// text sets a value; the same as in the row before is kept once.
-func (o *objectWriter) text(col, i int, text []byte) {
-	if i > 0 {
-		if last := &o.batch[col][i-1]; bytes.Equal(last.ByteArray(), text) {
-			o.batch[col][i] = *last
-			return
-		}
+// lasting sets a value in this row and all that follow, unless it is there.
+func (o *objectWriter) lasting(col int, last *[]byte, text []byte) {
+	if *last != nil && string(*last) == string(text) {
+		return
 	}
-	o.batch[col][i] = parquet.ByteArrayValue(o.keep(text)).Level(0, 0, col)
+	*last = append(make([]byte, 0, len(text)+1), text...) // not nil; what stood there may be in the batch
+	o.changed = true
+	fill(o.batch[col][o.filled:], parquet.ByteArrayValue(*last))
 }
+
+func fill(values []parquet.Value, v parquet.Value) {
+	for i := range values {
+		values[i] = v
+	}
+}
+
+// session sets the session; the same as in the row before is kept once.
+func (o *objectWriter) session(i int, text []byte) {
+	values := o.batch[colSession]
+	if i > 0 && bytes.Equal(values[i-1].ByteArray(), text) {
+		values[i] = values[i-1]
+		return
+	}
+	values[i] = parquet.ByteArrayValue(o.keep(text))
+}
+
+// Values of optional columns have a definition level, 1 where they are not null.
 
 func (o *objectWriter) optional(col, i int, text []byte) {
 	if text == nil {
-		o.batch[col][i] = parquet.NullValue().Level(0, 0, col)
+		o.batch[col][i] = parquet.Value{}
 		return
 	}
 	if i > 0 {
@@ -114,7 +139,7 @@ func (o *objectWriter) optional(col, i int, text []byte) {
 
 func (o *objectWriter) key(col, i int, k *grandstand.Key) {
 	if k.IsZero() {
-		o.batch[col][i] = parquet.NullValue().Level(0, 0, col)
+		o.batch[col][i] = parquet.Value{}
 		return
 	}
 	last := &o.keys[col]
@@ -132,7 +157,7 @@ func (o *objectWriter) number(col, i int, v int64, given bool) {
 	if given {
 		o.batch[col][i] = parquet.Int64Value(v).Level(0, 1, col)
 	} else {
-		o.batch[col][i] = parquet.NullValue().Level(0, 0, col)
+		o.batch[col][i] = parquet.Value{}
 	}
 }
 
@@ -143,6 +168,12 @@ func (o *objectWriter) flushBatch() error {
 		}
 	}
 	o.group += o.filled
+	if o.changed {
+		o.changed = false
+		for _, col := range [...]int{colEvent, colGateway, colJournal, colFile} {
+			fill(o.batch[col], o.batch[col][batchRows-1])
+		}
+	}
 	o.filled, o.texts = 0, o.texts[:0]
 	for i := range o.keys {
 		o.keys[i].at = nil
