@@ -28,11 +28,18 @@ type DriftMeter struct {
 
 // NewDriftMeter takes the steps of the live series.
 func NewDriftMeter(steps []grandstand.Step) *DriftMeter {
-	m := &DriftMeter{live: map[int64]*grandstand.Step{}, drift: map[grandstand.Segment]*Drift{}, now: map[grandstand.Segment]uint64{}}
+	m := &DriftMeter{drift: map[grandstand.Segment]*Drift{}, now: map[grandstand.Segment]uint64{}}
+	m.Series(steps)
+	return m
+}
+
+// Series takes other steps of the series in the place of those it had: it may be
+// compared hour by hour.
+func (m *DriftMeter) Series(steps []grandstand.Step) {
+	m.live = make(map[int64]*grandstand.Step, len(steps))
 	for i := range steps {
 		m.live[steps[i].At] = &steps[i]
 	}
-	return m
 }
 
 // Compare takes the next replayed board.
