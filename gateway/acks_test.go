@@ -189,3 +189,59 @@ func TestConnectionsWithoutAcksHaveNone(t *testing.T) {
 		}
 	})
 }
+
+// An event that comes after one with a higher seq is waited for, though that one
+// is durable.
+func TestEventsOutOfOrder(t *testing.T) {
+	inJournal(t, func(t *testing.T, rg *rig, j *fakeJournal) {
+		j.set(func() { j.lag = 50 * time.Millisecond })
+		time.Sleep(100 * time.Millisecond)
+		v := rg.watch("viewer=v1")
+		time.Sleep(100 * time.Millisecond)
+		v.send(`{"t":"beat","seq":10}`)
+		time.Sleep(20 * time.Millisecond) // its commit is under way
+		v.send(`{"t":"beat","seq":5}`)
+		time.Sleep(45 * time.Millisecond)
+		v.wantAcks("the first commit", 4)
+		time.Sleep(100 * time.Millisecond)
+		v.wantAcks("the second", 10)
+	})
+}
+
+// After a close frame there is nothing more, also no ack that waited.
+func TestNoAckAfterAClose(t *testing.T) {
+	inJournal(t, func(t *testing.T, rg *rig, j *fakeJournal) {
+		rc := rg.raw("viewer=slow&interval_ms=60000")
+		rc.read()
+		for seq := range 3 {
+			rc.write(frame(0x81, fmt.Appendf(nil, `{"t":"beat","seq":%d}`, seq)))
+			time.Sleep(20 * time.Millisecond)
+		}
+		rc.write(frame(0x88, []byte{1000 >> 8, 1000 & 0xff}))
+		time.Sleep(20 * time.Millisecond)
+		if _, b, err := rc.read(); err != nil || string(b) != `{"t":"ack","seq":0}` {
+			t.Errorf("%s %v", b, err)
+		}
+		rc.wantClose(1000)
+	})
+}
+
+// Commits that come faster than acks are written gather, each connection once.
+func TestAcksGather(t *testing.T) {
+	g, err := New(Config{Secret: []byte("secret"), Clock: fakeClock{}, Sessions: newFakeRedis(), Tallies: newFakeRedis(), Registry: newFakeRedis(),
+		Events: newFakeRedis(), Members: newFakeRedis(), Hub: newFakeHub(), Auth: &fakeAuth{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b := &acks{c: &conn{g: g}}, &acks{c: &conn{g: g}}
+	for seq := range uint64(1000) {
+		a.Durable(seq)
+		if seq%10 == 0 {
+			b.Durable(seq)
+		}
+		g.Committed()
+	}
+	if k := &g.acker; len(k.due) != 2 || k.due[0] != a || k.due[1] != b || len(k.gathered) != 0 {
+		t.Errorf("%d connections are due, %d gather", len(k.due), len(k.gathered))
+	}
+}

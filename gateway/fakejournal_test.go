@@ -15,6 +15,7 @@ import (
 // fakeJournal makes events durable every so often, and keeps them in memory.
 type fakeJournal struct {
 	every     time.Duration // from the first event to its commit; 0: 10 ms
+	lag       time.Duration // that a commit takes
 	committed func()
 
 	mu      sync.Mutex
@@ -24,7 +25,6 @@ type fakeJournal struct {
 	b       []byte
 	waits   []func()
 	timed   bool
-	commits int
 }
 
 var errFull = grandstand.Errorf(grandstand.CodeUnavailable, "the disk is full")
@@ -55,20 +55,25 @@ func (j *fakeJournal) armLocked() {
 // commit tells of all that was appended, as journal.Journal does.
 func (j *fakeJournal) commit() {
 	j.mu.Lock()
-	j.timed = false
 	if j.stalled {
+		j.timed = false
 		j.mu.Unlock()
 		return
 	}
-	waits := j.waits
+	waits, lag := j.waits, j.lag
 	j.waits = nil
-	j.commits++
 	j.mu.Unlock()
+	time.Sleep(lag)
 	for _, tell := range waits {
 		tell()
 	}
 	if len(waits) > 0 {
 		j.committed()
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.timed = false; len(j.waits) > 0 {
+		j.armLocked()
 	}
 }
 
