@@ -2,15 +2,20 @@ package archiver
 
 import (
 	"bytes"
+	"cmp"
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"runtime"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/compress/zstd"
 
 	"grandstand/archiver/miniotest"
 )
@@ -171,4 +176,124 @@ func BenchmarkArchiveSmall(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkArchiveSize tells how many bytes of JSON that players sent go into one
+// of the archive: in the file of a minute, and sorted the same way in an hour.
+func BenchmarkArchiveSize(b *testing.B) {
+	for _, v := range []struct {
+		name     string
+		sessions int
+		seconds  int
+		accounts int // percent that have one
+	}{
+		{"minute", 20_000, 60, 0},
+		{"minute, half have accounts", 20_000, 60, 50},
+		{"hour", 900, 3600, 0},
+		{"hour, half have accounts", 900, 3600, 50},
+	} {
+		b.Run(v.name, func(b *testing.B) {
+			c := newCrowdOf(1, "final-2026", v.sessions, v.accounts)
+			body, raws := c.file(testJournal, 1, v.seconds)
+			var object []byte
+			for b.Loop() {
+				object, _ = mustConvert(b, 1, body)
+			}
+			b.ReportMetric(float64(len(object))/float64(len(raws)), "B/event")
+			b.ReportMetric(float64(c.received)/float64(len(raws)), "json-B/event")
+			b.ReportMetric(float64(c.received)/float64(len(object)), "json/object")
+		})
+	}
+}
+
+// BenchmarkArchiveEncodings writes the same rows in other ways than the one that
+// was chosen (docs/decisions): B/event is the object's size, events/s/core of
+// the writing alone.
+func BenchmarkArchiveEncodings(b *testing.B) {
+	c := newCrowd(1, "final-2026", 20_000)
+	body, raws := c.file(testJournal, 1, 60)
+	object, _ := mustConvert(b, 1, body)
+	var bySession []Row
+	eachRow(b, object, func(r *Row) { bySession = append(bySession, copyRow(r)) })
+	byTime := slices.Clone(bySession)
+	slices.SortStableFunc(byTime, func(x, y Row) int { return cmp.Compare(x.ReceivedTime, y.ReceivedTime) })
+
+	variant := func(changes ...string) *parquet.Schema { // column, encoding
+		t := reflect.TypeFor[columns]()
+		var fields []reflect.StructField
+		for i := range t.NumField() {
+			f := t.Field(i)
+			tag := f.Tag.Get("parquet")
+			for k := 0; k < len(changes); k += 2 {
+				if name, _, _ := strings.Cut(tag, ","); name == changes[k] {
+					for _, e := range []string{",dict", ",delta", ",split"} {
+						tag = strings.TrimSuffix(tag, e)
+					}
+					tag += changes[k+1]
+				}
+			}
+			f.Tag = reflect.StructTag(`parquet:"` + tag + `"`)
+			fields = append(fields, f)
+		}
+		return parquet.SchemaOf(reflect.New(reflect.StructOf(fields)).Interface())
+	}
+	keys := func(encoding string) []string {
+		return []string{"session", encoding, "viewer", encoding, "account", encoding, "device", encoding}
+	}
+	words := []string{"event", ",delta", "kind", ",delta", "name", ",delta", "state", ",delta", "country", ",delta", "region", ",delta", "team", ",delta"}
+	times := func(encoding string) []string {
+		return []string{"seq", encoding, "received_time", encoding, "client_time", encoding}
+	}
+	level := func(l zstd.Level) parquet.WriterOption { return parquet.Compression(&zstd.Codec{Level: l}) }
+
+	for _, v := range []struct {
+		name    string
+		rows    []Row
+		options []parquet.WriterOption
+	}{
+		{"chosen", bySession, nil},
+		{"by time", byTime, nil},
+		{"by time, keys dict", byTime, []parquet.WriterOption{variant(keys(",dict")...)}},
+		{"keys dict", bySession, []parquet.WriterOption{variant(keys(",dict")...)}},
+		{"keys plain", bySession, []parquet.WriterOption{variant(keys("")...)}},
+		{"words delta", bySession, []parquet.WriterOption{variant(words...)}},
+		{"numbers split", bySession, []parquet.WriterOption{variant(times(",split")...)}},
+		{"numbers plain", bySession, []parquet.WriterOption{variant(times("")...)}},
+		{"position split", bySession, []parquet.WriterOption{variant("position", ",split")}},
+		{"position dict", bySession, []parquet.WriterOption{variant("position", ",dict")}},
+		{"data delta", bySession, []parquet.WriterOption{variant("data", ",delta")}},
+		{"pages of 64 KiB", bySession, []parquet.WriterOption{parquet.PageBufferSize(64 << 10)}},
+		{"pages of 1 MiB", bySession, []parquet.WriterOption{parquet.PageBufferSize(1 << 20)}},
+		{"zstd fastest", bySession, []parquet.WriterOption{level(zstd.SpeedFastest)}},
+		{"zstd better", bySession, []parquet.WriterOption{level(zstd.SpeedBetterCompression)}},
+		{"zstd best", bySession, []parquet.WriterOption{level(zstd.SpeedBestCompression)}},
+		{"no zstd", bySession, []parquet.WriterOption{parquet.Compression(&parquet.Uncompressed)}},
+	} {
+		b.Run(v.name, func(b *testing.B) {
+			var out bytes.Buffer
+			perCore(b, len(raws), func() {
+				out.Reset()
+				o := newObjectWriterOn(newParquetWriter(&out, append([]parquet.WriterOption{schema}, v.options...)...))
+				for i := range v.rows {
+					if err := o.write(&v.rows[i]); err != nil {
+						b.Fatal(err)
+					}
+				}
+				if err := o.close(""); err != nil {
+					b.Fatal(err)
+				}
+			})
+			b.ReportMetric(float64(out.Len())/float64(len(raws)), "B/event")
+			b.ReportMetric(float64(c.received)/float64(out.Len()), "json/object")
+		})
+	}
+}
+
+// copyRow returns a row that stays.
+func copyRow(r *Row) Row {
+	c := *r
+	for _, text := range []*[]byte{&c.Event, &c.Session, &c.Name, &c.Country, &c.Region, &c.Team, &c.Segments, &c.Gateway, &c.Data, &c.Journal} {
+		*text = bytes.Clone(*text)
+	}
+	return c
 }

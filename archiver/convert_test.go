@@ -107,10 +107,10 @@ func rowsOf(t testing.TB, object []byte) (rows []flat) {
 // wantRows compares the rows of an object, in no order.
 func wantRows(t testing.TB, object []byte, want []flat) {
 	t.Helper()
-	compareRows(t, rowsOf(t, object), want)
+	sameRows(t, rowsOf(t, object), want)
 }
 
-func compareRows(t testing.TB, got, want []flat) {
+func sameRows(t testing.TB, got, want []flat) {
 	t.Helper()
 	count := map[flat]int{}
 	for _, f := range want {
@@ -227,5 +227,5 @@ func TestManyRowGroups(t *testing.T) {
 			got = append(got, flatten(r))
 		}
 	})
-	compareRows(t, got, want)
+	sameRows(t, got, want)
 }

@@ -130,7 +130,7 @@ func killAt(t *testing.T, s *Store, point string) {
 	}
 	wantEmpty(t, dir)
 	rows, keys := objectsOf(t, s, id)
-	compareRows(t, rows, want)
+	sameRows(t, rows, want)
 	if len(keys) != number {
 		t.Errorf("%d objects of %d files", len(keys), number)
 	}

@@ -20,6 +20,7 @@ type crowd struct {
 	sessions []*crowdSession
 	dims     []grandstand.Dimension
 	now      int64 // Redis ms at which the next file begins
+	accounts int   // percent of sessions that have one; none of the simulator's has
 
 	received int // bytes of the JSON that players sent
 	events   int // records made
@@ -40,7 +41,11 @@ var ladder = []int64{235, 750, 1750, 3000, 4500, 5800, 8000, 16000}
 const crowdStart = 1_795_299_000_000 - 1_795_299_000_000%3_600_000 + 20*60_000
 
 func newCrowd(seed uint64, event string, sessions int) *crowd {
-	c := &crowd{rng: rand.New(rand.NewPCG(seed, 1)), event: event, gateway: fmt.Sprintf("gw-%08x", seed), now: crowdStart}
+	return newCrowdOf(seed, event, sessions, 50)
+}
+
+func newCrowdOf(seed uint64, event string, sessions, accounts int) *crowd {
+	c := &crowd{rng: rand.New(rand.NewPCG(seed, 1)), event: event, gateway: fmt.Sprintf("gw-%08x", seed), now: crowdStart, accounts: accounts}
 	for _, d := range []string{"world", "country", "region", "team"} {
 		c.dims = append(c.dims, grandstand.Dimension{Name: d})
 	}
@@ -66,7 +71,7 @@ func (c *crowd) newSession() *crowdSession {
 	for i := range s.id {
 		s.id[i] = alphabet[c.rng.IntN(64)]
 	}
-	if c.rng.IntN(2) == 0 {
+	if c.rng.IntN(100) < c.accounts {
 		s.account = c.key()
 	}
 	country, region := "US", "US-"+[...]string{"CA", "TX", "FL", "NY", "PA", "IL", "OH"}[min(c.rng.IntN(7), c.rng.IntN(7))]

@@ -135,7 +135,7 @@ func (r *rig) failures(steps ...string) (n float64) {
 func (r *rig) check(t *testing.T) {
 	t.Helper()
 	rows, keys := liveObjects(t, r.direct)
-	compareRows(t, rows, r.want)
+	sameRows(t, rows, r.want)
 	if len(keys) != 2 {
 		t.Errorf("objects: %v", keys)
 	}
@@ -313,7 +313,7 @@ func both(t *testing.T, s *Store, hook func(point string)) {
 	}
 	wg.Wait()
 	rows, keys := liveObjects(t, s)
-	compareRows(t, rows, onlyFile(want, "1"))
+	sameRows(t, rows, onlyFile(want, "1"))
 	if len(keys) != 1 || source.deletes != 2 || adopted[0]+adopted[1] != 1 {
 		t.Errorf("%v, %d deletes, adopted %v: want one object, written by one and found by the other", keys, source.deletes, adopted)
 	}
@@ -379,7 +379,7 @@ func TestADamagedObjectIsPutAside(t *testing.T) {
 				t.Fatalf("bad object %d: %v", i, err)
 			}
 			rows, keys := liveObjects(t, s)
-			compareRows(t, rows, onlyFile(want, "1"))
+			sameRows(t, rows, onlyFile(want, "1"))
 			if len(keys) != 1 || !source.empty() {
 				t.Errorf("bad object %d: %v", i, keys)
 			}
@@ -412,7 +412,7 @@ func TestAnotherFileOfTheSameNameLosesNothing(t *testing.T) {
 		}
 	}
 	rows, keys := liveObjects(t, s)
-	compareRows(t, rows, want)
+	sameRows(t, rows, want)
 	if len(keys) != 4 {
 		t.Errorf("objects: %v", keys)
 	}
@@ -522,7 +522,7 @@ func TestWhatTheWayDamagesIsReadAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	rows, _ := liveObjects(t, s)
-	compareRows(t, rows, onlyFile(want, "1"))
+	sameRows(t, rows, onlyFile(want, "1"))
 	if kept, _ := s.blobs.list(t.Context(), damagedPrefix); len(kept) > 0 {
 		t.Errorf("kept: %v", kept)
 	}
@@ -550,7 +550,7 @@ func TestAFlippedBitOfAnObjectIsFound(t *testing.T) {
 		if got.Digest != m.Digest {
 			continue // the metadata say that it is another: verifyLive finds that
 		}
-		compareRows(t, rowsOf(t, bad), want)
+		sameRows(t, rowsOf(t, bad), want)
 	}
 	if refused < tries/2 {
 		t.Errorf("%d of %d are refused", refused, tries)

@@ -117,7 +117,7 @@ func TestAGatewaysFilesBecomeObjects(t *testing.T) {
 		return len(g.files) == 0
 	})
 	rows, keys := liveObjects(t, s)
-	compareRows(t, rows, want)
+	sameRows(t, rows, want)
 	if len(keys) != 2 {
 		t.Errorf("objects: %v", keys)
 	}

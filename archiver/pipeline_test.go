@@ -136,7 +136,7 @@ func TestFilesBecomeObjectsOnce(t *testing.T) {
 		a := newArchiver(t, Config{Store: s, Sources: sources(d), Poll: time.Millisecond})
 		runUntil(t, a, "all is archived", drained(d))
 		rows, keys := liveObjects(t, s)
-		compareRows(t, rows, want)
+		sameRows(t, rows, want)
 		at := time.UnixMilli(crowdStart).UTC()
 		prefix := at.Format("live/date=2006-01-02/hour=15/") + testJournal
 		if len(keys) != 2 || keys[0] != prefix+"-00000001.parquet" || keys[1] != prefix+"-00000002.parquet" {
@@ -166,7 +166,7 @@ func TestATornFileIsAdopted(t *testing.T) {
 		want = append(want, wanted(e, c.gateway, 2))
 	}
 	rows, keys := liveObjects(t, s)
-	compareRows(t, rows, want)
+	sameRows(t, rows, want)
 	b, err := s.blobs.get(t.Context(), keys[1])
 	if err != nil {
 		t.Fatal(err)

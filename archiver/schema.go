@@ -79,8 +79,9 @@ const (
 // zstdCodec pools encoders and decoders for all objects.
 var zstdCodec = &zstd.Codec{Level: zstd.SpeedDefault}
 
-func newParquetWriter(w io.Writer) *parquet.GenericWriter[columns] {
-	return parquet.NewGenericWriter[columns](w, schema,
+// newParquetWriter returns a writer of columns, whose options may be overruled.
+func newParquetWriter(w io.Writer, options ...parquet.WriterOption) *parquet.GenericWriter[any] {
+	return parquet.NewGenericWriter[any](w, append([]parquet.WriterOption{
 		parquet.CreatedBy("grandstand", "1", "archiver"),
 		parquet.Compression(zstdCodec),
 		parquet.PageBufferSize(pageBytes),
@@ -89,5 +90,5 @@ func newParquetWriter(w io.Writer) *parquet.GenericWriter[columns] {
 		parquet.MaxRowsPerRowGroup(rowGroupRows),
 		parquet.SortingWriterConfig(parquet.SortingColumns(
 			parquet.Ascending("event"), parquet.Ascending("session"), parquet.Ascending("received_time"))),
-	)
+	}, options...)...)
 }

@@ -13,7 +13,7 @@ import (
 // time, as one Parquet object. It gathers a batch of each column and hands it to
 // the library at once, which is several times as fast as row by row.
 type objectWriter struct {
-	w    *parquet.GenericWriter[columns]
+	w    *parquet.GenericWriter[any]
 	rows uint64
 
 	batch  [numColumns][]parquet.Value
@@ -36,7 +36,11 @@ type key struct {
 }
 
 func newObjectWriter(w io.Writer) *objectWriter {
-	o := &objectWriter{w: newParquetWriter(w), texts: make([]byte, 0, 512<<10)}
+	return newObjectWriterOn(newParquetWriter(w, schema))
+}
+
+func newObjectWriterOn(w *parquet.GenericWriter[any]) *objectWriter {
+	o := &objectWriter{w: w, texts: make([]byte, 0, 512<<10)}
 	for i := range o.batch {
 		o.batch[i] = make([]parquet.Value, batchRows)
 	}
