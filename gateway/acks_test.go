@@ -236,8 +236,11 @@ func TestAcksGather(t *testing.T) {
 	a, b := &acks{c: &conn{g: g}}, &acks{c: &conn{g: g}}
 	for seq := range uint64(1000) {
 		a.Durable(seq)
-		if seq%10 == 0 {
+		if seq%10 == 5 {
 			b.Durable(seq)
+		}
+		if seq == 0 && len(g.acker.due) != 0 {
+			t.Error("a connection is due before the commit is over")
 		}
 		g.Committed()
 	}

@@ -167,6 +167,26 @@ func TestTheJournalOfVerdicts(t *testing.T) {
 	})
 }
 
+// A session that nobody can decide about is said to play.
+func TestTheJournalOfVerdictsThatNobodyGave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bs := &blockers{leases: newFakeLeases(), redis: newFakeRedis()}
+		j := &fakeJournal{}
+		time.Sleep(337 * time.Millisecond)
+		rg := newRig(t, withJournal(j, rigConfig{redis: bs.redis, set: func(c *Config) { c.Leases, c.Rules = bs.leases, bs.rules.Load }}))
+		j.committed = rg.g.Committed
+		time.Sleep(10 * time.Millisecond)
+		bs.leases.set(func() { bs.leases.down = true })
+		v := rg.watch(device("tv")).keep(5 * time.Second)
+		time.Sleep(2 * time.Second)
+		lines := j.said(t, v.session)
+		if n := len(lines); n < 2 || lines[1] != `verdict {"allowed":true,"code":"unavailable"}` {
+			t.Errorf("without an answer the journal says %q", lines)
+		}
+		rg.stop()
+	})
+}
+
 // With a journal on a disk: what was acknowledged is in its files when it is
 // opened again, and no file knows whom it is about.
 func TestAcknowledgedEventsAreOnTheDisk(t *testing.T) {
