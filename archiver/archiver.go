@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"runtime"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -97,6 +98,8 @@ type Archiver struct {
 	cfg     Config
 	metrics *metrics
 	queue   *queue
+	trouble trouble // of files
+	absent  trouble // of sources
 }
 
 // New returns an archiver that does nothing yet. Errors have CodeInvalid.
@@ -175,9 +178,33 @@ func (a *Archiver) Once(ctx context.Context) error {
 // work archives a file and notes how it went.
 func (a *Archiver) work(ctx context.Context, j *job) error {
 	err := a.archive(ctx, j)
+	step, tries := j.step, j.tries+1 // the job is the queue's after finish
 	a.queue.finish(j, err)
 	if err != nil && ctx.Err() == nil {
-		a.cfg.Logger.Warn("archive file", "journal", j.file.Journal, "file", j.file.Number, "step", j.step, "tries", j.tries, "err", err)
+		a.trouble.warn(a.cfg.Logger, "archive file", "journal", j.file.Journal, "file", j.file.Number, "step", step, "tries", tries, "err", err)
 	}
 	return err
+}
+
+// trouble logs what may go wrong again and again: one line a second at most,
+// with how many there were since the last.
+type trouble struct {
+	mu    sync.Mutex
+	last  time.Time
+	quiet int
+}
+
+func (t *trouble) warn(log *slog.Logger, what string, args ...any) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := time.Now()
+	if now.Sub(t.last) < time.Second {
+		t.quiet++
+		return
+	}
+	if t.quiet > 0 {
+		args = append(args, "more", t.quiet)
+	}
+	t.last, t.quiet = now, 0
+	log.Warn(what, args...)
 }

@@ -3,6 +3,7 @@ package archiver
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -86,7 +87,7 @@ func (a *Archiver) listAll(ctx context.Context) (listed, failed []listing) {
 		failed = append(failed, l)
 		if ctx.Err() == nil {
 			a.metrics.failures.WithLabelValues("list").Inc()
-			a.cfg.Logger.Warn("list journal files", "err", l.err)
+			a.absent.warn(a.cfg.Logger, "list journal files", "source", fmt.Sprint(l.source), "err", l.err)
 		}
 	}
 	return listed, failed
