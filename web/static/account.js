@@ -10,6 +10,8 @@ import { refusal } from "/static/live.js";
 
 const TIMEOUT_MS = 5000;
 const POLL_MS = 3000; // where there is no stream
+const LOST_MS = 2000; // within which those whose streams ended together ask, not together
+const AGAIN_MS = 5000; // after which a stream is tried again
 const TROUBLE_MS = [2000, 4000, 8000, 15000]; // between tries that fail
 const STREAMS = 3; // of this browser: it holds six connections to one server, and others need some
 
@@ -154,6 +156,11 @@ class Watch {
     if (this.running && !this.source) this.poll();
   }
 
+  // renew asks at once, and for another stream: the network was gone.
+  renew() {
+    if (this.running) this.poll();
+  }
+
   close() {
     clearTimeout(this.timer);
     this.turn = {}; // answers to what was asked before are not for us any more
@@ -198,8 +205,9 @@ class Watch {
     source.addEventListener("devices", take);
     source.onerror = () => {
       if (source !== this.source) return;
-      this.notBefore = performance.now() + 5000;
-      this.poll(); // learns why
+      this.close();
+      this.notBefore = performance.now() + AGAIN_MS;
+      this.timer = setTimeout(() => this.poll(), LOST_MS * Math.random()); // learns why
     };
     return true;
   }

@@ -46,16 +46,17 @@ function title(r) {
 
 function hint(r) {
   if (r.final) return "Nothing plays here until you ask for it.";
-  if (r.code === "unavailable") return "This page goes on by itself.";
-  return "This page starts by itself as soon as there is a place.";
+  if (r.code === "unavailable") return "Playing goes on by itself.";
+  return "Playing starts by itself as soon as there is a place.";
 }
 
-// consequence says who stops when the main button is pressed.
-function consequence(enders, conflicts) {
+// consequence says who stops when the main button is pressed. Who was ended is
+// not told what changed since: there may be a place by now.
+function consequence(enders, r) {
   if (enders.length === 0) return "";
-  const one = enders.length === 1;
-  const why = enders.length === conflicts ? "" : one ? ", since it was the last to start" : ", since they were the last to start";
-  return `${listed(enders.map((c) => c.name))} ${one ? "stops" : "stop"}${why}.`;
+  const [stop, was] = enders.length === 1 ? ["stops", "it was"] : ["stop", "they were"];
+  const why = r.final ? " if there is no other place" : enders.length === r.conflicts.length ? "" : `, since ${was} the last to start`;
+  return `${listed(enders.map((c) => c.name))} ${stop}${why}.`;
 }
 
 export class BlockedCard {
@@ -122,7 +123,7 @@ export class BlockedCard {
     if (r.final) write(this.main, "Play here again");
     else write(this.main, only ? `Play here instead of ${enders[0].name}` : "Play here");
     this.main.hidden = r.code === "unavailable" || r.code === "too_many_devices" || (r.final && this.onceFinal !== "");
-    write(this.note, this.main.hidden || (only && !r.final) ? "" : consequence(enders, r.conflicts.length));
+    write(this.note, this.main.hidden || (only && !r.final) ? "" : consequence(enders, r));
     this.note.hidden = this.note.textContent === "";
     const rivals = enders.length === 0 || this.main.hidden || r.conflicts.length < 2 ? [] : r.conflicts;
     this.choice.hidden = rivals.length === 0;

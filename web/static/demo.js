@@ -249,7 +249,7 @@ document.addEventListener("visibilitychange", () => {
 });
 window.addEventListener("online", () => {
   live.retryNow();
-  household.again();
+  household.watch.renew();
 });
 window.addEventListener("offline", () => live.socket && live.lost(1006, "offline"));
 window.addEventListener("pagehide", () => {

@@ -172,7 +172,7 @@ form.addEventListener("submit", (e) => {
   look();
 });
 document.addEventListener("visibilitychange", () => (document.hidden ? watch.stop() : watch.start()));
-window.addEventListener("online", () => watch.again());
+window.addEventListener("online", () => watch.renew());
 window.addEventListener("pagehide", () => watch.stop());
 window.addEventListener("pageshow", (e) => e.persisted && watch.start());
 look();
