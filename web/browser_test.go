@@ -177,6 +177,23 @@ func TestSecondWindowIsAnotherFan(t *testing.T) {
 	if a.Get("account") == b.Get("account") || a.Get("device") == b.Get("device") || a.Get("limit") != "2" || b.Get("limit") != "2" {
 		t.Errorf("the windows are %v and %v, which are two accounts", a, b)
 	}
+	do(t, ctx, chromedp.Click(chromedp.CSS("#open-device")))
+	until(t, ctx, sessions("world", 8203))
+	if c := f.openings()[2]; c.Get("viewer") != a.Get("viewer") || c.Get("account") != a.Get("account") || c.Get("device") == a.Get("device") || c.Get("name") != "Window 2" {
+		t.Errorf("another device is %v, the first %v", c, a)
+	}
+}
+
+func TestAnotherFanFromAnotherDevice(t *testing.T) {
+	f, ctx := newFakeGateway(t), browser(t)
+	open(t, ctx, f, "?viewer=v1&account=family&device=d1&name=Window+2&limit=5")
+	until(t, ctx, sessions("world", 8201))
+	do(t, ctx, chromedp.Click(chromedp.CSS("#second")))
+	until(t, ctx, sessions("world", 8202))
+	b := f.openings()[1]
+	if v := b.Get("viewer"); v == "v1" || b.Get("account") != "acct-"+v || b.Get("device") != "dev-"+v || b.Get("limit") != "2" || b.Get("name") != "Chrome on Linux" {
+		t.Errorf("another fan is %v: nothing but the choices is theirs too", b)
+	}
 }
 
 func TestReconnectResumes(t *testing.T) {

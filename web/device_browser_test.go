@@ -135,6 +135,7 @@ func TestDeviceForm(t *testing.T) {
 }
 
 func TestDeviceInTrouble(t *testing.T) {
+	t.Parallel()
 	f, ctx := newFakeGateway(t), browser(t)
 	f.accounts.play("family", "tv", "TV", 2)
 	for code, text := range map[int]string{
