@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -44,7 +45,7 @@ func (c *archiverCmd) Run(ctx context.Context, f *file) error {
 			n.onStop("adopted journal", 0, func(context.Context) error { return d.Close() })
 			left = append(left, d)
 		}
-		m := &membership{n: n, id: randomText(8), peers: archiver.NewPeers(n.secret, "http", nil)}
+		m := &membership{n: n, id: randomText(8), peers: archiver.NewPeers(n.secret, "http", nil), gateways: map[string]time.Time{}}
 		if c.Once {
 			m.renew(ctx)
 			return n.archiveOnce(ctx, &c.archiving, func() []archiver.Source { return append(m.sources(), left...) })
@@ -103,9 +104,13 @@ type membership struct {
 	peers *archiver.Peers
 
 	mu        sync.Mutex
-	gateways  []string // guarded by mu; addresses
-	archivers []string // guarded by mu; ids, this one's among them
+	gateways  map[string]time.Time // guarded by mu; when each address was listed last
+	archivers []string             // guarded by mu; ids, this one's among them
 }
+
+// goneFor is for how long a gateway that is no longer listed is still asked for
+// files: one that stops has resigned, and waits for its last file to be archived.
+const goneFor = 2 * time.Minute
 
 const memberEvery = 1500 * time.Millisecond // leases last 5 s
 
@@ -135,25 +140,25 @@ func (m *membership) renew(ctx context.Context) {
 		}
 		return // who was there before is archived on
 	}
-	var gateways, archivers []string
+	now := time.Now()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.archivers = m.archivers[:0]
 	for _, o := range ms.Members {
 		switch {
 		case o.Role == grandstand.RoleGateway && o.Peer != "":
-			gateways = append(gateways, o.Peer) // the dead too: it may only have lost Redis
+			m.gateways[o.Peer] = now // the dead too: it may only have lost Redis
 		case o.Role == grandstand.RoleArchiver && o.Alive:
-			archivers = append(archivers, o.ID)
+			m.archivers = append(m.archivers, o.ID)
 		}
 	}
-	slices.Sort(gateways)
-	m.mu.Lock()
-	m.gateways, m.archivers = slices.Compact(gateways), archivers
-	m.mu.Unlock()
+	maps.DeleteFunc(m.gateways, func(_ string, listed time.Time) bool { return now.Sub(listed) > goneFor })
 }
 
 func (m *membership) sources() []archiver.Source {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.peers.Sources(m.gateways)
+	return m.peers.Sources(slices.Sorted(maps.Keys(m.gateways)))
 }
 
 // mine reports whether the file is this archiver's share.
