@@ -69,7 +69,7 @@ type diskDir struct {
 }
 
 func (d *diskDir) Open(name string, flag int) (File, error) {
-	f, err := os.OpenFile(filepath.Join(d.path, name), flag|os.O_APPEND, 0o600)
+	f, err := os.OpenFile(filepath.Join(d.path, name), flag, 0o600)
 	if err != nil {
 		return nil, err
 	}

@@ -13,7 +13,7 @@ type FS interface {
 // Dir is one directory that is ours. Names are of files in it. Its methods may
 // be called at the same time. Close gives it back.
 type Dir interface {
-	// Open opens a file with the flags of os.OpenFile. Writes go to its end.
+	// Open opens a file with the flags of os.OpenFile.
 	Open(name string, flag int) (File, error)
 	List() ([]Entry, error)
 	Rename(from, to string) error
@@ -30,7 +30,7 @@ type Entry struct {
 // File is one file.
 type File interface {
 	io.ReaderAt
-	io.Writer
+	io.WriterAt
 	Truncate(size int64) error
 	syncCloser // Sync makes durable what was written, and what is needed to read it
 }

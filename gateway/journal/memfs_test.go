@@ -32,9 +32,11 @@ type memFS struct {
 
 // inode is one file.
 type inode struct {
-	data    []byte
-	durable []byte // as of the last Sync
-	dirty   bool   // there are changes since
+	data    []byte       // as processes see it
+	durable []byte       // as it is on the disk
+	dirty   map[int]bool // pages that Sync will write
+	sizing  bool         // the size is another since the last Sync
+	evict   bool         // what Sync could not write is forgotten at once
 }
 
 // move is one change of names: from "" makes to, to "" removes from.
@@ -97,37 +99,60 @@ func (m move) apply(names map[string]*inode) {
 
 const memPage = 64 // small, so that small files have many
 
-// left returns one of the contents that a file may have after a loss of power.
+// page returns a page of b, shorter or empty at its end.
+func page(b []byte, at int) []byte {
+	return b[min(at*memPage, len(b)):min((at+1)*memPage, len(b))]
+}
+
+// touch marks the pages of a range as changed.
+func (n *inode) touch(from, to int) {
+	if n.dirty == nil {
+		n.dirty = map[int]bool{}
+	}
+	for at := from / memPage; at*memPage < to; at++ {
+		n.dirty[at] = true
+	}
+}
+
+// resize returns b with that size; what is new is zero.
+func resize(b []byte, size int) []byte {
+	return append(slices.Clone(b[:min(size, len(b))]), make([]byte, max(size-len(b), 0))...)
+}
+
+// left returns one of the contents that a file may have after a loss of power:
+// of each page that changed the old or the new content, and one of the sizes.
 func (n *inode) left(r *rand.Rand) []byte {
-	if !n.dirty {
-		return slices.Clone(n.durable)
+	size, some := len(n.durable), r.IntN(3) // none of the changes, all, or some
+	if n.sizing && (some == 1 || some == 2 && r.IntN(2) == 0) {
+		size = len(n.data)
 	}
-	switch r.IntN(4) {
-	case 0:
-		return slices.Clone(n.durable)
-	case 1:
-		return slices.Clone(n.data)
-	}
-	// The size was written, or not; of each page there is the old or the new
-	// content; what was never written is zero.
-	sizes := [...]int{len(n.data), len(n.durable), r.IntN(max(len(n.data), len(n.durable)) + 1)}
-	kept := min(len(n.durable), len(n.data)) // unless it was cut, nothing durable goes
-	b := make([]byte, max(sizes[r.IntN(len(sizes))], kept))
-	for at := 0; at < len(b); at += memPage {
-		from := n.durable
-		if r.IntN(2) == 0 {
-			from = n.data
-		}
-		if at < len(from) {
-			copy(b[at:min(at+memPage, len(b))], from[at:])
-		}
-		if at < len(n.durable) && at < len(n.data) { // what did not change is there in any case
-			for i := at; i < min(at+memPage, len(n.durable), len(n.data)) && n.durable[i] == n.data[i]; i++ {
-				b[i] = n.data[i]
-			}
+	b := resize(n.durable, size)
+	for at := range n.dirty {
+		if some == 1 || some == 2 && r.IntN(2) == 0 {
+			copy(page(b, at), page(n.data, at))
 		}
 	}
 	return b
+}
+
+// flush writes what changed to the disk.
+func (n *inode) flush() {
+	n.durable = resize(n.durable, len(n.data))
+	for at := range n.dirty {
+		copy(page(n.durable, at), page(n.data, at))
+	}
+	n.dirty, n.sizing = nil, false
+}
+
+// drop is a Sync that failed, as on Linux: the pages that could not be written
+// count as clean from now on, so that another Sync says that all is well. They
+// may be forgotten at once, or be there until the power goes.
+func (n *inode) drop() {
+	n.durable = resize(n.durable, len(n.data))
+	n.dirty, n.sizing = nil, false
+	if n.evict = !n.evict; n.evict {
+		n.data = slices.Clone(n.durable)
+	}
 }
 
 func (fs *memFS) ask(op, name string, size int) error {
@@ -169,7 +194,7 @@ func (d memDir) Open(name string, flag int) (File, error) {
 		d.fs.names[name] = node
 		d.fs.moves = append(d.fs.moves, move{to: name, node: node})
 	case flag&os.O_TRUNC != 0:
-		node.data, node.dirty = nil, true
+		node.data, node.dirty, node.sizing = nil, nil, true
 	}
 	return &memFile{fs: d.fs, name: name, node: node}, nil
 }
@@ -258,35 +283,35 @@ func (f *memFile) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-func (f *memFile) Write(p []byte) (int, error) {
-	if err := f.fs.ask("write", f.name, len(p)); err != nil {
-		// A write that fails may have written something.
-		f.fs.mu.Lock()
-		defer f.fs.mu.Unlock()
-		n := 0
-		if !errors.Is(err, errPower) {
-			n = len(p) / 2
-		}
-		f.node.data, f.node.dirty = append(f.node.data, p[:n]...), true
-		return n, err
-	}
+func (f *memFile) WriteAt(p []byte, off int64) (int, error) {
+	err := f.fs.ask("write", f.name, len(p))
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
-	if f.closed {
+	switch {
+	case errors.Is(err, errPower):
+		return 0, err
+	case err != nil: // it may have written something
+		p = p[:len(p)/2]
+	case f.closed:
 		return 0, os.ErrClosed
 	}
-	var err error
 	if f.fs.room > 0 {
 		used := 0
 		for _, node := range f.fs.names {
 			used += len(node.data)
 		}
-		if free := max(f.fs.room-used, 0); free < len(p) {
-			p, err = p[:free], syscall.ENOSPC
+		if free := max(f.fs.room-used, 0); int(off)+len(p)-len(f.node.data) > free {
+			p, err = p[:len(f.node.data)+free-int(off)], syscall.ENOSPC
 		}
 	}
-	f.node.data, f.node.dirty = append(f.node.data, p...), true
-	return len(p), err
+	n := f.node
+	if end := int(off) + len(p); end > len(n.data) {
+		n.touch(len(n.data), end)
+		n.data, n.sizing = resize(n.data, end), true
+	}
+	n.data = slices.Clone(n.data)
+	n.touch(int(off), int(off)+len(p))
+	return copy(n.data[off:], p), err
 }
 
 func (f *memFile) Truncate(size int64) error {
@@ -295,7 +320,16 @@ func (f *memFile) Truncate(size int64) error {
 	}
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
-	f.node.data, f.node.dirty = slices.Clone(f.node.data[:size]), true
+	n := f.node
+	n.data, n.sizing = resize(n.data, int(size)), true
+	for at := range n.dirty {
+		if at*memPage >= int(size) {
+			delete(n.dirty, at)
+		}
+	}
+	if size%memPage != 0 { // its rest is made zeros
+		n.touch(int(size)-1, int(size))
+	}
 	return nil
 }
 
@@ -306,16 +340,11 @@ func (f *memFile) Sync() error {
 	switch {
 	case errors.Is(err, errPower):
 	case err != nil:
-		// As Linux does: what could not be written is lost, and not dirty any
-		// more, so that another Sync says all is well.
-		f.node.dirty = false
-		if keep := len(f.node.durable); keep < len(f.node.data) {
-			f.node.lose(keep)
-		}
+		f.node.drop()
 	case f.closed:
 		return os.ErrClosed
-	case f.node.dirty:
-		f.node.durable, f.node.dirty = slices.Clone(f.node.data), false
+	default:
+		f.node.flush()
 	}
 	return err
 }
@@ -328,12 +357,4 @@ func (f *memFile) Close() error {
 	}
 	f.closed = true
 	return nil
-}
-
-// lose has the bytes from there on be what a disk holds that never got them,
-// once they are read from it: zeros.
-func (n *inode) lose(from int) {
-	b := slices.Clone(n.data)
-	clear(b[from:])
-	n.data, n.durable = b, slices.Clone(b)
 }

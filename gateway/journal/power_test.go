@@ -17,7 +17,7 @@ import (
 // a run in turn, goes on with one of the directories that may be left, and cuts
 // it again.
 func TestNothingAcknowledgedIsLostWithThePower(t *testing.T) {
-	variants := 9
+	variants := 10
 	if testing.Short() {
 		variants = 3
 	}

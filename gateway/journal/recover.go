@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
@@ -24,37 +25,71 @@ func (j *Journal) recover() error {
 	if err != nil {
 		return fmt.Errorf("list directory: %w", err)
 	}
-	slices.SortFunc(entries, func(a, b Entry) int { return strings.Compare(a.Name, b.Name) })
-	highest := uint64(0)
-	sealed := map[uint64]bool{}
-	for _, e := range entries {
-		number := parseName(e.Name, sealedSuffix)
-		sealed[number] = true
-		highest = max(highest, number, parseName(e.Name, openSuffix))
-	}
+	sealed, open, highest := numbersOf(entries)
 	if err := j.readID(highest > 0); err != nil {
 		return err
 	}
-	j.w.next = highest + 1
-	for _, e := range entries {
-		if number := parseName(e.Name, sealedSuffix); number > 0 {
-			j.used += e.Size
-			j.publish(grandstand.JournalFile{Journal: j.journalOf(e.Name), Number: number, Size: e.Size})
-		} else if number := parseName(e.Name, openSuffix); number > 0 {
-			take := j.adopt
-			if sealed[number] {
-				take = j.putAside
-			}
-			if err := take(number, highest); err != nil { // one bad file keeps nobody from writing others
-				j.w.note(fmt.Errorf("adopt %s: %w", e.Name, err))
-			}
+	for number, size := range sealed {
+		j.w.ends = append(j.w.ends, &ended{
+			number: number, journal: j.journalOf(sealedName(number)), size: size, sealed: true, renamed: true,
+		})
+	}
+	var empty []uint64
+	for _, number := range open {
+		var none bool
+		if _, twice := sealed[number]; twice {
+			err = j.putAside(number)
+		} else {
+			none, err = j.adopt(number)
+		}
+		if err != nil { // one bad file keeps nobody from writing others
+			j.w.note(fmt.Errorf("adopt %s: %w", openName(number), err))
+		}
+		if none {
+			empty = append(empty, number)
 		}
 	}
+	slices.SortFunc(j.w.ends, func(a, b *ended) int { return cmp.Compare(a.number, b.number) })
 	for _, e := range j.w.ends {
 		j.used += e.size
 	}
-	j.w.settle()
+	j.w.next = j.reuse(empty, highest)
+	s := j.w.unsettled()
+	s.carryOut()
+	j.w.settled(s)
 	return nil
+}
+
+// numbersOf returns the sizes of sealed files, the numbers of those that are
+// not, in order, and the highest number of all.
+func numbersOf(entries []Entry) (sealed map[uint64]int64, open []uint64, highest uint64) {
+	sealed = map[uint64]int64{}
+	for _, e := range entries {
+		number := parseName(e.Name, sealedSuffix)
+		if number > 0 {
+			sealed[number] = e.Size
+		} else if number = parseName(e.Name, openSuffix); number > 0 {
+			open = append(open, number)
+		}
+		highest = max(highest, number)
+	}
+	slices.Sort(open)
+	return sealed, open, highest
+}
+
+// reuse returns the number to be written next: that of the first of the empty
+// files that no other follows, for these were never sealed, or a new one. Empty
+// files before it are removed.
+func (j *Journal) reuse(empty []uint64, highest uint64) uint64 {
+	next := highest + 1
+	for i := len(empty) - 1; i >= 0; i-- {
+		if empty[i] == next-1 {
+			next = empty[i]
+		} else if err := j.dir.Remove(openName(empty[i])); err != nil {
+			j.w.note(fmt.Errorf("remove %s: %w", openName(empty[i]), err))
+		}
+	}
+	return next
 }
 
 // readID reads the journal's id, or makes one if there is none, and if there
@@ -85,7 +120,7 @@ func (j *Journal) writeID() error {
 	if err != nil {
 		return fmt.Errorf("write id: %w", err)
 	}
-	_, err = f.Write([]byte(j.id + "\n"))
+	_, err = f.WriteAt([]byte(j.id+"\n"), 0)
 	if err == nil {
 		err = f.Sync()
 	}
@@ -130,43 +165,35 @@ func (j *Journal) headerOf(b []byte) string {
 
 // adopt has a file sealed that was being written when its process ended. What
 // is damaged inside stays; what is no record at its end was never acknowledged,
-// and is cut off.
-func (j *Journal) adopt(number, highest uint64) error {
+// and is cut off. It returns true if there is no event in it.
+func (j *Journal) adopt(number uint64) (empty bool, err error) {
 	f, err := j.dir.Open(openName(number), os.O_RDWR)
 	if err != nil {
-		return err
+		return false, err
 	}
-	// What the process left may be in memory only. It has to be on the disk
-	// before a seal counts it.
-	var b []byte
-	if err = f.Sync(); err == nil {
-		b, err = io.ReadAll(io.NewSectionReader(f, 0, 1<<62))
-	}
+	b, err := io.ReadAll(io.NewSectionReader(f, 0, 1<<62))
 	if err != nil {
 		f.Close()
-		return err
+		return false, err
 	}
 	e := &ended{number: number, f: f, journal: j.headerOf(b), seal: grandstand.JournalSeal{Adopted: true}}
 	e.inspect(b)
 	cut := int64(len(b)) - e.size
 	e.dirty = cut > 0
 	j.metrics.cut.Add(float64(cut))
-	if !e.sealed && e.seal.Events+e.seal.Gaps == 0 {
+	if !e.whole && e.seal.Events+e.seal.Gaps == 0 {
 		f.Close()
-		if number == highest {
-			j.w.next = number // it is used again
-			return nil
-		}
-		return j.dir.Remove(openName(number))
+		return true, nil
 	}
+	e.again = b[:e.size]
 	j.log.Info("adopt journal file", "file", openName(number), "events", e.seal.Events, "cut_bytes", cut)
 	j.w.ends = append(j.w.ends, e)
-	return nil
+	return false, nil
 }
 
 // putAside takes a file out of the way whose number is that of a sealed one. No
 // crash leaves such a thing: somebody has to look at it.
-func (j *Journal) putAside(number, _ uint64) error {
+func (j *Journal) putAside(number uint64) error {
 	name := openName(number)
 	j.log.Error("a journal file was put aside, since another one has its number", "file", name+straySuffix)
 	return j.dir.Rename(name, name+straySuffix)
@@ -184,8 +211,8 @@ func (e *ended) inspect(b []byte) {
 		case grandstand.RecordSeal:
 			// A seal is written where the durable records end. What follows was
 			// to be cut off: then the seal is not known to be durable either.
-			e.size, e.sealed = int64(s.Start()), s.Offset() == len(b)
-			if e.sealed {
+			e.size, e.whole = int64(s.Start()), s.Offset() == len(b)
+			if e.whole {
 				e.size = int64(len(b))
 			}
 			return

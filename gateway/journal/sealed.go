@@ -18,20 +18,30 @@ func (j *Journal) Files() []grandstand.JournalFile {
 	return slices.Clone(j.sealed)
 }
 
-// publish lists a file in Files.
-func (j *Journal) publish(f grandstand.JournalFile) {
+// publish lists a file in Files. It does not unless there is a file with a
+// higher number, durably: whoever deleted the highest would have its number
+// forgotten, and used again.
+func (j *Journal) publish(f grandstand.JournalFile) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if f.Number >= j.floor {
+		return false
+	}
+	j.insertLocked(f)
+	return true
+}
+
+func (j *Journal) insertLocked(f grandstand.JournalFile) {
 	i, _ := slices.BinarySearchFunc(j.sealed, f.Number, byNumber)
 	j.sealed = slices.Insert(j.sealed, i, f)
 	j.metrics.files.Set(float64(len(j.sealed)))
 }
 
-// raiseFloor says that the name of the file that is being written is durable.
+// raiseFloor says that there is a file of that number, durably.
 func (j *Journal) raiseFloor(number uint64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.floor = number
+	j.floor = max(j.floor, number)
 }
 
 func byNumber(f grandstand.JournalFile, number uint64) int { return cmp.Compare(f.Number, number) }
@@ -86,15 +96,13 @@ func (j *Journal) Delete(file grandstand.JournalFile) error {
 		return err
 	}
 	found := j.sealed[i]
-	if found.Number >= j.floor { // its number might be forgotten and used again
-		j.mu.Unlock()
-		return grandstand.Errorf(grandstand.CodeUnavailable, "the file cannot be deleted before another one is there")
-	}
 	j.sealed = slices.Delete(j.sealed, i, i+1)
 	j.mu.Unlock()
 
 	if err := j.dir.Remove(sealedName(file.Number)); err != nil && !os.IsNotExist(err) {
-		j.publish(found)
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		j.insertLocked(found)
 		return fmt.Errorf("delete sealed file: %w", err)
 	}
 	j.mu.Lock()

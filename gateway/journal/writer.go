@@ -10,15 +10,19 @@ import (
 )
 
 // writer is the half of a Journal that waits for the disk. It has one owner at
-// a time: Open, then Run, then Close.
+// a time: Open, then Run, then Close. What can wait it leaves to a settlement,
+// so that commits go on while a file is sealed.
 type writer struct {
 	j *Journal
 
-	file  *current // where the next batch goes; nil: it has to be made
-	next  uint64   // number of the file that is made next; of file if it is there
-	ends  []*ended // files to be sealed and named, oldest first
+	file     *current         // where the next batch goes; nil: there is none at the moment
+	spare    *current         // to be the next file; nil: it has to be made
+	next     uint64           // number of the file that is made next
+	ends     []*ended         // files to be sealed, oldest first
+	settling chan *settlement // yields the one that is under way; nil: none is
+
 	batch batch
-	spare []byte // to be the next buf
+	room  []byte // to be the next buf
 
 	lastBegan time.Time // when the last commit began
 	failures  int       // commits that failed since one worked
@@ -46,6 +50,8 @@ func (w *writer) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return w.finish()
+		case s := <-w.settling:
+			w.settled(s)
 		case <-w.j.wake:
 		case <-timer.C:
 		}
@@ -56,29 +62,26 @@ func (w *writer) run(ctx context.Context) error {
 // step does what is due and returns for how long nothing will be.
 func (w *writer) step(now time.Time) time.Duration {
 	due := now.Add(never)
-	if w.hasEnds() && !now.Before(w.settleAt) {
-		w.settle()
-	}
-	if w.hasWork() && w.ready() {
-		due = latest(w.lastBegan.Add(w.j.cfg.CommitEvery), w.retryAt)
-		if !due.After(now) {
-			w.commit(now)
-			return 0 // look again: more may have come
+	if w.hasWork() {
+		w.j.setBusy(true)
+		if w.file != nil {
+			due = latest(w.lastBegan.Add(w.j.cfg.CommitEvery), w.retryAt)
+			if !due.After(now) {
+				w.commit(now)
+				due = now // look again: more may have come
+			}
 		}
 	}
 	if w.file != nil && w.file.size > 0 {
 		old := w.file.born.Add(w.j.cfg.MaxAge)
-		if old.After(now) {
-			due = earliest(due, old)
+		if !old.After(now) {
+			w.end()
 		} else {
-			w.end(false)
-			w.settle()
+			due = earliest(due, old)
 		}
 	}
-	if w.j.phaseNow() == phaseSealing {
-		w.last()
-	}
-	if w.hasEnds() {
+	w.last()
+	if w.settle(now); w.settling == nil && w.isUnsettled() {
 		due = earliest(due, w.settleAt)
 	}
 	return max(due.Sub(now), 0)
@@ -97,12 +100,6 @@ func earliest(a, b time.Time) time.Time {
 	}
 	return b
 }
-
-// ready reports whether there is a file for the next batch.
-func (w *writer) ready() bool { return w.file != nil && w.file.named }
-
-// hasEnds reports whether there is something to settle.
-func (w *writer) hasEnds() bool { return len(w.ends) > 0 || !w.ready() }
 
 // hasWork reports whether there is something to commit.
 func (w *writer) hasWork() bool {
@@ -138,7 +135,7 @@ func (w *writer) take() {
 	if len(b.buf) > 0 {
 		return
 	}
-	b.buf, j.buf, w.spare = j.buf, w.spare[:0], nil
+	b.buf, j.buf, w.room = j.buf, w.room[:0], nil
 	b.waits, j.waits = j.waits, b.waits[:0]
 	b.events, j.events = j.events, 0
 	b.gaps = 0
@@ -160,15 +157,15 @@ func (w *writer) take() {
 // commit makes what was appended durable and tells of it.
 func (w *writer) commit(now time.Time) {
 	w.lastBegan = now
-	defer w.j.keepBusy()()
 	w.take()
 	if c := w.file; c.size > 0 && c.size+int64(len(w.batch.buf)) > w.j.cfg.MaxFile {
-		w.end(false)
-		if w.settle(); !w.ready() {
+		if w.end(); w.file == nil {
 			return
 		}
 	}
-	if err := w.write(); err != nil {
+	err := w.write()
+	w.j.setBusy(false)
+	if err != nil {
 		w.failed(err)
 		return
 	}
@@ -180,15 +177,21 @@ func (w *writer) commit(now time.Time) {
 // write writes the batch and syncs it.
 func (w *writer) write() error {
 	c, head := w.file, []byte(nil)
+	if c.dirty {
+		if err := c.f.Truncate(c.size); err != nil {
+			return fmt.Errorf("cut %s: %w", openName(c.number), err)
+		}
+		c.dirty = false
+	}
 	if c.size == 0 {
 		head = grandstand.AppendHeaderRecord(nil, &grandstand.JournalHeader{
 			Journal: w.j.id, File: c.number, Gateway: w.j.cfg.Gateway, CreatedAt: w.j.cfg.Clock.Now(),
 		})
-		if _, err := c.f.Write(head); err != nil {
+		if _, err := c.f.WriteAt(head, 0); err != nil {
 			return fmt.Errorf("write %s: %w", openName(c.number), err)
 		}
 	}
-	if _, err := c.f.Write(w.batch.buf); err != nil {
+	if _, err := c.f.WriteAt(w.batch.buf, c.size+int64(len(head))); err != nil {
 		return fmt.Errorf("write %s: %w", openName(c.number), err)
 	}
 	if err := c.f.Sync(); err != nil {
@@ -208,7 +211,7 @@ func (w *writer) write() error {
 // tell lets events in again and says which are durable.
 func (w *writer) tell() {
 	j, b := w.j, &w.batch
-	b.buf, w.spare = nil, trim(b.buf, 4<<20)
+	b.buf, w.room = nil, trim(b.buf, 4<<20)
 	w.works()
 	j.mu.Lock()
 	j.writing = 0
@@ -235,15 +238,18 @@ func trim[T any](s []T, usual int) []T {
 
 // failed notes that the disk did not take the batch. The file it was for is
 // over: what the kernel could not write it may forget, so nothing is added to
-// it. The batch goes to the next file, for the first time without a wait.
+// it. One that holds nothing yet is emptied and used again. The batch goes to
+// the next file, for the first time without a wait.
 func (w *writer) failed(err error) {
-	w.end(true)
+	w.file.dirty = true
+	if w.file.size > 0 {
+		w.end()
+	}
 	w.refuse(err)
 	w.retryAt = time.Time{}
 	if w.failures++; w.failures > 1 {
 		w.retryAt = time.Now().Add(w.j.cfg.RetryEvery)
 	}
-	w.settleAt = w.retryAt
 }
 
 // refuse has Append refuse until the disk works.
@@ -278,20 +284,20 @@ func (w *writer) note(err error) {
 	}
 }
 
-// last brings everything to its end, and says so to Seal.
+// last says to Seal that everything has come to its end, once it has.
 func (w *writer) last() {
+	if w.j.phaseNow() != phaseSealing || w.hasWork() {
+		return
+	}
+	if w.file != nil && w.file.size > 0 {
+		w.end()
+	}
+	if len(w.ends) > 0 || w.settling != nil {
+		return
+	}
 	select {
 	case <-w.j.settled:
-		return
 	default:
-	}
-	if w.hasWork() || !w.ready() {
-		return
-	}
-	if w.file.size > 0 {
-		w.end(false)
-	}
-	if w.settle(); !w.hasEnds() {
 		close(w.j.settled)
 	}
 }
@@ -299,14 +305,16 @@ func (w *writer) last() {
 // finish is for when ctx ends. What is left is tried a last time.
 func (w *writer) finish() error {
 	w.j.setPhase(phaseSealing)
-	for range 4 { // what failed, in another file; what came meanwhile; what was refused
-		if w.hasEnds() {
-			w.settle()
-		}
-		if w.hasWork() && w.ready() {
+	for range 4 { // what failed, in another file; what came meanwhile; what was refused; the seal
+		w.await()
+		if w.hasWork() && w.file != nil {
 			w.commit(time.Now())
 		}
+		w.last()
+		w.settleAt = time.Time{}
+		w.settle(time.Now())
 	}
+	w.await()
 	w.last()
 	j := w.j
 	j.mu.Lock()
@@ -322,29 +330,28 @@ func (w *writer) finish() error {
 func (w *writer) close() error {
 	var errs []error
 	for _, e := range w.ends {
-		errs = append(errs, e.f.Close())
+		if e.f != nil {
+			errs = append(errs, e.f.Close())
+		}
 	}
-	w.ends = nil
-	if w.file != nil {
-		errs = append(errs, w.file.f.Close())
-		w.file = nil
+	for _, c := range [...]*current{w.file, w.spare} {
+		if c != nil {
+			errs = append(errs, c.f.Close())
+		}
 	}
+	w.ends, w.file, w.spare = nil, nil, nil
 	return errors.Join(errs...)
 }
 
-// keepBusy says that the disk is being waited for, until the function that it
-// returns is called.
-func (j *Journal) keepBusy() func() {
+// setBusy says whether somebody waits for the disk.
+func (j *Journal) setBusy(is bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if !j.busy.IsZero() {
-		return func() {} // of an outer call
-	}
-	j.busy = time.Now()
-	return func() {
-		j.mu.Lock()
-		defer j.mu.Unlock()
+	switch {
+	case !is:
 		j.busy = time.Time{}
+	case j.busy.IsZero():
+		j.busy = time.Now()
 	}
 }
 
