@@ -35,6 +35,7 @@ check: ## vet, staticcheck and gofmt
 unit: ## all tests, with the race detector
 	PATH="$$PATH:$(GOBIN_DIR)" $(GO) test -race -timeout 9m ./...
 	$(GO) test -run 'TestEstimateIsFast' . # a ratio of speeds: not under the race detector
+	cd archiver/testdata/duckcheck && $(GO) test -count=1 ./... # a module of its own: DuckDB needs cgo
 
 fuzz: ## fuzz every decoder for a minute each
 	@set -e; for pkg in $$($(GO) list ./...); do \
