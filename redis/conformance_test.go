@@ -37,6 +37,7 @@ func TestMain(m *testing.M) {
 type rig struct {
 	url   string
 	flush func()
+	quick bool // a real server of its own: the longest tests are for it
 }
 
 func embeddedRig(t *testing.T) *rig {
@@ -50,7 +51,7 @@ func embeddedRig(t *testing.T) *rig {
 
 func serverRig(t *testing.T) *rig {
 	s := redistest.StartServer(t)
-	return &rig{url: s.URL(), flush: s.FlushAll}
+	return &rig{url: s.URL(), flush: s.FlushAll, quick: true}
 }
 
 func clusterRig(t *testing.T) *rig {
@@ -92,8 +93,33 @@ var conformance = []struct {
 	{"ScriptsAreGivenToAServerThatLostThem", testNoScript},
 	{"KeysHaveASlotAndAnEnd", testKeys},
 	{"ValuesThatCannotBeReadAreMissing", testCorrupt},
-	{"LeaseSmoke", testLeaseSmoke},
+	{"LeasesEndByThemselves", testRuleOver},
+	{"LeasesEndedByOthersStayEnded", testRuleEnded},
+	{"LeasesAreRenewedByRank", testRuleRenewal},
+	{"LeasesMoveToTheNewestSessionOfADevice", testRuleSameDevice},
+	{"LeasesComeBackAfterALoss", testRuleRestore},
+	{"LeasesOfOldHoldsHaveNoRank", testRuleOldHold},
+	{"LeasesNeedRoom", testRuleRoom},
+	{"LeasesAreTakenOver", testRuleTakeover},
+	{"LeasesEvictTheOldest", testRuleEvict},
+	{"LeasesInShadow", testRuleShadow},
+	{"LeasesMakeOthersWait", testRuleWait},
+	{"LeasesAreOfSoManyDevices", testRuleDevices},
+	{"LeasesAreLeft", testRuleLeave},
+	{"LeasesOfADeviceAreSignedOut", testRuleSignOut},
+	{"LeasesAreLogged", testRuleLog},
+	{"LeasesAreAnsweredAgain", testRuleReplay},
 	{"LeasesFollowTheModel", testLeaseModel},
+	{"LeasesThatCannotBeReadAreReplaced", testLeasesCorrupt},
+	{"LeasesOfAWrongClockEnd", testLeasesAhead},
+	{"LeasesStayFew", testLeasesBounded},
+	{"LeasesOfManySessionsOfADevice", testLeasesOfOneDevice},
+	{"LeasesHaveOddNames", testLeasesOdd},
+	{"LeasesAreLinearizable", testLeasesRace},
+	{"NoticesAreTold", testNotices},
+	{"NoticesThatWereLostAreKnown", testNoticesLost},
+	{"NoticesThatWereTrimmedAreKnown", testNoticesTrimmed},
+	{"NoticesReachWhoMustKnow", testWhoIsTold},
 }
 
 func TestEmbedded(t *testing.T) { conform(t, embeddedRig(t)) }

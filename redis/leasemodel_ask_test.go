@@ -45,7 +45,7 @@ func (m *model) decide(now int64, a *grandstand.Ask) (v grandstand.Verdict) {
 		LeaseRef: grandstand.LeaseRef{Device: a.Device, Session: a.Session, Born: now}, Name: a.Name, Event: a.Event, Member: a.Member,
 		Since: now, SeenAt: now, Until: now + a.LeaseMS,
 	}}
-	held := func(t int64) bool { return !a.Insist && a.Hold.Born > 0 && a.Hold.Born < t }
+	held := func(t int64) bool { return !a.Insist && a.Hold.Born > 0 && a.Hold.Born <= t }
 	honoured := a.Hold.Granted > 0 && a.Hold.Granted < m.born && now-a.Hold.Granted <= grandstand.HonourMS
 	others := m.leases
 	rank, eventRank := false, false

@@ -4,8 +4,9 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
-	"sync"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,63 +27,134 @@ func asks(account int, dev, session string) grandstand.Ask {
 	}
 }
 
-func testLeaseSmoke(t *testing.T, r *rig) {
-	c := open(t, r.url)
-	ask := func(d, s string, edit func(*grandstand.Ask)) grandstand.Verdict {
-		t.Helper()
-		a := asks(1, d, s)
-		if edit != nil {
-			edit(&a)
+// driver plays the sessions of account 1. They show the Hold that they were given
+// last.
+type driver struct {
+	t     *testing.T
+	c     *Client
+	terms grandstand.Terms
+	holds map[string]grandstand.Hold // by session
+}
+
+// drive returns a driver whose sessions may play on two streams.
+func drive(t *testing.T, c *Client) *driver {
+	return &driver{t: t, c: c, terms: grandstand.Terms{Limit: 2, Rule: "default"}, holds: map[string]grandstand.Hold{}}
+}
+
+// said is a verdict to be looked at.
+type said struct {
+	grandstand.Verdict
+	t *testing.T
+}
+
+func (d *driver) ask(dev, session string, edit func(*grandstand.Ask)) *said {
+	d.t.Helper()
+	a := asks(1, dev, session)
+	a.Terms, a.Hold = d.terms, d.holds[session]
+	if edit != nil {
+		edit(&a)
+	}
+	answer := d.c.Ask(d.t.Context(), []grandstand.Ask{a})[0]
+	ok(d.t, answer.Err)
+	if answer.Verdict.Allowed {
+		d.holds[session] = answer.Verdict.Hold
+	}
+	return &said{answer.Verdict, d.t}
+}
+
+// is checks what was decided.
+func (v *said) is(o grandstand.Outcome, code grandstand.BlockCode) *said {
+	v.t.Helper()
+	if v.Outcome != o || v.Code != code || v.Allowed != (code == "") {
+		v.t.Errorf("%s %q, allowed %v; want %s %q", v.Outcome, v.Code, v.Allowed, o, code)
+	}
+	return v
+}
+
+// by checks the rule of a verdict, and who has the places.
+func (v *said) by(rule string, limit, current int, rivals ...string) *said {
+	v.t.Helper()
+	if v.Rule != rule || v.Limit != limit || v.Current != current {
+		v.t.Errorf("by %s, %d of %d streams; want %s, %d of %d", v.Rule, v.Current, v.Limit, rule, current, limit)
+	}
+	var got []string
+	for _, l := range v.Rivals {
+		got = append(got, l.Session)
+	}
+	if !slices.Equal(got, rivals) {
+		v.t.Errorf("rivals %q, want %q", got, rivals)
+	}
+	return v
+}
+
+func (d *driver) leave(dev, session, member string) {
+	d.t.Helper()
+	ok(d.t, d.c.Leave(d.t.Context(), []grandstand.Leave{{Account: acct(1), Device: device(dev), Session: session, Member: member}}))
+}
+
+func (d *driver) account() *grandstand.AccountState {
+	d.t.Helper()
+	s, err := d.c.Account(d.t.Context(), acct(1))
+	ok(d.t, err)
+	return s
+}
+
+// kept checks the sessions that play, in the order of their rank (in shadow with
+// a ~), wait and were ended, in the order of time, each with commas between.
+func (d *driver) kept(playing, waiting, ended string) {
+	d.t.Helper()
+	s := d.account()
+	var p, w, e []string
+	for _, l := range s.Leases {
+		if l.Shadow {
+			l.Session = "~" + l.Session
 		}
-		ans := c.Ask(t.Context(), []grandstand.Ask{a})[0]
-		ok(t, ans.Err)
-		return ans.Verdict
+		p = append(p, l.Session)
 	}
-	want := func(v grandstand.Verdict, o grandstand.Outcome, code grandstand.BlockCode) {
-		t.Helper()
-		if v.Outcome != o || v.Code != code || v.Allowed != (code == "") {
-			t.Errorf("%s %q, allowed %v; want %s %q", v.Outcome, v.Code, v.Allowed, o, code)
+	for _, x := range s.Waiting {
+		w = append(w, x.Session)
+	}
+	for _, x := range s.Ended {
+		e = append(e, x.Session)
+	}
+	for _, x := range []struct{ what, got, want string }{
+		{"playing", strings.Join(p, ","), playing}, {"waiting", strings.Join(w, ","), waiting}, {"ended", strings.Join(e, ","), ended},
+	} {
+		if x.got != x.want {
+			d.t.Errorf("%s: %q, want %q", x.what, x.got, x.want)
 		}
 	}
-	var mu sync.Mutex
-	told := map[grandstand.Key]int{}
-	ctx, cancel := context.WithCancel(t.Context())
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		_ = c.FollowNotices(ctx, "m-s1", func(k grandstand.Key) {
-			mu.Lock()
-			told[k]++
-			mu.Unlock()
-		})
-	})
-	want(ask("a", "s1", nil), grandstand.OutcomeAcquired, "")
-	want(ask("a", "s1", nil), grandstand.OutcomeRenewed, "")
-	want(ask("b", "s2", nil), grandstand.OutcomeAcquired, "")
-	v := ask("c", "s3", nil)
-	want(v, grandstand.OutcomeBlocked, grandstand.BlockDeviceLimit)
-	want(ask("c", "s3", nil), grandstand.OutcomeWaiting, grandstand.BlockDeviceLimit)
-	want(ask("c", "s3", func(a *grandstand.Ask) { a.Terminate = []grandstand.LeaseRef{v.Rivals[0].LeaseRef}; a.Insist = true }),
-		grandstand.OutcomeTookOver, "")
-	want(ask("a", "s1", nil), grandstand.OutcomeBlocked, grandstand.BlockTakenOver)
-	want(ask("b", "s9", nil), grandstand.OutcomeSuperseded, "")
-	want(ask("b", "s2", nil), grandstand.OutcomeBlocked, grandstand.BlockSuperseded)
-	eventually(t, 5*time.Second, "the ended session's member is told", func() bool {
-		mu.Lock()
-		defer mu.Unlock()
-		return told[acct(1)] > 0
-	})
-	cancel()
-	wg.Wait()
-	ok(t, c.Leave(t.Context(), []grandstand.Leave{{Account: acct(1), Device: device("b"), Session: "s9", Member: "m-s9"}}))
-	if n, err := c.SignOut(t.Context(), acct(1), device("c")); n != 1 || err != nil {
-		t.Errorf("signed out %d, %v", n, err)
+}
+
+// logged checks the newest decisions, newest first: "outcome session" each.
+func (d *driver) logged(want ...string) {
+	d.t.Helper()
+	list, err := d.c.Decisions(d.t.Context(), acct(1), len(want))
+	ok(d.t, err)
+	var got []string
+	for _, x := range list {
+		got = append(got, x.Outcome+" "+x.Session)
 	}
-	if s, err := c.Account(t.Context(), acct(1)); err != nil || len(s.Leases) != 0 || len(s.Ended) != 3 {
-		t.Errorf("%+v, %v", s, err)
+	if !slices.Equal(got, want) {
+		d.t.Errorf("decided %q, want %q", got, want)
 	}
-	if d, err := c.Decisions(t.Context(), acct(1), 50); err != nil || len(d) != 9 {
-		t.Errorf("%d decisions, %v", len(d), err)
+}
+
+// pass has time pass: all that is known moves into the past.
+func (d *driver) pass(by time.Duration) {
+	d.t.Helper()
+	n := by.Milliseconds()
+	if state := stored(d.t, d.c, acct(1)); state != "" {
+		store(d.t, d.c, acct(1), aged(state, n))
 	}
+	for s, h := range d.holds {
+		d.holds[s] = grandstand.Hold{Since: h.Since - n, Born: h.Born - n, Granted: h.Granted - n}
+	}
+}
+
+// ref names a session's lease.
+func (d *driver) ref(dev, session string) grandstand.LeaseRef {
+	return grandstand.LeaseRef{Device: device(dev), Session: session, Born: d.holds[session].Born}
 }
 
 // fataler is a test of either kind.

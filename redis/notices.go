@@ -2,7 +2,6 @@ package redis
 
 import (
 	"context"
-	"errors"
 	"strconv"
 
 	"grandstand"
@@ -25,18 +24,14 @@ func (n *notices) add(member string, account grandstand.Key) {
 	if list == nil {
 		n.members = append(n.members, member)
 	}
-	if len(list) > 0 && list[len(list)-1] == account {
-		return
+	if len(list) == 0 || list[len(list)-1] != account {
+		n.of[member] = append(list, account)
 	}
-	n.of[member] = append(list, account)
 }
 
 // notify posts notices. It is best effort: who misses one learns of the change
 // at its next ask.
 func (c *Client) notify(ctx context.Context, n *notices) {
-	if len(n.members) == 0 {
-		return
-	}
 	calls := make([]call, len(n.members))
 	for i, member := range n.members {
 		args := []string{strconv.Itoa(maxNotices), ms(noticesTTL)}
@@ -55,9 +50,9 @@ func (c *Client) notify(ctx context.Context, n *notices) {
 // FollowNotices calls tell with each account that the member has to look at
 // again, from one goroutine, until ctx ends; then it returns nil. The zero Key
 // says that notices may have been lost: Redis was away or lost its data, or the
-// member read too late.
+// member read too late. It needs a connection.
 func (c *Client) FollowNotices(ctx context.Context, member string, tell func(account grandstand.Key)) error {
-	l := &listener{c: c, key: noticesKey(member), tell: tell}
+	l := &listener{c: c, key: noticesKey(member), tell: tell, last: noEntry}
 	l.run(ctx)
 	return nil
 }
@@ -68,8 +63,9 @@ type listener struct {
 	key  string
 	tell func(grandstand.Key)
 
-	id     string // of the entry read last; "": none yet
-	number int64  // its number
+	last   string // the id read last
+	birth  string // of the stream; "": none was read yet
+	number int64  // of the entry read last
 	errors int    // in a row
 }
 
@@ -82,25 +78,18 @@ func (l *listener) run(ctx context.Context) {
 				break
 			}
 		}
-		if ctx.Err() != nil {
-			return
+		if err == nil || ctx.Err() != nil {
+			continue
 		}
-		switch {
-		case err != nil:
-			if l.errors++; l.errors == 1 {
-				l.c.warn("notices cannot be followed, trying again", "err", err)
-			}
-			l.c.backOff(ctx, l.errors)
-		case l.errors > 0:
-			l.c.log.Info("notices are followed again", "tries", l.errors)
-			l.errors = 0
-			l.tell(grandstand.Key{}) // some may not have been posted meanwhile
+		if l.errors++; l.errors == 1 {
+			l.c.warn("notices cannot be followed, trying again", "err", err)
 		}
+		l.c.backOff(ctx, l.errors)
 	}
 }
 
-// look keeps the stream alive and finds out whether it is another one than
-// before, whose entries may have ids that were read already.
+// look keeps the stream alive, and finds out whether it is another one than
+// before: the data was lost, and its ids may be lower than the one read last.
 func (l *listener) look(ctx context.Context) error {
 	reply, err := l.c.evalStrings(ctx, listenScript, []string{l.key}, ms(noticesTTL))
 	if err != nil {
@@ -109,21 +98,15 @@ func (l *listener) look(ctx context.Context) error {
 	if len(reply) != 2 {
 		return l.c.fail(listenScript.op, strconv.ErrSyntax)
 	}
-	id, err1 := parseID(reply[0])
-	number, err2 := strconv.ParseInt(reply[1], 10, 64)
-	if err := errors.Join(err1, err2); err != nil {
-		return l.c.fail(listenScript.op, err)
+	lost := l.birth != "" && reply[1] != l.birth
+	if lost {
+		l.last, l.birth, l.number = noEntry, "", 0
 	}
-	if l.id == "" {
-		l.id, l.number = noEntry, -1
-		return nil // whatever is there is read
+	if l.errors > 0 {
+		l.c.log.Info("notices are followed again", "tries", l.errors)
 	}
-	last, err := parseID(l.id)
-	if err != nil {
-		return err
-	}
-	if number < l.number || id.MS < last.MS || (id.MS == last.MS && id.Seq < last.Seq) {
-		l.id, l.number = reply[0], number
+	if lost || l.errors > 0 { // while Redis was away none could be posted
+		l.errors = 0
 		l.tell(grandstand.Key{})
 	}
 	return nil
@@ -131,29 +114,34 @@ func (l *listener) look(ctx context.Context) error {
 
 // read waits for notices; heard is false if there were none for followBlock.
 func (l *listener) read(ctx context.Context) (heard bool, err error) {
-	streams, err := l.c.await(ctx, "notices", l.c.rc.B().Xread().Block(followBlock.Milliseconds()).Streams().Key(l.key).Id(l.id).Build())
-	if err != nil || len(streams) == 0 {
+	streams, err := l.c.await(ctx, "notices",
+		l.c.rc.B().Xread().Block(followBlock.Milliseconds()).Streams().Key(l.key).Id(l.last).Build())
+	if err != nil {
 		return false, err
 	}
-	gap := false
-	seen := map[grandstand.Key]bool{}
+	missed := false
+	var accounts []grandstand.Key
+	told := map[grandstand.Key]bool{}
 	for _, e := range streams[l.key] {
-		n, err := strconv.ParseInt(e.FieldValues["n"], 10, 64)
-		if err != nil {
-			n = l.number + 2
+		birth := e.FieldValues["b"]
+		number, err := strconv.ParseInt(e.FieldValues["n"], 10, 64)
+		first := l.birth == "" && number <= 1
+		if err != nil || !first && (birth != l.birth || number != l.number+1) {
+			missed = true
 		}
-		gap = gap || (l.number >= 0 && n != l.number+1) || (l.number < 0 && n > 1)
-		l.id, l.number = e.ID, n
-		if k, ok := grandstand.ParseKey(e.FieldValues["a"]); ok {
-			seen[k] = true
+		l.last, l.birth, l.number = e.ID, birth, number
+		if k, ok := grandstand.ParseKey(e.FieldValues["a"]); ok && !told[k] {
+			told[k] = true
+			accounts = append(accounts, k)
 		}
 	}
-	if gap {
-		l.tell(grandstand.Key{})
-		return true, nil
+	if missed {
+		accounts = []grandstand.Key{{}} // which is all of them
 	}
-	for k := range seen {
-		l.tell(k)
+	for _, k := range accounts {
+		if ctx.Err() == nil {
+			l.tell(k)
+		}
 	}
-	return true, nil
+	return len(streams) > 0, nil
 }

@@ -63,7 +63,15 @@ func everyCall(c *Client) map[string]func(context.Context) error {
 			return c.SaveReach(ctx, "final", []grandstand.CheckpointSegment{{Segment: grandstand.WorldSegment}})
 		},
 		"LoadReach": func(ctx context.Context) error { _, err := c.LoadReach(ctx, "final"); return err },
-		"clock":     c.sampleClock,
+		"Ask":       func(ctx context.Context) error { return c.Ask(ctx, []grandstand.Ask{asks(1, "a", "a1")})[0].Err },
+		"Leave": func(ctx context.Context) error {
+			return c.Leave(ctx, []grandstand.Leave{{Account: acct(2), Device: device("a"), Session: "a1", Member: "m"}})
+		},
+		"SignOut":      func(ctx context.Context) error { _, err := c.SignOut(ctx, acct(3), device("a")); return err },
+		"Account":      func(ctx context.Context) error { _, err := c.Account(ctx, acct(1)); return err },
+		"WatchAccount": func(ctx context.Context) error { return c.WatchAccount(ctx, acct(1), "m") },
+		"Decisions":    func(ctx context.Context) error { _, err := c.Decisions(ctx, acct(1), 10); return err },
+		"clock":        c.sampleClock,
 	}
 }
 
@@ -203,6 +211,15 @@ func testNoScript(t *testing.T, r *rig) {
 		lost, err := c.Keep(t.Context(), recs)
 		if err != nil || len(lost) > 0 {
 			t.Fatalf("Keep after the scripts were lost: %v, %v", lost, err)
+		}
+		many := make([]grandstand.Ask, 300) // on all servers of a cluster
+		for i := range many {
+			many[i] = asks(i, "a", "a1")
+		}
+		for i, answer := range c.Ask(t.Context(), many) {
+			if answer.Err != nil || !answer.Verdict.Allowed {
+				t.Fatalf("Ask %d after the scripts were lost: %+v", i, answer)
+			}
 		}
 	}
 }

@@ -3,25 +3,19 @@ local own, old = ask.find(account.leases)
 local waited, waiter = ask.find(account.waiting)
 
 -- A session that was ended stays so until its viewer asks to play here.
-for _, e in ipairs(account.others) do
-  if e.kind == 'T' and e.device == me.device and e.session == me.session then
-    account.dirty = true
-    if ask.insist then
-      account.remove(account.others, e)
-      account.changed = true
-      break
-    end
-    local outcome, code = e.network == '1' and 'waiting' or 'blocked', e.member
-    e.network, e.seen, e.till = '1', now, later
-    account.line(e)
-    return ask.verdict(outcome, code, ask.reason(), code == 'superseded' and {old} or ask.rivals('a'), e.name)
-  end
+local ended = account.resume(me)
+if ended and not ask.insist then
+  local since, code, told, by = string.match(ended, '^(%d+)|%d+|%d+|%d+|T|[^|]*|[^|]*|([^|]*)|([^|]*)||([^\n]*)')
+  account.finish(me, code, by, true, since)
+  account.changed = #account.lapsed > 0
+  return ask.verdict(told == '1' and 'waiting' or 'blocked', code, ask.reason(), code == 'superseded' and {old} or ask.rivals('a'), by)
 end
+account.changed = account.changed or ended ~= nil
 
 -- Where the session stands: with rank, ahead of all that came after it; without,
 -- behind everybody.
 local honoured = ask.granted > never and ask.granted < account.born and ms - ask.granted <= honourMS
-local held = not ask.insist and ask.born > never and ask.born -- when the session began to play
+local held = not ask.insist and ask.born > never and ask.born -- when the session began to play; it does not any more
 local outcome, rank, eventRank = 'acquired', false, false
 if own then
   me.since, me.born = own.since, own.born
@@ -29,9 +23,9 @@ if own then
   eventRank = rank and own.event == me.event
   outcome = rank and 'renewed' or 'acquired'
   account.remove(account.leases, own)
-elseif old and ((held and held < old.born) or (waited and not ask.insist and waited.since < old.born)) then
+elseif old and ((held and held <= old.born) or (waited and not ask.insist and waited.since < old.born)) then
   return ask.superseded(waited, old, {old})
-elseif waiter and held and held < waiter.since and (old or not honoured) then
+elseif waiter and held and held <= waiter.since and (old or not honoured) then
   return ask.superseded(waited, waiter, {old})
 elseif old then
   me.since = old.since
@@ -95,7 +89,7 @@ end
 
 -- A session that waits gives way to a newer one of its device; a lease that was
 -- there before it does not disturb it.
-local newer = waiter and (own or (outcome == 'restored' and held and held < waiter.since))
+local newer = waiter and (own or (outcome == 'restored' and held and held <= waiter.since))
 if waiter and not newer then
   account.remove(account.waiting, waiter)
   account.finish(waiter, 'superseded', me.name)

@@ -14,8 +14,8 @@ for _, list in ipairs({account.leases, account.waiting}) do
   end
 end
 if n == 0 then -- perhaps the first reply was lost
-  for _, e in ipairs(account.others) do
-    if e.kind == 'T' and e.device == ARGV[1] and e.member == 'signed_out' and e.since > recent then
+  for since, device, code in string.gmatch(account.ended, '(%d+)|%d+|%d+|%d+|T|([^|]*)|[^|]*|([^|]*)|') do
+    if device == ARGV[1] and code == 'signed_out' and since > recent then
       n = n + 1
     end
   end

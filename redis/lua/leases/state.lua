@@ -9,14 +9,18 @@
 --
 -- the version; when this state began (leases granted before were lost); a time
 -- before which no lease lapses; the number of leases of kind L, and how many of
--- them are behind one network with another, in 3 digits each. Then there is, in
--- any order, a line for each
+-- them are behind one network with another, in 3 digits each. Then there is a
+-- line for each
 --
 --   <since>|<born>|<seen>|<until>|L|<device>|<session>|<member>|<network>|<event>|<name>   lease
 --   <since>|<born>|<seen>|<until>|S|... the same: a lease that plays because nobody is blocked
 --   <first>|<0>|<asked>|<until>|W|... the same: a session that waits for a place
---   <ended>|<0>|<asked>|<until>|T|<device>|<session>|<code>|<1: it was told>||<name of who did it>
 --   <0>|<0>|<0>|<until>|A|||<member>|||   who is told of every change
+--   <ended>|<0>|<asked>|<until>|T|<device>|<session>|<code>|<1: it was told>||<name of who did it>
+--
+-- where those of kind T are the last, in the order of their end: there may be
+-- many, they matter to their own session only, and are left as they are. The
+-- order of the others does not matter.
 --
 -- Devices and networks are keys of 22 characters; a network that is not known is
 -- empty. A device has one lease at most and one session at most that waits; a
@@ -35,7 +39,8 @@ local account = {
   born = now,
   leases = {}, -- L and S
   waiting = {}, -- W
-  others = {}, -- T and A
+  watching = {}, -- A
+  ended = '', -- T, as text
   lapsed = {}, -- leases that were over
   decisions = {}, -- for the log, oldest first
   tell = {}, -- member: true
@@ -76,10 +81,10 @@ end
 
 local never, later = '0000000000000', ms + endedMS .. ''
 if raw then
-  local lists = {L = account.leases, S = account.leases, W = account.waiting, T = account.others, A = account.others}
+  local lists = {L = account.leases, S = account.leases, W = account.waiting, A = account.watching}
   local _, stop, born = string.find(raw, '^1|(%d+)|%d+|%d%d%d|%d%d%d\n')
   local readable, ahead = stop == 38 and #born == 13, ms + aheadMS .. ''
-  while readable and stop < #raw do
+  while readable and stop < #raw and string.sub(raw, stop + 56, stop + 58) ~= '|T|' do
     local at, since, first, seen, till, kind, device, session, member, network, event, name = stop + 1
     _, stop, since, first, seen, till, kind, device, session, member, network, event, name = string.find(raw,
       '^(%d+)|(%d+)|(%d+)|(%d+)|(%u)|([^|\n]*)|([^|\n]*)|([^|\n]*)|([^|\n]*)|([^|\n]*)|([^|\n]*)\n', at)
@@ -90,8 +95,11 @@ if raw then
         kind = kind, since = since, born = first, seen = seen, till = till, device = device, session = session, member = member,
         network = network, event = event, name = name, line = string.sub(raw, at, stop),
       }
-      if e.seen > ahead then
-        e.seen, e.till = now, ms + (e.till - e.seen) .. ''
+      if since > ahead or seen > ahead then
+        e.since = since < now and since or now
+        if seen > ahead then
+          e.seen, e.till = now, ms + (till - seen) .. ''
+        end
         account.line(e)
         account.dirty = true
       end
@@ -102,11 +110,18 @@ if raw then
       end
     end
   end
+  if readable and stop < #raw then
+    account.ended = string.sub(raw, stop + 1)
+    readable = string.gsub(account.ended, '%d+|%d+|%d+|%d+|T|[^\n]*\n', '') == ''
+    while account.ended ~= '' and string.sub(account.ended, 43, 55) <= now do
+      account.ended = string.match(account.ended, '\n(.*)')
+    end
+  end
   if readable then
     account.born = born < now and born or now
   else
-    account.leases, account.waiting, account.others, account.lapsed, account.dirty = {}, {}, {}, {}, true
-    account.corrupt = true
+    account.leases, account.waiting, account.watching, account.lapsed, account.ended = {}, {}, {}, {}, ''
+    account.corrupt, account.dirty = true, true
   end
 end
 local found = {unpack(account.leases)}
@@ -129,29 +144,30 @@ function account.decided(outcome, code, e, reason, rivals)
   account.changed = true
 end
 
--- keep adds one to the others. Of those of its kind that are more than max, the
--- ones that end first are dropped.
-function account.keep(e, max)
-  table.insert(account.others, account.line(e))
-  local list = {}
-  for _, x in ipairs(account.others) do
-    if x.kind == e.kind then
-      table.insert(list, x)
-    end
+-- resume lets a session play that was ended, and returns the line of that; nil if
+-- it was not ended.
+function account.resume(e)
+  local at = string.find(account.ended, '|T|' .. e.device .. '|' .. e.session .. '|', 1, true)
+  if not at then
+    return nil
   end
-  if #list > max then
-    table.sort(list, function(a, b) return a.till < b.till end)
-    for i = 1, #list - max do
-      account.remove(account.others, list[i])
-    end
-  end
+  local stop = string.find(account.ended, '\n', at, true)
+  local text = string.sub(account.ended, at - 55, stop)
+  account.ended = string.sub(account.ended, 1, at - 56) .. string.sub(account.ended, stop + 1)
+  account.dirty = true
+  return text
 end
 
--- finish has a session not play until its viewer asks. Its member is told,
--- unless it learns it from the answer.
-function account.finish(e, code, by, told)
-  account.keep({kind = 'T', device = e.device, session = e.session, member = code, network = told and '1' or '', event = '',
-    name = by, since = now, born = never, seen = now, till = later}, maxEnded)
+-- finish has a session not play until its viewer asks. Its member is told, unless
+-- it learns it from the answer. since is when it was ended, if not now.
+function account.finish(e, code, by, told, since)
+  local t = account.line({kind = 'T', device = e.device, session = e.session, member = code, network = told and '1' or '', event = '',
+    name = by, since = since or now, born = never, seen = now, till = later})
+  account.ended = account.ended .. t.line
+  local _, n = string.gsub(account.ended, '\n', '')
+  if n > maxEnded then
+    account.ended = string.match(account.ended, '\n(.*)')
+  end
   if not told then
     account.tell[e.member] = true
   end
@@ -189,9 +205,10 @@ function account.write()
   for _, w in ipairs(account.waiting) do
     lines[#lines + 1] = w.line
   end
-  for _, e in ipairs(account.others) do
-    lines[#lines + 1] = e.line
+  for _, a in ipairs(account.watching) do
+    lines[#lines + 1] = a.line
   end
+  lines[#lines + 1] = account.ended
   lines[1] = '1|' .. account.born .. '|' .. next .. string.format('|%03d|%03d\n', n, shared)
   redis.call('SET', KEYS[1], table.concat(lines), 'PX', stateMS)
   if #account.decisions > 0 then
@@ -210,10 +227,8 @@ function account.news()
     account.write()
   end
   if account.changed then
-    for _, e in ipairs(account.others) do
-      if e.kind == 'A' then
-        account.tell[e.member] = true
-      end
+    for _, a in ipairs(account.watching) do
+      account.tell[a.member] = true
     end
     local is = account.taken(account.leases)
     for event, n in pairs(account.taken(found)) do
