@@ -559,7 +559,8 @@ func TestNamesStayText(t *testing.T) {
 func TestLayoutHoldsStill(t *testing.T) {
 	f, ctx := newFakeGateway(t), browser(t)
 	f.accounts.play("family", "tv", "TV", 3)
-	for _, at := range []string{"/?viewer=v1&account=family&limit=3", "/device?account=family&device=tv&limit=3"} {
+	f.accounts.play("home", "tv", "TV", 3)
+	for _, at := range []string{"/?viewer=v1&account=family&limit=3", "/device?account=home&device=tv&limit=3"} {
 		for _, w := range phoneAndDesk {
 			emulate(t, ctx, w.size, w.scheme)
 			do(t, ctx, chromedp.Navigate(f.URL+at))

@@ -48,7 +48,7 @@ func TestReadable(t *testing.T) {
 			emulate(t, ctx, size, scheme)
 			open(t, ctx, f, "?viewer=v1")
 			until(t, ctx, status("live"))
-			until(t, ctx, `!document.querySelector("#rivals").hidden`)
+			until(t, ctx, `!document.querySelector("#rivals").matches("[hidden], .unknown")`)
 			if os.Getenv("WEB_SHOTS") != "" {
 				wander(t, ctx, f)
 			}

@@ -118,7 +118,7 @@ function connection(s) {
       card.hide();
       say(sentence(s.code, s.message));
       if (s.code === 4504) lastNumbers();
-      else rivals.clear();
+      else rivals.hide();
       break;
   }
   paint();

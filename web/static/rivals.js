@@ -45,17 +45,29 @@ export class Rivals {
     if (this.teams) this.take(this.teams);
   }
 
-  // clear forgets everything: another event.
+  // clear forgets everything: another event. Its place is kept, so that nothing
+  // jumps when the board comes.
   clear() {
     this.asking = "";
     this.teams = null;
     this.notBefore = 0;
+    this.element.hidden = false;
+    this.element.classList.add("unknown");
+  }
+
+  // hide gives the place up: no board will come.
+  hide() {
+    this.clear();
     this.element.hidden = true;
   }
 
   take(teams) {
-    if (!teams || typeof teams !== "object") return;
+    if (!teams || typeof teams !== "object") {
+      if (!this.teams) this.hide();
+      return;
+    }
     this.teams = teams;
+    this.element.classList.remove("unknown");
     const ranked = Object.entries(teams)
       .filter(([name, c]) => name !== "unknown" && name !== "other" && c && c.sessions >= 0)
       .map(([name, c]) => [name, c.sessions])
