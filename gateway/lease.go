@@ -215,8 +215,10 @@ func (l *leasing) finalLocked() bool {
 }
 
 // movedGraceMS is for how long a place is kept after the last socket was closed:
-// who closes it may have just moved, and its new gateway be about to ask.
-const movedGraceMS = 200
+// who closes it may have just moved, and its new gateway be about to ask; or the
+// page is being reloaded, which a browser does not tell from closing it. Others
+// hear of a free place within a second all the same.
+const movedGraceMS = 500
 
 // partLocked frees the place of a session that said goodbye, in so many ms.
 func (s *session) partLocked(in int64) {

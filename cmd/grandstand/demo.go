@@ -56,7 +56,8 @@ func (c *demoCmd) Run(ctx context.Context, f *file) error {
       http://%s/
 
   Open it and watch four counts move: your state, your team, your country, the world.
-  Open it again in a second window as another fan: within a tick or two both of you are counted.
+  Press "Open a second window": another fan, and within a tick or two both of you are counted.
+  Press "Open another device" twice: your account may play on two, and the third is told so.
   A crowd of %d simulated viewers comes and goes. Ctrl-C ends it.
 
 `, addr, c.Viewers)
