@@ -209,8 +209,15 @@ func (p *partSeqs) close() {
 func (o *objectReader) step(columns []int) (err error) {
 	defer recoverInvalid(&err)
 	for o.left == 0 {
-		if err := o.nextGroup(); err != nil {
-			return err
+		o.closePages()
+		o.group++
+		groups := o.file.RowGroups()
+		if o.group >= len(groups) {
+			return io.EOF
+		}
+		o.left = groups[o.group].NumRows()
+		for _, i := range columns {
+			o.columns[i] = cursor{pages: groups[o.group].ColumnChunks()[i].Pages()}
 		}
 	}
 	for _, i := range columns {

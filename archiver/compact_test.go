@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"slices"
 	"strings"
@@ -208,6 +209,12 @@ func genLive(t *rapid.T) (raws []*grandstand.RawEvent) {
 }
 
 func TestCompactionIsTheModels(t *testing.T) {
+	// A check writes dozens of objects, most of whose cost is that there is one.
+	const flagName, usual = "rapid.checks", "100"
+	if f := flag.Lookup(flagName); f.Value.String() == usual {
+		f.Value.Set("30")
+		defer f.Value.Set(usual)
+	}
 	rapid.Check(t, func(rt *rapid.T) {
 		s := openMem(t)
 		m := &model{hours: map[eventHour][]modelRow{}}
@@ -455,4 +462,83 @@ func TestTwoCompactorsDoNoHarm(t *testing.T) {
 			t.Errorf("there is something left to do: %+v", r)
 		}
 	})
+}
+
+func beatAt(session string, seq uint64, at int64) *grandstand.RawEvent {
+	return &grandstand.RawEvent{Kind: grandstand.RawBeat, Event: []byte("a"), Session: []byte(session), HasSeq: true, Seq: seq, ReceivedAt: at}
+}
+
+// TestNeighboursThatWereCompactedAtOnceAreMended has two compactors publish the
+// same row in two hours, since neither saw what the other did.
+func TestNeighboursThatWereCompactedAtOnceAreMended(t *testing.T) {
+	s, other := openMem(t), openMem(t)
+	first := putLive(t, s, testJournal, 2, []*grandstand.RawEvent{beatAt("s", 1, compactHour+hourMS), beatAt("s", 2, compactHour+hourMS+1)})
+	mustCompact(t, s, closing(t))
+	putLive(t, other, testJournal, 1, []*grandstand.RawEvent{beatAt("s", 1, compactHour+hourMS-1)})
+	mustCompact(t, other, closing(t))
+	entries, err := other.blobs.list(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		b, err := other.blobs.get(t.Context(), e.Key)
+		if err == nil {
+			err = s.blobs.put(t.Context(), e.Key, b)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.objects.remove(t.Context(), first); err != nil { // pruned
+		t.Fatal(err)
+	}
+	if r := mustCompact(t, s, closing(t)); r.Hours != 1 || r.Doubles != 1 {
+		t.Errorf("%+v", r)
+	}
+	got := mustGlob(t, s)
+	early, late := got[eventHour{"a", compactHour}], got[eventHour{"a", compactHour + hourMS}]
+	if len(early) != 1 || early[0].Seq != "1" || len(late) != 1 || late[0].Seq != "2" {
+		t.Errorf("%v, %v", early, late)
+	}
+	if r := mustCompact(t, s, closing(t)); r.Hours != 0 {
+		t.Errorf("that is not the end of it: %+v", r)
+	}
+}
+
+func TestWhatWasPrunedStaysWhenAFileComesLate(t *testing.T) {
+	s := openMem(t)
+	key := putLive(t, s, testJournal, 1, []*grandstand.RawEvent{beatAt("s", 1, compactHour), beatAt("t", 1, compactHour)})
+	live := liveObject(t, s, key)
+	if ok, err := s.Compacted(t.Context(), live); ok || err != nil {
+		t.Errorf("before: %v, %v", ok, err)
+	}
+	opt := closing(t)
+	opt.Event = "a"
+	mustCompact(t, s, opt)
+	if ok, err := s.Compacted(t.Context(), live); ok || err != nil {
+		t.Errorf("when only one event was compacted: %v, %v", ok, err)
+	}
+	mustCompact(t, s, closing(t))
+	if ok, err := s.Compacted(t.Context(), live); !ok || err != nil {
+		t.Errorf("after: %v, %v", ok, err)
+	}
+	saved, err := s.blobs.get(t.Context(), partKey("a", compactHour, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.objects.remove(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
+	late := putLive(t, s, testJournal, 2, []*grandstand.RawEvent{beatAt("s", 1, compactHour), beatAt("s", 2, compactHour+1)})
+	mustCompact(t, s, closing(t))
+	if rows := mustGlob(t, s)[eventHour{"a", compactHour}]; len(rows) != 3 {
+		t.Errorf("%v", rows)
+	}
+	// An object that somebody undid is not what the manifest says.
+	if err := s.blobs.put(t.Context(), partKey("a", compactHour, 0), saved); err != nil {
+		t.Fatal(err)
+	}
+	if ok, err := s.Compacted(t.Context(), liveObject(t, s, late)); ok || err != nil {
+		t.Errorf("of an object that was undone: %v, %v", ok, err)
+	}
 }
