@@ -2,7 +2,6 @@ package archiver
 
 import (
 	"context"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -98,19 +97,6 @@ const hourLayout = "date=2006-01-02/hour=15/"
 
 // hourMS is an hour.
 const hourMS = 3_600_000
-
-// byHour groups objects, each group in the order of the list.
-func byHour(list []Object) (hours []int64, groups map[int64][]Object) {
-	groups = map[int64][]Object{}
-	for _, o := range list {
-		groups[o.Hour] = append(groups[o.Hour], o)
-	}
-	for h := range groups {
-		hours = append(hours, h)
-	}
-	slices.Sort(hours)
-	return hours, groups
-}
 
 // fileOrder orders live objects by journal and file number, in which a session's
 // events on one gateway happened.

@@ -26,6 +26,9 @@ type archiveCmd struct {
 	Verify archiveVerifyCmd `cmd:"" help:"Read everything back and prove that nothing acknowledged is lost or doubled; exit code 3 otherwise."`
 	Cat    archiveCatCmd    `cmd:"" help:"Print an event's rows as JSON, one a line, in the order of time."`
 	Replay archiveReplayCmd `cmd:"" help:"Count an archived event again, and compare with what was shown live."`
+
+	Compact archiveCompactCmd `cmd:"" help:"Bring closed hours into events/, one object for each event and hour. Archivers do that every ten minutes."`
+	Prune   archivePruneCmd   `cmd:"" help:"List what is old enough to go, and with --do remove it."`
 }
 
 // archived is where the tools find the archive.
@@ -159,6 +162,56 @@ func printVerified(out io.Writer, r *archiver.VerifyReport) error {
 	}
 	fmt.Fprintf(w, "\nverdict\t%s\n", verdict)
 	return w.Flush()
+}
+
+type archiveCompactCmd struct {
+	archived
+	Event string `arg:"" optional:"" help:"Only this event."`
+	Now   bool   `help:"The hour that is not over, too. It is compacted again when more of it comes."`
+}
+
+func (c *archiveCompactCmd) Run(ctx context.Context) error {
+	s, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	opt := archiver.CompactOptions{Event: c.Event, Temp: c.Temp}
+	if c.Now {
+		opt.Before = time.Now().Add(time.Hour)
+	}
+	r, err := s.Compact(ctx, opt)
+	fmt.Printf("%d hours compacted, %d were already; %d new objects of live/ with %d rows, %d of them doubles; %d objects written, %d rows, %d bytes\n",
+		r.Hours, r.Current, r.Inputs, r.RowsRead, r.Doubles, r.Objects, r.Rows, r.Bytes)
+	return err
+}
+
+type archivePruneCmd struct {
+	archived
+	Older     time.Duration `help:"Age, after its hour, at which an object of a closed hour goes; 0: never." default:"0"`
+	OlderLive time.Duration `help:"The same for what is in live/ as it came, once all of it is in closed hours." default:"24h"`
+	Do        bool          `help:"Remove. Without it, what would go is only listed."`
+}
+
+func (c *archivePruneCmd) Run(ctx context.Context) error {
+	s, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	objects, size := 0, int64(0)
+	if err := s.Prune(ctx, archiver.PruneOptions{Keep: c.Older, KeepLive: c.OlderLive, Do: c.Do}, func(o archiver.Object) {
+		objects, size = objects+1, size+o.Size
+		fmt.Println(o.Key)
+	}); err != nil {
+		return err
+	}
+	verb := "would go: add --do"
+	if c.Do {
+		verb = "are gone"
+	}
+	fmt.Printf("%d objects of %d bytes %s\n", objects, size, verb)
+	return nil
 }
 
 // spanFlags bound what is read of an event.

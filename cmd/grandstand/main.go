@@ -39,7 +39,7 @@ type cli struct {
 	Aggregator aggregatorCmd `cmd:"" help:"Merge the gateways' tallies into boards."`
 	Blocker    blockerCmd    `cmd:"" help:"Decide over REST how many devices of an account play, and show which do."`
 	Archiver   archiverCmd   `cmd:"" help:"Move the gateways' journals into the archive, as Parquet."`
-	Archive    archiveCmd    `cmd:"" help:"Tools for what is archived: ls, verify, cat, replay."`
+	Archive    archiveCmd    `cmd:"" help:"Tools for what is archived."`
 	Web        webCmd        `cmd:"" help:"Serve the pages."`
 	Simulate   simulateCmd   `cmd:"" help:"Send a simulated crowd to a deployment and check what it is shown."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
