@@ -14,6 +14,8 @@
 // Objects, under the store's prefix:
 //
 //	live/date=D/hour=H/J-N.parquet       the events of file N of journal J, by the UTC hour of its first one
+//	events/event=E/date=D/hour=H/part-N.parquet  the rows of an event in an hour, each (session, seq) once (Compact)
+//	compacted/date=D/hour=H.json         of which live objects those of an hour were made
 //	damaged/…                            what could not be read, as it was
 //	checkpoints/event=E/checkpoint       AppendCheckpoint
 //	checkpoints/event=E/hour=H/steps     the steps of the hour that begins at H (Unix ms)

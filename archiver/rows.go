@@ -11,6 +11,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 
 	"grandstand"
 )
@@ -24,8 +25,8 @@ type RowsOptions struct {
 
 // Rows calls each with the rows of an event in the order of ReceivedTime, each
 // (session, seq) of an hour once, until that returns an error, which it returns.
-// A row is valid during the call only. Hours that are closed are read from
-// events/, others from live/. It holds the rows of an hour in memory, about 300
+// A row is valid during the call only. Hours that are compacted are read from
+// events/, others, and what came later, from live/. It holds the rows of an hour in memory, about 300
 // bytes each.
 func (s *Store) Rows(ctx context.Context, opt RowsOptions, each func(*Row) error) error {
 	list, err := s.Objects(ctx, opt.Event)
@@ -35,11 +36,9 @@ func (s *Store) Rows(ctx context.Context, opt RowsOptions, each func(*Row) error
 	live := slices.DeleteFunc(slices.Clone(list), func(o Object) bool { return !o.Live() })
 	closed := slices.DeleteFunc(slices.Clone(list), func(o Object) bool { return o.Live() })
 	for _, hour := range spanned(list, opt) {
-		from := of(closed, hour)
-		if len(from) == 0 {
-			// A file is in the folder of its first event: its last may be of the
-			// hour after.
-			from = append(of(live, hour-hourMS), of(live, hour)...)
+		from, err := s.objectsOf(ctx, hour, of(closed, hour), append(of(live, hour-hourMS), of(live, hour)...))
+		if err != nil {
+			return err
 		}
 		rows, err := s.hourRows(ctx, hour, from, opt)
 		if err != nil {
@@ -52,6 +51,25 @@ func (s *Store) Rows(ctx context.Context, opt RowsOptions, each func(*Row) error
 		}
 	}
 	return nil
+}
+
+// objectsOf returns the objects that have an hour's rows: if it is compacted,
+// those of that and the live ones that came later, else the live ones. A file is
+// in the folder of its first event: its last may be of the hour after.
+func (s *Store) objectsOf(ctx context.Context, hour int64, closed, live []Object) ([]Object, error) {
+	if len(closed) == 0 {
+		return live, nil
+	}
+	m, _, err := s.loadManifest(ctx, hour)
+	if err != nil {
+		return nil, err
+	}
+	for _, o := range live {
+		if !m.has(strings.TrimPrefix(o.Key, livePrefix)) {
+			closed = append(closed, o)
+		}
+	}
+	return closed, nil
 }
 
 // spanned returns the hours that may have rows, in order.

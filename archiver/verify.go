@@ -105,15 +105,21 @@ func (s *Store) Verify(ctx context.Context, opt VerifyOptions) (*VerifyReport, e
 func (s *Store) verifyObject(ctx context.Context, v *verifier, o Object) error {
 	v.report.Objects++
 	return s.withObject(ctx, o, v.opt.Temp, func(r io.ReaderAt, size int64) error {
+		var meta *Metadata
+		var err error
 		if o.Live() {
-			meta, err := checkObject(r, size)
-			if grandstand.CodeOf(err) == grandstand.CodeInvalid {
-				v.report.Damaged = append(v.report.Damaged, o.Key+": "+err.Error())
-				return nil
-			}
-			if err != nil {
-				return err
-			}
+			meta, err = checkObject(r, size)
+		} else {
+			_, err = checkPart(r, size)
+		}
+		if grandstand.CodeOf(err) == grandstand.CodeInvalid {
+			v.report.Damaged = append(v.report.Damaged, o.Key+": "+err.Error())
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if meta != nil {
 			v.file(meta)
 		}
 		reader, err := openObject(r, size)

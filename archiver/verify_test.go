@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"grandstand"
 )
@@ -200,6 +201,28 @@ func TestRowsInTheOrderOfTime(t *testing.T) {
 		if n != 0 {
 			t.Fatalf("a raw event came %d times too few", n)
 		}
+	}
+	// The same from a closed hour, and with what comes after it was closed.
+	count := func() (n int) {
+		if err := s.Rows(t.Context(), RowsOptions{Event: "final"}, func(*Row) error { n++; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	before := count()
+	if _, err := s.Compact(t.Context(), CompactOptions{Temp: t.TempDir(), Before: time.UnixMilli(last).Add(2 * time.Hour)}); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(); n != before {
+		t.Errorf("%d rows of a closed hour, %d before", n, before)
+	}
+	body3, raws3 := c.file("c", 1, 30)
+	create(t, s, "c", body3)
+	if n := count(); n != before+len(raws3) {
+		t.Errorf("%d rows with a late file, want %d", n, before+len(raws3))
+	}
+	if r, err := s.Verify(t.Context(), VerifyOptions{}); err != nil || !r.Good() || int(r.Closed) != before {
+		t.Errorf("%+v, %v", r, err)
 	}
 	half := 0
 	middle := raws2[0].ReceivedAt
