@@ -22,6 +22,7 @@ require (
 	github.com/prometheus/client_golang v1.25.0
 	github.com/prometheus/client_model v0.6.3
 	github.com/redis/rueidis v1.0.79
+	github.com/rs/zerolog v1.33.0
 	go.uber.org/goleak v1.3.0
 	pgregory.net/rapid v1.3.0
 )

@@ -30,10 +30,14 @@ type Config struct {
 	// everybody's. Default two minutes.
 	TakeOver time.Duration
 
-	// Workers bounds the files in work at the same time. Each takes up to about
-	// 240 MiB: the file (MaxFile), twice its object, and the columns of a row
-	// group. Default 2, 1 on a machine of one core.
+	// Workers bounds the files in work at the same time. Default 2, 1 on a
+	// machine of one core.
 	Workers int
+
+	// InWork bounds the bytes of the journal files in work at the same time, but
+	// for one that is larger. An archiver takes about 80 MB and five times as
+	// much. Default MaxFile, with which that is under 512 MB.
+	InWork int64
 
 	// Poll is the time between two rounds. Default one second.
 	Poll time.Duration
@@ -68,8 +72,8 @@ func (c *Config) validate() error {
 		return grandstand.Errorf(grandstand.CodeInvalid, "archiver: there are no sources")
 	case c.Workers < 0 || c.Workers > maxWorkers:
 		return grandstand.Errorf(grandstand.CodeInvalid, "archiver: workers is 0 to %d", maxWorkers)
-	case c.TakeOver < 0 || c.Poll < 0:
-		return grandstand.Errorf(grandstand.CodeInvalid, "archiver: a time is negative")
+	case c.TakeOver < 0 || c.Poll < 0 || c.InWork < 0:
+		return grandstand.Errorf(grandstand.CodeInvalid, "archiver: a time or size is negative")
 	}
 	if c.Mine == nil {
 		c.Mine = func(JournalFile) bool { return true }
@@ -79,6 +83,9 @@ func (c *Config) validate() error {
 	}
 	if c.Workers == 0 {
 		c.Workers = min(2, runtime.NumCPU())
+	}
+	if c.InWork == 0 {
+		c.InWork = MaxFile
 	}
 	if c.Poll == 0 {
 		c.Poll = defaultPoll
@@ -98,8 +105,10 @@ type Archiver struct {
 	cfg     Config
 	metrics *metrics
 	queue   *queue
-	trouble trouble // of files
-	absent  trouble // of sources
+	gate    *gate
+	buffers sync.Pool // *[]byte: of journal files, and of objects read back
+	trouble trouble   // of files
+	absent  trouble   // of sources
 }
 
 // New returns an archiver that does nothing yet. Errors have CodeInvalid.
@@ -109,6 +118,7 @@ func New(cfg Config) (*Archiver, error) {
 	}
 	a := &Archiver{cfg: cfg, metrics: newMetrics(cfg.Registerer)}
 	a.queue = newQueue(&a.cfg)
+	a.gate = newGate(a.cfg.InWork)
 	return a, nil
 }
 
@@ -122,6 +132,7 @@ func (a *Archiver) Run(ctx context.Context) error {
 			defer func() { done <- struct{}{} }()
 			for j := range jobs {
 				a.work(ctx, j)
+				a.gate.leave(j.file.Size)
 			}
 		}()
 	}
@@ -150,11 +161,31 @@ func (a *Archiver) round(ctx context.Context, jobs chan<- *job) {
 	a.metrics.lag.Set(lag.Seconds())
 	a.metrics.pending.Set(float64(pending))
 	for _, j := range due {
+		if !a.gate.enter(ctx, j.file.Size) {
+			a.queue.finish(j, ctx.Err())
+			continue
+		}
 		select {
 		case jobs <- j:
 		case <-ctx.Done():
+			a.gate.leave(j.file.Size)
 			a.queue.finish(j, ctx.Err())
 		}
+	}
+}
+
+// buffer returns memory of that size, which is not cleared. It goes back with
+// release.
+func (a *Archiver) buffer(size int64) []byte {
+	if b, ok := a.buffers.Get().(*[]byte); ok && int64(cap(*b)) >= size {
+		return (*b)[:size]
+	}
+	return make([]byte, size)
+}
+
+func (a *Archiver) release(b []byte) {
+	if cap(b) > 0 {
+		a.buffers.Put(&b)
 	}
 }
 

@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
 	"github.com/parquet-go/parquet-go"
-	"github.com/parquet-go/parquet-go/compress/zstd"
 
 	"grandstand/archiver/miniotest"
 )
@@ -244,7 +244,7 @@ func BenchmarkArchiveEncodings(b *testing.B) {
 	times := func(encoding string) []string {
 		return []string{"seq", encoding, "received_time", encoding, "client_time", encoding}
 	}
-	level := func(l zstd.Level) parquet.WriterOption { return parquet.Compression(&zstd.Codec{Level: l}) }
+	level := func(l zstd.EncoderLevel) parquet.WriterOption { return parquet.Compression(&codec{level: l}) }
 
 	for _, v := range []struct {
 		name    string

@@ -21,6 +21,9 @@ func TestMain(m *testing.M) {
 	if spec := os.Getenv(crashEnv); spec != "" {
 		crash(spec)
 	}
+	if spec := os.Getenv(memoryEnv); spec != "" {
+		measureMemory(spec)
+	}
 	// A stopped proxy forgets some of its own.
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/Shopify/toxiproxy/v2/toxics.(*NoopToxic).Pipe"))
 }

@@ -84,6 +84,7 @@ func (a *Archiver) archive(ctx context.Context, j *job) error {
 // store has a file in the store and verified when it returns no error.
 func (a *Archiver) store(ctx context.Context, j *job) error {
 	var body []byte
+	defer func() { a.release(body) }()
 	if err := a.step(ctx, j, stepFetch, func(ctx context.Context) (err error) {
 		body, err = a.fetch(ctx, j)
 		return err
@@ -98,8 +99,9 @@ func (a *Archiver) store(ctx context.Context, j *job) error {
 		return err
 	}
 	defer o.close()
-	if o.meta.whole() {
-		body = nil // no longer needed: it is the most of what is in memory
+	if o.meta.whole() { // it is no longer needed
+		a.release(body)
+		body = nil
 	}
 	if err := a.publish(ctx, j, o); err != nil {
 		return err
@@ -148,32 +150,32 @@ func (a *Archiver) fetch(ctx context.Context, j *job) ([]byte, error) {
 	if j.file.Size > MaxFile {
 		return nil, grandstand.Errorf(grandstand.CodeTooLarge, "the file has %d bytes, the limit is %d", j.file.Size, MaxFile)
 	}
-	body, err := fetchOnce(ctx, j)
+	body := a.buffer(j.file.Size)
+	err := fetchOnce(ctx, j, body)
 	if err != nil || intact(body) {
 		return body, err
 	}
 	sum := sha256.Sum256(body)
-	body, err = fetchOnce(ctx, j)
+	err = fetchOnce(ctx, j, body)
 	if err == nil && sum != sha256.Sum256(body) && !intact(body) {
 		return nil, grandstand.Errorf(grandstand.CodeUnavailable, "the file differs each time that it is read")
 	}
 	return body, err
 }
 
-func fetchOnce(ctx context.Context, j *job) ([]byte, error) {
+func fetchOnce(ctx context.Context, j *job, body []byte) error {
 	r, err := j.source.Open(ctx, j.file)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer r.Close()
-	body := make([]byte, j.file.Size)
 	if _, err := io.ReadFull(r, body); err != nil {
-		return nil, err
+		return err
 	}
 	if n, _ := r.Read(make([]byte, 1)); n > 0 {
-		return nil, grandstand.Errorf(grandstand.CodeConflict, "the file is longer than was listed: it is not sealed")
+		return grandstand.Errorf(grandstand.CodeConflict, "the file is longer than was listed: it is not sealed")
 	}
-	return body, nil
+	return nil
 }
 
 // intact reports whether a file has nothing but whole records, and a seal.
@@ -253,7 +255,7 @@ func (a *Archiver) putAndVerify(ctx context.Context, j *job, key string, o *obje
 		a.metrics.adopted.Inc()
 	}
 	return a.step(ctx, j, stepVerify, func(ctx context.Context) error {
-		same, err := a.cfg.Store.verifyLive(ctx, key, o)
+		same, err := a.verifyLive(ctx, key, o)
 		if err == nil && created && !same {
 			err = grandstand.Errorf(grandstand.CodeInvalid, "the object is not what was written")
 		}
@@ -279,8 +281,9 @@ func (h *hookedReader) ReadAt(b []byte, off int64) (int, error) {
 // converted to: all of its rows, and whether it is the same to the byte. It is
 // not if another release wrote it. Errors have CodeInvalid if the object is
 // damaged, and are errAnother if it is good but has other events.
-func (s *Store) verifyLive(ctx context.Context, key string, o *object) (same bool, err error) {
-	body, err := s.download(ctx, key, maxLive)
+func (a *Archiver) verifyLive(ctx context.Context, key string, o *object) (same bool, err error) {
+	body, err := a.cfg.Store.downloadInto(ctx, key, maxLive, a.buffer)
+	defer a.release(body)
 	if err != nil {
 		return false, err
 	}
@@ -319,8 +322,14 @@ func (o *object) is(body []byte) (bool, error) {
 	return true, nil
 }
 
-// download reads an object of at most limit bytes into memory.
+// download reads an object of at most limit bytes.
 func (s *Store) download(ctx context.Context, key string, limit int64) ([]byte, error) {
+	return s.downloadInto(ctx, key, limit, func(size int64) []byte { return make([]byte, size) })
+}
+
+// downloadInto is download into memory that comes from alloc, which is also
+// returned with an error.
+func (s *Store) downloadInto(ctx context.Context, key string, limit int64, alloc func(int64) []byte) ([]byte, error) {
 	size, found, err := s.objects.stat(ctx, key)
 	if err != nil {
 		return nil, err
@@ -336,9 +345,9 @@ func (s *Store) download(ctx context.Context, key string, limit int64) ([]byte, 
 		return nil, err
 	}
 	defer r.Close()
-	body := make([]byte, size)
+	body := alloc(size)
 	if _, err := io.ReadFull(r, body); err != nil {
-		return nil, err
+		return body, err
 	}
 	return body, nil
 }

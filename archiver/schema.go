@@ -3,8 +3,8 @@ package archiver
 import (
 	"io"
 
+	"github.com/klauspost/compress/zstd"
 	"github.com/parquet-go/parquet-go"
-	"github.com/parquet-go/parquet-go/compress/zstd"
 )
 
 // columns gives the schema of the objects: its fields are the columns, in the
@@ -76,8 +76,8 @@ const (
 	batchRows    = 512     // rows handed to a column at once: they stay in the cache
 )
 
-// zstdCodec pools encoders and decoders for all objects.
-var zstdCodec = &zstd.Codec{Level: zstd.SpeedDefault}
+// zstdCodec is used by all objects.
+var zstdCodec = &codec{level: zstd.SpeedDefault}
 
 // newParquetWriter returns a writer of columns, whose options may be overruled.
 func newParquetWriter(w io.Writer, options ...parquet.WriterOption) *parquet.GenericWriter[any] {
