@@ -145,10 +145,12 @@ type contest struct {
 	turns chan struct{}
 
 	asked, limited, unanswered atomic.Int64 // operations; those told 429; those without an answer
+
+	checked time.Duration // that checking took
 }
 
 func newContest(t *testing.T, gateways, blockers []*process) *contest {
-	const turns = 48
+	const turns = 32
 	return &contest{
 		t: t, gateways: gateways, blockers: blockers, key: grandstand.NewAccountsKey([]byte(testSecret)), begin: time.Now(),
 		client: &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: turns}},
@@ -438,8 +440,8 @@ func (a *contested) firstVerdict(d *device, id string) int64 {
 				return a.now()
 			}
 		}
-		if time.Since(d.opened) > 20*time.Second {
-			a.fail("there is no verdict for %s", id)
+		if time.Since(d.opened) > time.Minute {
+			a.fail("there is no verdict for %s (its socket is closed: %t): %s", id, d.isClosed(), a.decisions(d, id))
 		}
 	}
 	return 0
@@ -454,6 +456,13 @@ func (a *contested) status(d *device, id string) string {
 	return s.Status
 }
 
+// decisions returns what the account knows of a device.
+func (a *contested) decisions(d *device, id string) string {
+	_, log := request(a.t, http.MethodGet, oneOf(a.blockers).url+"/v1/accounts/"+a.name+"/decisions", "", nil)
+	_, status := request(a.t, http.MethodGet, a.pathOf(id)+"?session="+d.session, "", nil)
+	return fmt.Sprintf("at %v its status is %s\n%s", time.Now().UnixMilli(), status, strings.ReplaceAll(log, "},{", "},\n{"))
+}
+
 // close says goodbye for a socket. It is over when the account knows of it.
 func (a *contested) close(d *device, n int, id string, opened, first int64) {
 	from := a.now()
@@ -463,8 +472,8 @@ func (a *contested) close(d *device, n int, id string, opened, first int64) {
 		if s := a.status(d, id); s == "idle" || s == string(grandstand.BlockTakenOver) {
 			break
 		}
-		if a.now()-from > int64(20*time.Second) {
-			a.fail("the goodbye of %s is not heard", id)
+		if a.now()-from > int64(time.Minute) {
+			a.fail("the goodbye of %s is not heard: %s", id, a.decisions(d, id))
 		}
 	}
 	a.noteSocket(d, n, opened, first)
@@ -487,11 +496,15 @@ func (a *contested) noteSocket(d *device, n int, opened, first int64) {
 		add(first, "")
 	}
 	list, _ := d.heard(1)
-	waits := false
+	plays, waits := first != 0, false
 	for _, m := range list {
 		at := int64(m.at.Sub(a.begin))
+		if m.Code == grandstand.BlockTakenOver && !plays {
+			add(at, "") // it played, though nobody has seen it
+		}
+		plays = m.T == "unblocked"
 		switch {
-		case m.T == "unblocked":
+		case plays:
 			waits = false
 			add(at, "")
 		case m.T == "blocked" && m.Code == grandstand.BlockDeviceLimit && waits: // others play now: nothing new
@@ -502,9 +515,10 @@ func (a *contested) noteSocket(d *device, n int, opened, first int64) {
 	}
 }
 
-// check fails the test unless there is an order for every account's history.
-func (c *contest) check(accounts []*contested) (violations int) {
-	var next, wrong atomic.Int64
+// check fails the test unless there is an order for every account's history. Of
+// one with many operations that nobody answered it may not find out in time.
+func (c *contest) check(accounts []*contested) (violations, undecided int) {
+	var next, wrong, slow atomic.Int64
 	var workers sync.WaitGroup
 	for range 2 {
 		workers.Go(func() {
@@ -513,16 +527,19 @@ func (c *contest) check(accounts []*contested) (violations int) {
 				if a.failed.Load() {
 					continue
 				}
-				if r := porcupine.CheckOperationsTimeout(contestModel, a.history, time.Minute); r != porcupine.Ok {
+				switch porcupine.CheckOperationsTimeout(contestModel, a.history, 10*time.Second) {
+				case porcupine.Illegal:
 					if wrong.Add(1) == 1 {
-						c.t.Errorf("%s: no order explains its history (%s):\n%s", a.name, r, a)
+						c.t.Errorf("%s: no order explains its history:\n%s", a.name, a)
 					}
+				case porcupine.Unknown:
+					slow.Add(1)
 				}
 			}
 		})
 	}
 	workers.Wait()
-	return int(wrong.Load())
+	return int(wrong.Load()), int(slow.Load())
 }
 
 // String lists the history by the time of the calls.
@@ -606,12 +623,14 @@ func (c *contest) run(from, to int) (violations int) {
 		})
 	}
 	wg.Wait()
-	fought := time.Duration(c.now())
-	violations = c.check(accounts)
-	c.t.Logf("%d operations on %d accounts in %v (%d without an answer, %d told to wait), %d violations; checked in %v", c.asked.Load(), len(accounts),
-		fought.Round(time.Millisecond), c.unanswered.Load(), c.limited.Load(), violations, (time.Duration(c.now()) - fought).Round(time.Millisecond))
-	if u, n := c.unanswered.Load(), c.asked.Load(); u > n/20 { // on a machine that is busy with other things
-		c.t.Errorf("%d of %d operations had no answer", u, n)
+	begin := time.Now()
+	violations, undecided := c.check(accounts)
+	took := time.Since(begin)
+	c.checked += took
+	c.t.Logf("%d operations on %d accounts so far, in %v (%d without an answer, %d told to wait), %d violations; checked in %v, but for %d accounts", c.asked.Load(), to,
+		(time.Since(c.begin) - c.checked).Round(time.Millisecond), c.unanswered.Load(), c.limited.Load(), violations, took.Round(time.Millisecond), undecided)
+	if u, n := c.unanswered.Load(), c.asked.Load(); u > n/20 || undecided > len(accounts)/20 { // on a machine that is busy with other things
+		c.t.Errorf("%d of %d operations had no answer, %d accounts could not be checked", u, n, undecided)
 	}
 	return violations
 }

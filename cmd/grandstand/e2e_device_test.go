@@ -112,6 +112,12 @@ func (d *device) listen(ctx context.Context, greeted chan struct{}) {
 	}
 }
 
+func (d *device) isClosed() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.closed
+}
+
 // heard returns what the device was told from the n-th message on.
 func (d *device) heard(n int) ([]told, <-chan struct{}) {
 	d.mu.Lock()
