@@ -316,7 +316,7 @@ func referenceMessage(b []byte, t MsgType) (Message, error) {
 			refuse(len(m.Seg) > MaxDimensions)
 		}
 	})
-	need := map[MsgType]bool{MsgNone: false, MsgBeat: true, MsgEvent: len(m.Name) > 0, MsgJoin: len(m.Seg) > 0, MsgTakeover: len(m.Codes) > 0, MsgAuth: len(m.Token) > 0}
+	need := map[MsgType]bool{MsgNone: false, MsgBeat: true, MsgEvent: len(m.Name) > 0, MsgJoin: len(m.Seg) > 0, MsgTakeover: true, MsgAuth: len(m.Token) > 0}
 	if bad || !need[m.Type] {
 		return m, errRefused
 	}

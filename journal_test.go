@@ -448,7 +448,9 @@ func TestAFileOfRubbishIsReadQuickly(t *testing.T) {
 		if len(records) > 0 || !slices.Equal(damaged, []Damage{{0, len(b)}}) {
 			t.Errorf("%s: %d records, damaged %v", what, len(records), damaged)
 		}
-		if limit := 2 * time.Second; took > limit {
+		// Some hundred milliseconds on an idle machine without the race detector;
+		// to look at every byte for the length of a record would take an hour.
+		if limit := 30 * time.Second; took > limit {
 			t.Errorf("%s: %d bytes took %v", what, len(b), took)
 		}
 		if got := after.TotalAlloc - before.TotalAlloc; got > 1<<16 {

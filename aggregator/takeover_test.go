@@ -368,7 +368,7 @@ func TestAFrozenAggregatorThatWakesUpIsRefused(t *testing.T) {
 	g := r.gateway(e)
 	g.crowd(0, 30, "KC")
 	ice := &frozen{fakeRedis: r.redis}
-	old := r.aggregator("old", func(c *Config) { c.Boards = ice })
+	old := r.aggregator("old", func(c *Config) { c.Boards, c.Timeout = ice, time.Minute }) // while the others go on
 	young := r.aggregator("young", nil)
 	r.halves(8, old)
 
