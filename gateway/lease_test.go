@@ -360,7 +360,7 @@ func TestTwoTabsOfOneSessionAreOneStream(t *testing.T) {
 		time.Sleep(time.Second)
 		bs.want(t, "one tab is closed", tab.session)
 		other.leave()
-		time.Sleep(300 * time.Millisecond)
+		time.Sleep(900 * time.Millisecond) // more than a closed page is waited for
 		bs.want(t, "both are closed")
 	})
 }

@@ -168,7 +168,7 @@ func TestNoticesAreLost(t *testing.T) {
 		tv.send(`{"t":"takeover"}`)
 		tv.blocked("device_limit")
 		phone.leave()
-		time.Sleep(300 * time.Millisecond)
+		time.Sleep(900 * time.Millisecond) // more than a closed page is waited for
 		bs.a.g.leaser.look(grandstand.Key{})
 		tv.unblocked()
 	})
