@@ -226,6 +226,30 @@ func TestWhatIsInMemoryOnlyIsWrittenAgain(t *testing.T) {
 	}
 }
 
+// TestASealCountsOnlyWhatIsDurable: had the power gone in between, the next
+// process would find the seal, and take the file for whole.
+func TestASealCountsOnlyWhatIsDurable(t *testing.T) {
+	left := leftFile(1, 1, 2)
+	fs := dirOf(map[string][]byte{idName: []byte(oldID), "00000001.open": left})
+	node := fs.names["00000001.open"]
+	clear(node.durable) // it was in memory only
+	seals := 0
+	fs.onBefore(func(op, name string, size int) error {
+		if op != "write" || name != "00000001.open" || size > 50 {
+			return nil
+		}
+		fs.mu.Lock()
+		defer fs.mu.Unlock()
+		if seals++; !bytes.Equal(node.durable, left) {
+			t.Error("the seal is written before the rest is durable")
+		}
+		return nil
+	})
+	if _, all := adopted(t, fs); len(all) != 1 || seals != 1 {
+		t.Errorf("%d files, %d seals", len(all), seals)
+	}
+}
+
 func TestTheDirectoryIsLocked(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a", "b")
 	cfg := config(nil, nil)

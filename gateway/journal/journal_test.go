@@ -362,6 +362,31 @@ func TestSealWaitsForTheArchiver(t *testing.T) {
 	})
 }
 
+// TestSealWaitsForTheDisk: while the last file is being sealed it is in no list.
+func TestSealWaitsForTheDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, nil)
+		s.pace()
+		s.fs.onBefore(func(op, name string, size int) error {
+			if op == "sync" {
+				time.Sleep(time.Second)
+			}
+			return nil
+		})
+		go func() {
+			time.Sleep(5 * time.Second)
+			if err := s.store.pull(s.Journal, always); err != nil {
+				t.Error(err)
+			}
+		}()
+		began := time.Now()
+		if left, err := s.Seal(t.Context()); err != nil || len(left) > 0 || time.Since(began) != 5*time.Second {
+			t.Errorf("left %v after %v, %v", left, time.Since(began), err)
+		}
+		s.end()
+	})
+}
+
 func TestSealSaysWhatIsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, nil)
