@@ -8,6 +8,7 @@ const (
 	RoleGateway    Role = "gateway"
 	RoleAggregator Role = "aggregator"
 	RoleArchiver   Role = "archiver"
+	RoleJournal    Role = "journal" // a gateway that has stopped, until its journal is archived
 )
 
 // Member is one running process in one role. Its lease in Redis lasts a few

@@ -172,7 +172,7 @@ func (m *membership) renew(ctx context.Context) {
 	m.archivers = m.archivers[:0]
 	for _, o := range ms.Members {
 		switch {
-		case o.Role == grandstand.RoleGateway && o.Peer != "":
+		case o.Peer != "":
 			m.gateways[o.Peer] = now // the dead too: it may only have lost Redis
 		case o.Role == grandstand.RoleArchiver && o.Alive:
 			m.archivers = append(m.archivers, o.ID)

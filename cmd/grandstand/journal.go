@@ -98,6 +98,9 @@ func (w *gatewayJournal) sources() []archiver.Source {
 func (w *gatewayJournal) seal(ctx context.Context, n *node) error {
 	ctx, cancel := context.WithTimeout(ctx, w.SealOver)
 	defer cancel()
+	if w.peer != "" {
+		go w.beFound(ctx, n)
+	}
 	left, err := w.journal.Load().Seal(ctx)
 	if len(left) == 0 {
 		return err
@@ -108,6 +111,26 @@ func (w *gatewayJournal) seal(ctx context.Context, n *node) error {
 		return nil // it is said, and nothing is lost
 	}
 	return err
+}
+
+// beFound keeps the journal listed among the members until ctx ends: its gateway
+// has resigned.
+func (w *gatewayJournal) beFound(ctx context.Context, n *node) {
+	m := grandstand.Member{ID: "j" + randomText(8), Role: grandstand.RoleJournal, Peer: w.peer}
+	tick := time.NewTicker(memberEvery)
+	defer tick.Stop()
+	for {
+		call, cancel := context.WithTimeout(ctx, time.Second)
+		if _, err := n.redis.Renew(call, m); err != nil && ctx.Err() == nil {
+			n.log.Warn("renew lease", "role", "journal", "error", err)
+		}
+		cancel()
+		select {
+		case <-ctx.Done():
+			return // the lease lapses, and archivers forget the address
+		case <-tick.C:
+		}
+	}
 }
 
 // serve serves --peer.
