@@ -52,7 +52,7 @@ func testLeasesBounded(t *testing.T, r *rig) {
 // testLeasesOfOneDevice has a hundred sessions of a device, which all go on.
 func testLeasesOfOneDevice(t *testing.T, r *rig) {
 	d := drive(t, open(t, r.url))
-	const n = 200 // more than have tombstones
+	const n = maxEnded + 12 // more than have tombstones
 	session := func(i int) string { return fmt.Sprintf("s%03d", i) }
 	for i := range n {
 		d.ask("tv", session(i), nil)

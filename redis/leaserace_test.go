@@ -295,7 +295,7 @@ func raceAccount(ctx context.Context, clients []*Client, account grandstand.Key)
 func testLeasesRace(t *testing.T, r *rig) {
 	ops := *raceOps
 	if !r.quick {
-		ops = min(ops, 4_000)
+		ops = min(ops, 1_000)
 	}
 	clients := []*Client{open(t, r.url), open(t, r.url), open(t, r.url)}
 	accounts := (ops + raceDevices*raceEach - 1) / (raceDevices * raceEach)

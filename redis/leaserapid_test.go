@@ -277,8 +277,17 @@ func (mc *machine) decisions(t *rapid.T) {
 // testLeaseModel compares the scripts with the model, step by step.
 func testLeaseModel(t *testing.T, r *rig) {
 	c := open(t, r.url)
-	if f := flag.Lookup("rapid.nofailfile"); f != nil {
-		_ = f.Value.Set("true") // a run depends on the time
+	set := func(name, value string) {
+		f := flag.Lookup("rapid." + name)
+		if f.Value.String() != f.DefValue {
+			return // somebody said what it is to be
+		}
+		ok(t, f.Value.Set(value))
+		t.Cleanup(func() { ok(t, f.Value.Set(f.DefValue)) })
+	}
+	set("nofailfile", "true") // a run depends on the time
+	if !r.quick {
+		set("checks", "40")
 	}
 	met := map[string]int{}
 	rapid.Check(t, func(t *rapid.T) {
