@@ -198,8 +198,9 @@ func (s *AccountState) Lease(device Key, session string) *Lease {
 	return &s.Leases[i]
 }
 
-// Leave frees the place of a session that ended on purpose. It has no effect
-// if the session beats to another Member meanwhile.
+// Leave frees the place of a session that ended on purpose, playing or waiting.
+// It has no effect if the session beats to another Member meanwhile; without a
+// Member it has wherever the session beats to.
 type Leave struct {
 	Account Key
 	Device  Key

@@ -150,10 +150,11 @@ type deviceStatus struct {
 	Name   string `json:"name"`
 	Event  string `json:"event"`
 
-	Since       int64 `json:"since,omitempty"`
-	LastSeen    int64 `json:"last_seen,omitempty"`
-	ExpiresInMS int64 `json:"expires_in_ms,omitempty"`
-	WouldBlock  bool  `json:"would_block,omitempty"`
+	Session     string `json:"session,omitempty"` // that plays, waits or was ended; "" if the device is idle
+	Since       int64  `json:"since,omitempty"`
+	LastSeen    int64  `json:"last_seen,omitempty"`
+	ExpiresInMS int64  `json:"expires_in_ms,omitempty"`
+	WouldBlock  bool   `json:"would_block,omitempty"`
 }
 
 // countedStatus is that of a device which is not blocked.
@@ -206,21 +207,21 @@ func (b *Blocker) describe(q *request, s *grandstand.AccountState, key grandstan
 	d := deviceStatus{Status: statusIdle, Device: key.Text()}
 	for i := range s.Leases {
 		if l := &s.Leases[i]; is(l.Device, l.Session) {
-			d.Status, d.Name, d.Event = statusAllowed, l.Name, l.Event
+			d.Status, d.Name, d.Event, d.Session = statusAllowed, l.Name, l.Event, l.Session
 			d.Since, d.LastSeen, d.ExpiresInMS, d.WouldBlock = l.Since, l.SeenAt, l.Until-s.Now, l.Shadow
 			return b.counted(q, s, d)
 		}
 	}
 	for i := range s.Waiting {
 		if w := &s.Waiting[i]; is(w.Device, w.Session) {
-			d.Status, d.Name, d.Event = statusBlocked, w.Name, w.Event
+			d.Status, d.Name, d.Event, d.Session = statusBlocked, w.Name, w.Event, w.Session
 			d.LastSeen, d.ExpiresInMS = w.At, w.Until-s.Now
 			return b.blocked(q, s, d, &grandstand.Verdict{Code: grandstand.BlockDeviceLimit})
 		}
 	}
 	for _, e := range slices.Backward(s.Ended) {
 		if is(e.Device, e.Session) && (session != "" || e.Code != grandstand.BlockSuperseded) {
-			d.Status, d.LastSeen = statusBlocked, e.At
+			d.Status, d.Session, d.LastSeen = statusBlocked, e.Session, e.At
 			return b.blocked(q, s, d, &grandstand.Verdict{Code: e.Code, By: e.By})
 		}
 	}

@@ -210,7 +210,7 @@ func (f *fakeRedis) Leave(ctx context.Context, leaves []grandstand.Leave) error 
 	for _, l := range leaves {
 		s := f.state(l.Account)
 		s.Leases = slices.DeleteFunc(s.Leases, func(h grandstand.Lease) bool {
-			return h.Device == l.Device && h.Session == l.Session && h.Member == l.Member
+			return h.Device == l.Device && h.Session == l.Session && (l.Member == "" || h.Member == l.Member)
 		})
 		s.Waiting = slices.DeleteFunc(s.Waiting, func(w grandstand.Waiting) bool { return w.Device == l.Device && w.Session == l.Session })
 		f.changed(l.Account)

@@ -227,20 +227,12 @@ func (b *Blocker) leave(ctx context.Context, q *request, h *heartbeat) (reply, e
 	if h.session == "" {
 		return reply{}, grandstand.Errorf(grandstand.CodeInvalid, "say in session which one ended")
 	}
-	device := b.keys.Device(q.account, q.device)
-	state, err := b.account(ctx, q.account)
-	if err != nil {
-		return reply{}, err
-	}
-	// The session may have sent its last heartbeat to another blocker.
-	member := b.cfg.Member
-	if l := state.Lease(device, h.session); l != nil {
-		member = l.Member
-	}
 	ctx, cancel := b.deadline(ctx)
 	defer cancel()
-	err = b.cfg.Leases.Leave(ctx, []grandstand.Leave{{Account: q.account, Device: device, Session: h.session, Member: member}})
-	if err != nil {
+	// Without a Member: the session may have sent its last heartbeat to another
+	// blocker.
+	l := grandstand.Leave{Account: q.account, Device: b.keys.Device(q.account, q.device), Session: h.session}
+	if err := b.cfg.Leases.Leave(ctx, []grandstand.Leave{l}); err != nil {
 		return reply{}, grandstand.WrapError(grandstand.CodeUnavailable, err, "the place cannot be freed just now; it is by itself, soon")
 	}
 	return ok(left{"ended", h.session}), nil

@@ -188,7 +188,7 @@ func (m *model) leave(now int64, l grandstand.Leave) {
 	before := slices.Clone(m.leases)
 	for _, list := range []*[]place{&m.leases, &m.waiting} {
 		*list = slices.DeleteFunc(*list, func(p place) bool {
-			gone := p.is(l.Device, l.Session) && p.Member == l.Member
+			gone := p.is(l.Device, l.Session) && (l.Member == "" || p.Member == l.Member)
 			if gone {
 				m.note("left", "", p.Session)
 			}

@@ -164,7 +164,7 @@ func (mc *machine) leave(t *rapid.T) {
 	d, s := rapid.IntRange(0, 4).Draw(t, "device"), rapid.IntRange(0, 1).Draw(t, "session")
 	l := grandstand.Leave{
 		Account: mc.account, Device: device(fmt.Sprint("d", d)), Session: fmt.Sprintf("d%d-s%d", d, s),
-		Member: rapid.SampledFrom([]string{"g1", "g2"}).Draw(t, "member"),
+		Member: rapid.SampledFrom([]string{"g1", "g2", ""}).Draw(t, "member"),
 	}
 	var told notices
 	if err := mc.c.leave(t.Context(), []grandstand.Leave{l}, &told); err != nil {

@@ -112,6 +112,9 @@ func (s seats) step(in contestInput, out contestOutput) []any {
 		}
 		return []any{s}
 	}
+	if out.code == grandstand.BlockTooManyDevices && in.device > grandstand.MaxDevices && !slices.Contains(s.playing[:], in.device) {
+		return []any{s} // who waits is not in the model
+	}
 	next, code := s.carryOut(in)
 	switch {
 	case out.unknown, in.kind == opMaybe && code == "":
@@ -477,14 +480,12 @@ func (a *contested) close(d *device, n int, id string, opened, first int64) {
 		}
 	}
 	a.noteSocket(d, n, opened, first)
-	if d.refused() {
-		a.note(opened, contestInput{kind: opMaybe, device: n}, contestOutput{})
-	}
 	a.note(from, contestInput{kind: opLeave, device: n}, contestOutput{})
 }
 
 // noteSocket notes what a gateway asked for a socket, as far as the device was
-// told. It is not told when, but that it was after it had come.
+// told. It is not told when, but that it was after it had come. Of one that waits
+// a gateway may have asked once more, and the answer not be here yet.
 func (a *contested) noteSocket(d *device, n int, opened, first int64) {
 	add := func(at int64, code grandstand.BlockCode) {
 		a.note(opened, contestInput{kind: opAsk, device: n}, contestOutput{code: code})
@@ -512,6 +513,9 @@ func (a *contested) noteSocket(d *device, n int, opened, first int64) {
 			waits = m.Code == grandstand.BlockDeviceLimit
 			add(at, m.Code)
 		}
+	}
+	if !plays {
+		a.note(opened, contestInput{kind: opMaybe, device: n}, contestOutput{})
 	}
 }
 

@@ -116,7 +116,8 @@ function show(s) {
     return;
   }
   const names = list ? list.devices.filter((d) => d.status === "playing").map((d) => d.name || "a device without a name") : [];
-  if (!s.limit || s.current < s.limit) verdict("idle", "Yes, whenever it likes", `Nothing is playing on it now. ${use}`);
+  if (!s.limit) verdict("idle", "Not now", "Nothing is playing on it. How many streams the account may have is not known here.");
+  else if (s.current < s.limit) verdict("idle", "Yes, whenever it likes", `Nothing is playing on it now. ${use}`);
   else verdict("full", "Not right now", `Nothing is playing on it, and all places of the account are taken${names.length ? ` by ${listed(names)}` : ""}. Sign one out below, or choose on the device when it asks.`);
 }
 
