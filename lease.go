@@ -185,6 +185,7 @@ type Ended struct {
 	Session string
 	Device  Key
 	Code    BlockCode
+	Name    string // of the device
 	By      string // the name of the device that did it
 	At      int64
 }

@@ -66,7 +66,7 @@ func devicesOf(s *grandstand.AccountState) []device {
 		}
 		here[e.Device] = true
 		list = append(list, device{
-			Device: e.Device.Text(), Status: deviceEnded, Code: e.Code, By: e.By, LastSeen: e.At, key: e.Device,
+			Device: e.Device.Text(), Name: e.Name, Status: deviceEnded, Code: e.Code, By: e.By, LastSeen: e.At, key: e.Device,
 		})
 	}
 	// Those who do not play are known by when they last asked, which would
@@ -221,7 +221,7 @@ func (b *Blocker) describe(q *request, s *grandstand.AccountState, key grandstan
 	}
 	for _, e := range slices.Backward(s.Ended) {
 		if is(e.Device, e.Session) && (session != "" || e.Code != grandstand.BlockSuperseded) {
-			d.Status, d.Session, d.LastSeen = statusBlocked, e.Session, e.At
+			d.Status, d.Name, d.Session, d.LastSeen = statusBlocked, e.Name, e.Session, e.At
 			return b.blocked(q, s, d, &grandstand.Verdict{Code: e.Code, By: e.By})
 		}
 	}

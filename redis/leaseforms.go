@@ -265,7 +265,7 @@ func (p *parser) key(s string) grandstand.Key {
 const entryFields = 11
 
 // entry reads a line of a state. For one of kind T the member is a code, the
-// name that of who did it.
+// event the device's name, and the name that of who did it.
 func (p *parser) entry(line string) (l grandstand.Lease, kind string) {
 	f := strings.Split(line, "|")
 	if len(f) != entryFields {
@@ -310,7 +310,7 @@ func parseState(text string, now int64) (*grandstand.AccountState, error) {
 			})
 		case "T":
 			s.Ended = append(s.Ended, grandstand.Ended{
-				Device: l.Device, Session: l.Session, Code: grandstand.BlockCode(l.Member), By: l.Name, At: l.Since,
+				Device: l.Device, Session: l.Session, Code: grandstand.BlockCode(l.Member), Name: l.Event, By: l.Name, At: l.Since,
 			})
 		case "A":
 		default:

@@ -100,7 +100,7 @@ func (m *model) end(before []place) {
 // finish is a tombstone.
 func (m *model) finish(now int64, p place, code grandstand.BlockCode, by string) {
 	m.ended = append(m.ended, tombstone{
-		Ended: grandstand.Ended{Session: p.Session, Device: p.Device, Code: code, By: by, At: now}, until: now + endedKept.Milliseconds(),
+		Ended: grandstand.Ended{Session: p.Session, Device: p.Device, Code: code, Name: p.Name, By: by, At: now}, until: now + endedKept.Milliseconds(),
 	})
 	m.told[p.Member] = true
 	m.changed = true

@@ -26,7 +26,8 @@ const (
 type Server struct {
 	tb      testing.TB
 	port    int
-	bus     int // the cluster bus; 0: no cluster
+	bus     int           // the cluster bus; 0: no cluster
+	timeout time.Duration // after which a node of the cluster is given up
 	dir     string
 	logFile string
 
@@ -39,19 +40,20 @@ type Server struct {
 // test ends.
 func StartServer(tb testing.TB) *Server {
 	tb.Helper()
-	return start(tb, false)
+	return start(tb, 0)
 }
 
-func start(tb testing.TB, cluster bool) *Server {
+// start starts a server, of a cluster if it has a node timeout.
+func start(tb testing.TB, nodeTimeout time.Duration) *Server {
 	tb.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		tb.Fatal("redis-server is not on this machine: install it with `apt-get install -y redis-server` (make test does)")
 	}
 	var err error
 	for range startTries {
-		s := &Server{tb: tb, dir: tb.TempDir()}
+		s := &Server{tb: tb, dir: tb.TempDir(), timeout: nodeTimeout}
 		s.logFile = filepath.Join(s.dir, "redis.log")
-		if s.port, err = freePort(); err == nil && cluster {
+		if s.port, err = freePort(); err == nil && nodeTimeout > 0 {
 			s.bus, err = freePort()
 		}
 		if err != nil {
@@ -84,7 +86,11 @@ func (s *Server) start() error {
 	}
 	if s.bus != 0 {
 		args = append(args, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(s.bus),
-			"--cluster-node-timeout", "2000", "--cluster-announce-ip", "127.0.0.1")
+			"--cluster-node-timeout", strconv.FormatInt(s.timeout.Milliseconds(), 10), "--cluster-announce-ip", "127.0.0.1",
+			// The slots of the other masters are served while one is away, and a
+			// replica takes over however long it has not heard of its master.
+			"--cluster-require-full-coverage", "no", "--cluster-replica-validity-factor", "0",
+			"--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
 	}
 	cmd := exec.Command("redis-server", args...)
 	cmd.Env = append(os.Environ(), "TZ=UTC")
@@ -142,14 +148,18 @@ func (s *Server) Kill() {
 	s.cmd = nil
 }
 
+func (s *Server) running() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cmd != nil
+}
+
 // Restart starts the server again on the same port, empty, killing it first if
-// it runs.
+// it runs. A node of a cluster comes back as a replica of whoever took its place,
+// or, if nobody did, as the master that it was.
 func (s *Server) Restart() {
 	s.tb.Helper()
 	s.Kill()
-	if s.bus != 0 {
-		s.tb.Fatal("restart redis-server: a node of a cluster cannot be started again alone")
-	}
 	if err := s.start(); err != nil {
 		s.tb.Fatalf("restart redis-server: %v", err)
 	}

@@ -95,3 +95,28 @@ func TestAMissingBinaryFailsTheTest(t *testing.T) {
 		t.Errorf("failed with %q; want how to install it", n.why)
 	}
 }
+
+// A replica has what its master had, and takes over by itself.
+func TestAReplicaTakesOver(t *testing.T) {
+	c := StartReplicatedCluster(t)
+	const key = "k"
+	old := c.MasterOf(key)
+	old.Do("SET", key, "v")
+	old.Do("WAIT", "1", "5000")
+	old.Kill()
+	var owner *Server
+	c.await("a replica to take over", func() bool {
+		owner = c.MasterOf(key)
+		return owner != nil && owner != old
+	})
+	if got := owner.Do("GET", key); got != "v" {
+		t.Errorf("the replica has %q", got)
+	}
+	old.Restart()
+	c.await("the old master to follow", func() bool {
+		return strings.Contains(old.Do("INFO", "replication"), "master_link_status:up")
+	})
+	if n := len(c.Masters()); n != masters || c.MasterOf(key) != owner {
+		t.Errorf("%d masters, and the old one is back", n)
+	}
+}

@@ -5,7 +5,7 @@ local waited, waiter = ask.find(account.waiting)
 -- A session that was ended stays so until its viewer asks to play here.
 local ended = account.resume(me)
 if ended and not ask.insist then
-  local since, code, told, by = string.match(ended, '^(%d+)|%d+|%d+|%d+|T|[^|]*|[^|]*|([^|]*)|([^|]*)||([^\n]*)')
+  local since, code, told, by = string.match(ended, '^(%d+)|%d+|%d+|%d+|T|[^|]*|[^|]*|([^|]*)|([^|]*)|[^|]*|([^\n]*)')
   account.finish(me, code, by, true, since)
   account.changed = #account.lapsed > 0
   return ask.verdict(told == '1' and 'waiting' or 'blocked', code, ask.reason(), code == 'superseded' and {old} or ask.rivals('a'), by)

@@ -16,7 +16,7 @@
 --   <since>|<born>|<seen>|<until>|S|... the same: a lease that plays because nobody is blocked
 --   <first>|<0>|<asked>|<until>|W|... the same: a session that waits for a place
 --   <0>|<0>|<0>|<until>|A|||<member>|||   who is told of every change
---   <ended>|<0>|<asked>|<until>|T|<device>|<session>|<code>|<1: it was told>||<name of who did it>
+--   <ended>|<0>|<asked>|<until>|T|<device>|<session>|<code>|<1: it was told>|<name>|<name of who did it>
 --
 -- where those of kind T are the last, in the order of their end: there may be
 -- many, they matter to their own session only, and are left as they are. The
@@ -161,7 +161,7 @@ end
 -- finish has a session not play until its viewer asks. Its member is told, unless
 -- it learns it from the answer. since is when it was ended, if not now.
 function account.finish(e, code, by, told, since)
-  local t = account.line({kind = 'T', device = e.device, session = e.session, member = code, network = told and '1' or '', event = '',
+  local t = account.line({kind = 'T', device = e.device, session = e.session, member = code, network = told and '1' or '', event = e.name,
     name = by, since = since or now, born = never, seen = now, till = later})
   account.ended = account.ended .. t.line
   local _, n = string.gsub(account.ended, '\n', '')
