@@ -54,11 +54,11 @@ func startCluster(tb testing.TB, nodeTimeout time.Duration, replicated bool) *Cl
 	for _, s := range c.Nodes[1:] {
 		s.Do("CLUSTER", "MEET", "127.0.0.1", strconv.Itoa(c.Nodes[0].port), strconv.Itoa(c.Nodes[0].bus))
 	}
-	c.await("the nodes to join", func() bool { return c.say("CLUSTER", "INFO", "cluster_known_nodes:"+strconv.Itoa(nodes)) })
+	c.await("the nodes to join", func() bool { return c.say("cluster_known_nodes:" + strconv.Itoa(nodes)) })
 	for i, s := range c.Nodes[masters:] {
 		s.Do("CLUSTER", "REPLICATE", c.Nodes[i].Do("CLUSTER", "MYID"))
 	}
-	c.await("the slots to be served", func() bool { return c.say("CLUSTER", "INFO", "cluster_slots_ok:"+strconv.Itoa(slots)) })
+	c.await("the slots to be served", func() bool { return c.say("cluster_state:ok") && c.say("cluster_slots_ok:"+strconv.Itoa(slots)) })
 	c.await("the replicas to be in step", func() bool {
 		for _, s := range c.Nodes[masters:] {
 			if !strings.Contains(s.Do("INFO", "replication"), "master_link_status:up") {
@@ -79,10 +79,10 @@ func (c *Cluster) await(what string, ok func() bool) {
 	}
 }
 
-// say reports whether every node's answer to the command holds the text.
-func (c *Cluster) say(command, section, text string) bool {
+// say reports whether CLUSTER INFO of every node holds the line.
+func (c *Cluster) say(line string) bool {
 	for _, s := range c.Nodes {
-		if !strings.Contains(s.Do(command, section), text) {
+		if !strings.Contains(s.Do("CLUSTER", "INFO"), line+"\r\n") {
 			return false
 		}
 	}
