@@ -45,6 +45,7 @@ fuzz: ## fuzz every decoder for a minute each
 
 measure: ## the figures of docs/measured.md over real processes (a quiet machine, some minutes)
 	PATH="$$PATH:$(GOBIN_DIR)" $(GO) test -tags measure -run Measure -v -count 1 -timeout 30m ./cmd/grandstand
+	PATH="$$PATH:$(GOBIN_DIR)" $(GO) test -tags measure -run 'Killed|Compact|Memory|Acknowledged' -v -count 1 ./archiver ./gateway/journal
 
 bench: ## the benchmarks of the hot paths
 	$(GO) test -run '^$$' -bench . -benchmem ./...

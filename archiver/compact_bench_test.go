@@ -61,9 +61,10 @@ const memoryLimit = 512 << 20
 
 func TestTheMemoryOfACompactionIsBounded(t *testing.T) {
 	s := open(t, "file:"+t.TempDir())
-	rows := fillHour(t, s, 2*liveFanIn+1, 400) // in three runs
+	sessions := rounds(100, 2000)
+	rows := fillHour(t, s, 2*liveFanIn+1, sessions) // in three runs
 	opt := closing(t)
-	opt.full = func(_ int64, rows uint64) bool { return rows >= 20_000 }
+	opt.full = func(_ int64, n uint64) bool { return n >= uint64(rows/4) }
 	var r CompactReport
 	peak := peakHeap(func() { r = mustCompact(t, s, opt) })
 	t.Logf("%d rows in %d objects: at most %d MiB in the heap", rows, r.Objects, peak>>20)

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -212,7 +213,7 @@ func TestCompactionIsTheModels(t *testing.T) {
 	// A check writes dozens of objects, most of whose cost is that there is one.
 	const flagName, usual = "rapid.checks", "100"
 	if f := flag.Lookup(flagName); f.Value.String() == usual {
-		f.Value.Set("30")
+		f.Value.Set(strconv.Itoa(rounds(10, 100)))
 		defer f.Value.Set(usual)
 	}
 	rapid.Check(t, func(rt *rapid.T) {
@@ -356,7 +357,7 @@ func TestACompactionThatCrashesIsCompleted(t *testing.T) {
 				m := twoHours(t, s)
 				opt := closing(t)
 				opt.full = func(_ int64, rows uint64) bool { return rows >= 30 } // several parts
-				if !crashAt(t, s, opt, point, n) || n == 3 {
+				if !crashAt(t, s, opt, point, n) || n == rounds(2, 4) {
 					if n == 1 {
 						t.Fatal("it did not come to that point")
 					}
@@ -417,7 +418,8 @@ func TestWhoGlobsSeesAnHourOnce(t *testing.T) {
 			}
 			ended <- nil
 		}()
-		for n := uint64(2); n <= 12; n++ {
+		last := uint64(rounds(6, 30))
+		for n := uint64(2); n <= last; n++ {
 			add(n)
 			mustCompact(t, s, opt)
 		}
@@ -425,7 +427,7 @@ func TestWhoGlobsSeesAnHourOnce(t *testing.T) {
 		if err := <-ended; err != nil {
 			t.Fatal(err)
 		}
-		if rows := mustGlob(t, s)[eventHour{"a", compactHour}]; len(rows) != 12*50 {
+		if rows := mustGlob(t, s)[eventHour{"a", compactHour}]; len(rows) != int(last)*50 {
 			t.Errorf("%d rows", len(rows))
 		}
 		t.Logf("%d reads meanwhile", reads)
@@ -435,7 +437,7 @@ func TestWhoGlobsSeesAnHourOnce(t *testing.T) {
 func TestTwoCompactorsDoNoHarm(t *testing.T) {
 	onEveryStore(t, func(t *testing.T, s *Store) {
 		m := twoHours(t, s)
-		for round := range 5 {
+		for round := range rounds(3, 20) {
 			if round > 0 {
 				c := newCrowd(uint64(round+2), "final-2026", 3)
 				_, raws := c.file(testJournal, uint64(9+round), 60)

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -28,47 +29,69 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/Shopify/toxiproxy/v2/toxics.(*NoopToxic).Pipe"))
 }
 
-// crashEnv has the test binary be an archiver that kills itself at a point, for
-// the n-th time: point, n, directory of the journal, directory for temporary
-// files, URL of the store.
+// crashEnv has the test binary be a process that kills itself at a point, for
+// the n-th time: what it does, point, n, directory of the journal, directory for
+// temporary files, URL of the store. It ends well if it does not come to that.
 const crashEnv = "GRANDSTAND_TEST_CRASH"
 
 func crash(spec string) {
-	f := strings.SplitN(spec, " ", 5)
-	left, err := strconv.Atoi(f[1])
-	exit := func(err error) {
+	if err := crashing(strings.SplitN(spec, " ", 6)); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(3)
-	}
-	if err != nil {
-		exit(err)
-	}
-	s, err := OpenStore(context.Background(), f[4])
-	if err != nil {
-		exit(err)
-	}
-	a, err := New(Config{
-		Store: s, Sources: sources(AdoptDir(f[2], func() int64 { return crowdStart })), Temp: f[3],
-		hook: func(point string) {
-			if left--; point == f[0] && left <= 0 {
-				syscall.Kill(os.Getpid(), syscall.SIGKILL)
-				select {}
-			} else if point != f[0] {
-				left++
-			}
-		},
-	})
-	if err != nil {
-		exit(err)
-	}
-	if err := a.Once(context.Background()); err != nil {
-		exit(err)
 	}
 	os.Exit(0)
 }
 
-// crashes is how often an archiver is killed at each point.
-const crashes = 20
+func crashing(f []string) error {
+	what, point, dir, temp := f[0], f[1], f[3], f[4]
+	left, err := strconv.Atoi(f[2])
+	if err != nil {
+		return err
+	}
+	s, err := OpenStore(context.Background(), f[5])
+	if err != nil {
+		return err
+	}
+	hook := func(p string) {
+		if p != point {
+			return
+		}
+		if left--; left <= 0 {
+			syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
+		}
+	}
+	if what == "compact" {
+		_, err := s.Compact(context.Background(), CompactOptions{
+			Now: time.UnixMilli(compactHour + 100*hourMS), Temp: temp, hook: hook,
+			full: func(_ int64, rows uint64) bool { return rows >= 30 }, // several parts
+		})
+		return err
+	}
+	a, err := New(Config{
+		Store: s, Sources: sources(AdoptDir(dir, func() int64 { return crowdStart })), Temp: temp, hook: hook,
+	})
+	if err != nil {
+		return err
+	}
+	return a.Once(context.Background())
+}
+
+// killed runs a process that is to kill itself, and reports whether it did.
+func killed(t *testing.T, spec ...any) bool {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0", crashEnv+"="+strings.TrimSuffix(fmt.Sprintln(spec...), "\n"))
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if err == nil {
+		return false
+	}
+	if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return true
+}
 
 func TestAnArchiverThatIsKilledLosesNothing(t *testing.T) {
 	onEveryStore(t, func(t *testing.T, s *Store) {
@@ -99,44 +122,103 @@ func killAt(t *testing.T, s *Store, point string) {
 		}
 	}
 	dir, temp := leaveJournal(t, id, files), t.TempDir()
-	run := func(point string, n int) error {
-		cmd := exec.CommandContext(t.Context(), os.Args[0])
-		cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0", fmt.Sprintf("%s=%s %d %s %s %s", crashEnv, point, n, dir, temp, s.String()))
-		out, err := cmd.CombinedOutput()
-		if err != nil && len(out) > 0 {
-			t.Errorf("%s", out)
-		}
-		return err
-	}
-	for i := range crashes {
+	run := func(point string, n int) bool { return killed(t, "archive", point, n, dir, temp, s) }
+	crashes, all := 0, rounds(2, 20)
+	for i := 0; crashes < all; i++ {
 		// Now at the first file, now at a later one; what was done before it
 		// stays done, so that in the end there is none left to crash at.
-		err := run(point, 1+i%3)
-		var exit *exec.ExitError
-		if err != nil && (!errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL) {
-			t.Fatalf("crash %d: %v", i, err)
-		}
-		if err == nil && i == 0 {
+		crashed := run(point, 1+i%3)
+		if !crashed && i == 0 {
 			t.Fatal("it did not come to that point")
 		}
 		nothingLost(t, s, id, dir, number)
-		if err == nil {
-			for name, b := range files { // the gateway sends everything again
-				name = strings.Replace(name, openSuffix, sealedSuffix, 1)
-				if err := os.WriteFile(dir+"/"+name, sealIfTorn(b), 0o600); err != nil {
-					t.Fatal(err)
-				}
+		if crashed {
+			crashes++
+			continue
+		}
+		for name, b := range files { // the gateway sends everything again
+			name = strings.Replace(name, openSuffix, sealedSuffix, 1)
+			if err := os.WriteFile(dir+"/"+name, sealIfTorn(b), 0o600); err != nil {
+				t.Fatal(err)
 			}
 		}
 	}
-	if err := run("never", 1); err != nil {
-		t.Fatal(err)
+	if run("never", 1) {
+		t.Fatal("it crashed")
 	}
 	wantEmpty(t, dir)
 	rows, keys := objectsOf(t, s, id)
 	sameRows(t, rows, want)
 	if len(keys) != number {
 		t.Errorf("%d objects of %d files", len(keys), number)
+	}
+	if !t.Failed() {
+		t.Logf("killed %d times: %d rows, 0 lost, 0 doubled", crashes, len(rows))
+	}
+}
+
+// A compaction that is killed is completed by the next one, whose hours have all
+// rows once; and whoever reads meanwhile finds no row twice.
+func TestACompactionThatIsKilledIsCompleted(t *testing.T) {
+	every := onEveryStore
+	if !fullRounds {
+		every = func(t *testing.T, test func(*testing.T, *Store)) { test(t, open(t, "file:"+t.TempDir())) }
+	}
+	every(t, func(t *testing.T, s *Store) {
+		for _, point := range CompactPoints {
+			t.Run(point, func(t *testing.T) { killCompactionAt(t, within(t, s, point), point) })
+		}
+	})
+}
+
+// within returns a store in a store.
+func within(t *testing.T, s *Store, name string) *Store {
+	base, query, found := strings.Cut(s.String(), "?")
+	if base += "/" + name; found {
+		base += "?" + query
+	}
+	return open(t, base)
+}
+
+func killCompactionAt(t *testing.T, s *Store, point string) {
+	m := twoHours(t, s)
+	crashes := 0
+	for i := 0; crashes < rounds(1, 20); i++ {
+		if killed(t, "compact", point, 1+i%3, "-", t.TempDir(), s) {
+			crashes++
+		} else if i == 0 {
+			t.Fatal("it did not come to that point")
+		}
+		wantNoDoubles(t, s)
+		// There is something to do again, which begins before the first is done.
+		late := newCrowd(uint64(2+i), "final-2026", 1)
+		late.now = compactHour + hourMS - 30_000
+		late.sessions[0].due = late.now
+		_, raws := late.file(testJournal, uint64(9+i), 60)
+		m.compact(modelRows(t, s, putLive(t, s, testJournal, uint64(9+i), raws)))
+	}
+	if killed(t, "compact", "never", 1, "-", t.TempDir(), s) {
+		t.Fatal("it crashed")
+	}
+	m.compare(t, s)
+	m.doubles(t)
+	if !t.Failed() {
+		t.Logf("killed %d times: 0 rows of %d hours lost, 0 doubled", crashes, len(m.hours))
+	}
+}
+
+// wantNoDoubles reads events/ as anybody would.
+func wantNoDoubles(t *testing.T, s *Store) {
+	t.Helper()
+	seen := map[string]bool{}
+	for _, rows := range mustGlob(t, s) {
+		for _, r := range rows {
+			if key := r.Session + "#" + r.Seq; r.Seq != null && seen[key] {
+				t.Fatalf("%s is there twice", key)
+			} else if r.Seq != null {
+				seen[key] = true
+			}
+		}
 	}
 }
 
@@ -167,4 +249,12 @@ func nothingLost(t *testing.T, s *Store, id, dir string, files uint64) {
 			t.Fatalf("file %d is neither in the store nor in the directory", n)
 		}
 	}
+}
+
+// rounds is how often a fault is repeated.
+func rounds(some, all int) int {
+	if fullRounds {
+		return all
+	}
+	return some
 }

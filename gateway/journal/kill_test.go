@@ -77,13 +77,13 @@ func runChild(t *testing.T, what, dir string) string {
 	return string(out)
 }
 
-// TestNothingAcknowledgedIsLostWithTheProcess kills a process that writes, 200
-// times on one directory. What it said to be durable is in the files that the
+// TestNothingAcknowledgedIsLostWithTheProcess kills a process that writes, again
+// and again on one directory. What it said to be durable is in the files that the
 // next one finds, once, and none of these is ever another one.
 func TestNothingAcknowledgedIsLostWithTheProcess(t *testing.T) {
-	times := 200
-	if testing.Short() {
-		times = 20
+	times := 30
+	if fullRounds {
+		times = 200
 	}
 	dir := t.TempDir()
 	r := rand.New(rand.NewPCG(7, 7))

@@ -1,0 +1,5 @@
+//go:build measure
+
+package archiver
+
+const fullRounds = true

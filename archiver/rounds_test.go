@@ -1,0 +1,7 @@
+//go:build !measure
+
+package archiver
+
+// fullRounds says that faults are repeated as often as is promised: by make
+// measure. By make test they are repeated some times.
+const fullRounds = false
