@@ -1,6 +1,9 @@
 package grandstand
 
-import "slices"
+import (
+	"encoding/json"
+	"slices"
+)
 
 // A lease is the right of one (account, device, session) to play, until a
 // deadline. This file has what is asked of whoever keeps the leases, and what
@@ -125,6 +128,7 @@ const (
 	OutcomeWouldBlock Outcome = "would_block" // beyond the limit, which is not enforced
 	OutcomeBlocked    Outcome = "blocked"
 	OutcomeWaiting    Outcome = "waiting" // blocked as before
+	OutcomeLeft       Outcome = "left"    // said goodbye: not of an Ask
 )
 
 // Verdict answers an Ask.
@@ -154,6 +158,23 @@ type Verdict struct {
 	// Outage says that leases could not be asked for, and what the rules say of
 	// that was done.
 	Outage bool
+}
+
+// RawData returns what the raw event of the verdict says: {"allowed","code",
+// "rule","limit","current","outcome"}.
+func (v *Verdict) RawData() []byte {
+	b, err := json.Marshal(struct {
+		Allowed bool      `json:"allowed"`
+		Code    BlockCode `json:"code,omitempty"`
+		Rule    string    `json:"rule,omitempty"`
+		Limit   int       `json:"limit,omitempty"`
+		Current int       `json:"current,omitempty"`
+		Outcome Outcome   `json:"outcome,omitempty"`
+	}{v.Allowed, v.Code, v.Rule, v.Limit, v.Current, v.Outcome})
+	if err != nil {
+		panic(err) // strings and numbers only
+	}
+	return b
 }
 
 // Answer is a Verdict, or why there is none: CodeUnavailable.

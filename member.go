@@ -8,7 +8,7 @@ const (
 	RoleGateway    Role = "gateway"
 	RoleAggregator Role = "aggregator"
 	RoleArchiver   Role = "archiver"
-	RoleJournal    Role = "journal" // a gateway that has stopped, until its journal is archived
+	RoleJournal    Role = "journal" // whose gateway has stopped, or a blocker's
 )
 
 // Member is one running process in one role. Its lease in Redis lasts a few
@@ -17,6 +17,7 @@ type Member struct {
 	ID       string `json:"id"` // random, new at every start
 	Role     Role   `json:"role"`
 	Peer     string `json:"peer,omitempty"`      // host:port of --peer
+	Outside  bool   `json:"outside,omitempty"`   // a gateway whose relay was chosen by hand: no part of the tree
 	JoinedAt int64  `json:"joined_at,omitempty"` // Redis ms of the first renewal
 	SeenAt   int64  `json:"seen_at,omitempty"`   // Redis ms of the last renewal
 	Alive    bool   `json:"alive"`               // the lease holds

@@ -57,11 +57,14 @@ func (r *Replay) Add(raw *grandstand.RawEvent) error {
 	if err := r.Until(r.at); err != nil {
 		return err
 	}
+	s := r.sessions[string(raw.Session)]
+	if s == nil && raw.Kind == grandstand.RawVerdict {
+		return nil // of a device that is not watched here: a blocker's
+	}
 	aud, err := r.audience(raw)
 	if err != nil {
 		return err
 	}
-	s := r.sessions[string(raw.Session)]
 	if s == nil || r.at >= s.Deadline() {
 		s = &grandstand.Session{ID: string(raw.Session), Viewer: raw.Viewer, Device: raw.Device, Account: raw.Account}
 		s.Open(r.at, r.cfg.BeatMS) // its join may be in a file that is gone

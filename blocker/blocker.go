@@ -44,6 +44,11 @@ type Config struct {
 	// no households.
 	ClientAddr func(r *http.Request) netip.Addr
 
+	// Keep is given the raw event of every decision that changes something and is
+	// about an event, to be archived. It keeps nothing that the event points to,
+	// must not block, and may be called at the same time. Default: none is kept.
+	Keep func(*grandstand.RawEvent)
+
 	// MaxStreams is how many streams of device lists are served, and
 	// MaxAccountStreams how many of one account. Default 10,000 and 32. One
 	// takes about 12 KB besides its connection (BenchmarkStreams).

@@ -17,7 +17,7 @@
 // their viewers; questions of account pages; notices that an account changed.
 //
 // Out: asks, leaves and sign-outs to whoever keeps the leases; verdicts, lists
-// and streams to whoever asked.
+// and streams to whoever asked; raw events of what was decided to a journal.
 //
 // # A heartbeat
 //

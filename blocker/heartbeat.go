@@ -65,6 +65,7 @@ func (b *Blocker) heartbeat(q *request) (reply, error) {
 		return b.outage(&ask, h), nil
 	}
 	b.metrics.decided(v.Rule, string(v.Outcome))
+	b.keep(q, &ask, v)
 	if !v.Allowed {
 		return b.refuse(&ask, h, v), nil
 	}
@@ -235,6 +236,7 @@ func (b *Blocker) leave(ctx context.Context, q *request, h *heartbeat) (reply, e
 	if err := b.cfg.Leases.Leave(ctx, []grandstand.Leave{l}); err != nil {
 		return reply{}, grandstand.WrapError(grandstand.CodeUnavailable, err, "the place cannot be freed just now; it is by itself, soon")
 	}
+	b.keep(q, &grandstand.Ask{Event: h.event, Session: h.session}, &grandstand.Verdict{Outcome: grandstand.OutcomeLeft})
 	return ok(left{"ended", h.session}), nil
 }
 

@@ -22,6 +22,7 @@ type request struct {
 	*http.Request
 	caller  Caller
 	account grandstand.Key
+	id      string // of the account
 	device  string // as the path says it; "" on routes without one
 }
 
@@ -62,7 +63,7 @@ func (b *Blocker) admit(r *http.Request) (*request, error) {
 	if !caller.anyone() && caller.Account != account {
 		return nil, grandstand.Errorf(grandstand.CodeForbidden, "the token is not for this account")
 	}
-	q := &request{Request: r, caller: caller, account: b.keys.Account(account)}
+	q := &request{Request: r, caller: caller, account: b.keys.Account(account), id: account}
 	if _, there := mux.Vars(r)["device"]; there {
 		if q.device, err = pathID(r, "device"); err != nil {
 			return nil, err

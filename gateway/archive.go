@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"encoding/json"
 	"strconv"
 	"sync"
 
@@ -180,19 +179,8 @@ func (s *session) keepVerdictLocked(v *grandstand.Verdict) {
 	if to == nil {
 		return
 	}
-	data, err := json.Marshal(struct {
-		Allowed bool                 `json:"allowed"`
-		Code    grandstand.BlockCode `json:"code,omitempty"`
-		Rule    string               `json:"rule,omitempty"`
-		Limit   int                  `json:"limit,omitempty"`
-		Current int                  `json:"current,omitempty"`
-		Outcome grandstand.Outcome   `json:"outcome,omitempty"`
-	}{v.Allowed, v.Code, v.Rule, v.Limit, v.Current, v.Outcome})
-	if err != nil {
-		return // such a struct can be encoded
-	}
 	r := s.rawLocked(grandstand.RawVerdict, s.room.g.cfg.Clock.Now())
-	r.Data = data
+	r.Data = v.RawData()
 	r.append(to, nil)
 }
 

@@ -14,6 +14,7 @@ type blockerCmd struct {
 	common
 	public
 	believing
+	journalling
 }
 
 // Run serves the accounts' routes alone.
@@ -33,7 +34,14 @@ func (c *blockerCmd) Run(ctx context.Context, f *file) error {
 		if err != nil {
 			return err
 		}
-		b, err := n.addBlocker(door)
+		w := &gatewayJournal{journalling: c.journalling}
+		if err := w.open(n, randomText(8)); err != nil {
+			return err
+		}
+		if w.peer != "" {
+			n.run("journal's lease", func(ctx context.Context) error { w.beFound(ctx, n); return nil })
+		}
+		b, err := n.addBlocker(door, w)
 		if err != nil {
 			return err
 		}
@@ -99,13 +107,13 @@ func (d *door) Caller(r *http.Request) (blocker.Caller, error) {
 	}, nil
 }
 
-// addBlocker runs the role that serves the accounts' routes. Its Close is for
-// listen, which knows when.
-func (n *node) addBlocker(d *door) (*accounts, error) {
+// addBlocker runs the role that serves the accounts' routes, and writes what it
+// decides to w. Its Close is for listen, which knows when.
+func (n *node) addBlocker(d *door, w *gatewayJournal) (*accounts, error) {
 	b, err := blocker.New(blocker.Config{
 		Member: randomText(8), Secret: n.secret, Clock: n.redis,
 		Leases: n.redis, Accounts: n.redis, Notices: n.redis, Events: n.redis,
-		Auth: d, Rules: n.rules.now.Load, ClientAddr: d.edge.Client,
+		Auth: d, Rules: n.rules.now.Load, ClientAddr: d.edge.Client, Keep: w.keep,
 		Logger: n.log.With("role", "blocker"), Registerer: n.registry,
 	})
 	if err != nil {

@@ -20,7 +20,7 @@ import (
 
 // journalling are the settings of a gateway's journal.
 type journalling struct {
-	Journal    string        `help:"Directory of the journal of raw events, or off. Default: for a gateway off, for all journal, beside the archive. Without one nothing is archived and nothing acknowledged." placeholder:"DIR"`
+	Journal    string        `help:"Directory of the journal of raw events, or off. Default: off; for all: journal, beside the archive. Without one nothing is archived and nothing acknowledged." placeholder:"DIR"`
 	JournalAge time.Duration `help:"Age at which a file of the journal is sealed and can be archived." default:"1m"`
 	Peer       string        `help:"host:port at which other members reach this one: archivers fetch the journal there. Never public." placeholder:"ADDRESS"`
 	SealOver   time.Duration `help:"Time for which a stopping gateway waits for its journal to be archived." default:"20s"`
@@ -28,8 +28,9 @@ type journalling struct {
 
 const journalOff = "off"
 
-// gatewayJournal is the journal of this process's gateway. Journal and gateway
-// know each other: the one takes events, the other learns that they are durable.
+// gatewayJournal is the journal of this process's gateway, or of its blocker.
+// Journal and gateway know each other: the one takes events, the other learns
+// that they are durable.
 type gatewayJournal struct {
 	journalling
 	optional bool                            // go on without one if another process has it
@@ -86,6 +87,13 @@ func (w *gatewayJournal) forGateway() gateway.Journal {
 	return nil
 }
 
+// keep writes an event that nobody waits for, if there is a journal.
+func (w *gatewayJournal) keep(e *grandstand.RawEvent) {
+	if j := w.journal.Load(); j != nil {
+		_ = j.Append(e, nil) // it counts what it refuses
+	}
+}
+
 // sources is the journal for an archiver in this process.
 func (w *gatewayJournal) sources() []archiver.Source {
 	if j := w.journal.Load(); j != nil {
@@ -114,7 +122,7 @@ func (w *gatewayJournal) seal(ctx context.Context, n *node) error {
 }
 
 // beFound keeps the journal listed among the members until ctx ends: its gateway
-// has resigned.
+// has resigned, or there is none.
 func (w *gatewayJournal) beFound(ctx context.Context, n *node) {
 	m := grandstand.Member{ID: "j" + randomText(8), Role: grandstand.RoleJournal, Peer: w.peer}
 	tick := time.NewTicker(memberEvery)

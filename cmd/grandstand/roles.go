@@ -43,11 +43,11 @@ func (c *allCmd) start(ctx context.Context, f *file) (*node, string, error) {
 		if err != nil {
 			return "", err
 		}
-		b, err := n.addBlocker(door)
+		w := &gatewayJournal{journalling: c.journalling, optional: c.secondHere}
+		b, err := n.addBlocker(door, w)
 		if err != nil {
 			return "", err
 		}
-		w := &gatewayJournal{journalling: c.journalling, optional: c.secondHere}
 		if w.Journal == "" {
 			w.Journal = besideArchive(c.Archive)
 		}
