@@ -3,6 +3,7 @@ package simulator
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"math"
 	"net"
@@ -90,6 +91,11 @@ type Config struct {
 	// Shared says that the event has viewers who are not of this crowd: counts
 	// are then not compared with the truth, only with each other.
 	Shared bool
+
+	// Acked gets a line for each beat that a gateway acknowledged as durable:
+	// event, session and number, as grandstand archive verify reads them. What is
+	// not acknowledged is sent again after a reconnect. Default: nobody is told.
+	Acked io.Writer
 
 	Logger *slog.Logger // default: discard
 

@@ -20,6 +20,8 @@ type crowd struct {
 	truth   *truth
 	audit   *audit
 	stats   stats
+	acked   *acked
+	kept    atomic.Bool     // gateways acknowledge what they keep
 	life    context.Context // of the players: its end breaks off what they are opening
 
 	numbers  atomic.Int64 // players made
@@ -52,6 +54,7 @@ func newCrowd(life context.Context, cfg Config, targets []target) *crowd {
 		cfg: cfg, targets: targets, life: life,
 		truth: newTruth(cfg.Window.Milliseconds()), all: map[*player]struct{}{},
 	}
+	c.acked = newAcked(cfg.Acked, cfg.Event)
 	c.audit = newAudit(&c.cfg, c.truth, &c.stats)
 	c.plan.rng = rand.New(rand.NewPCG(cfg.Seed, 1))
 	c.plan.people = newPeople(&c.cfg, c.plan.rng)

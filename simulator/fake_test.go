@@ -24,6 +24,7 @@ type fake struct {
 	tick, beat time.Duration
 	tell       func(*fakeBoard)                // changes what is shown, per tick
 	tellOne    func(n int, b fakeBoard) []byte // changes what the n-th connection gets; nil: as it is
+	keep       func(c *fakeConn, seq int64)    // takes a beat to the journal
 	ignore     func(viewer, team string) bool  // sessions that are never counted
 
 	mu       sync.Mutex
@@ -36,6 +37,7 @@ type fake struct {
 }
 
 type fakeSession struct {
+	id     string
 	viewer string
 	segs   []grandstand.Segment
 	beatAt time.Time
@@ -321,6 +323,7 @@ func (f *fake) live(w http.ResponseWriter, r *http.Request, gateway int) {
 func (f *fake) message(c *fakeConn, b []byte) {
 	var m struct {
 		T, State string
+		Seq      int64
 		Interval int64 `json:"interval_ms"`
 	}
 	if json.Unmarshal(b, &m) != nil || m.T != "beat" {
@@ -334,6 +337,9 @@ func (f *fake) message(c *fakeConn, b []byte) {
 	c.session.beatAt = time.Now()
 	c.session.linger = time.Duration(grandstand.LingerMS(m.Interval)) * time.Millisecond
 	c.session.left = m.State == "ended"
+	if f.keep != nil {
+		f.keep(c, m.Seq)
+	}
 }
 
 func (f *fake) attach(r *http.Request, gateway int) *fakeConn {
@@ -348,7 +354,7 @@ func (f *fake) attach(r *http.Request, gateway int) *fakeConn {
 			id = fmt.Sprintf("session-%d", f.made)
 		}
 		p := person{country: q.Get("country"), region: q.Get("region"), team: q.Get("team")}
-		s = &fakeSession{viewer: q.Get("viewer"), segs: p.segments()}
+		s = &fakeSession{id: id, viewer: q.Get("viewer"), segs: p.segments()}
 		f.sessions[id] = s
 	}
 	s.beatAt, s.left = time.Now(), false

@@ -29,6 +29,9 @@ var countsHead = []byte(`{"t":"counts","at":`)
 // isCounts tells the message that comes all the time from the others.
 func isCounts(b []byte) bool { return bytes.HasPrefix(b, countsHead) }
 
+// isAck tells the message that is read even while a player leaves.
+func isAck(b []byte) bool { return bytes.HasPrefix(b, []byte(`{"t":"ack"`)) }
+
 // look reads the head of a message "counts" without parsing the rest. It
 // relies on the order in which DESIGN.md writes the fields; ok is false for any
 // other, which is then read in full.
@@ -82,6 +85,7 @@ type notice struct {
 	Code    string   `json:"code"`
 	Message string   `json:"message"`
 	RetryMS int64    `json:"retry_ms"`
+	Seq     int64    `json:"seq"`
 }
 
 // appendBeat writes a beat.

@@ -84,7 +84,9 @@ func (p *player) welcome(hello notice, gateway int, asked time.Time) {
 		c.truth.abandon(p.pres, ms(now))
 		p.pres = c.truth.add(p.who)
 		c.truth.begin(p.pres, ms(asked))
+		p.acked = p.seq // a number belongs to its session
 	}
+	p.again = true
 	p.session = hello.Session
 	p.tick = time.Duration(hello.TickMS) * time.Millisecond
 	p.interval = time.Duration(hello.BeatMS) * time.Millisecond

@@ -46,7 +46,9 @@ type player struct {
 	rng      *rand.Rand
 	gateway  int
 	session  string
-	seq      int64
+	seq      int64         // of the last beat
+	acked    int64         // all up to here are durable, or given up
+	again    bool          // what is above acked is to be sent again
 	interval time.Duration // of beats
 	tick     time.Duration // as the gateway says
 	beats    [2]beatSent   // the last two
@@ -195,6 +197,8 @@ func (p *player) watch(w *wire) ending {
 			switch op {
 			case opText:
 				switch n := p.read(b); n.T {
+				case "ack":
+					p.acknowledged(n.Seq)
 				case "drain":
 					away = time.Now().Add(time.Duration(min(max(n.RetryMS, 0), 60_000)) * time.Millisecond)
 				case "pace":
@@ -226,23 +230,6 @@ func (p *player) watch(w *wire) ending {
 			}
 		}
 	}
-}
-
-// beat sends a beat and returns when the next is due.
-func (p *player) beat(w *wire, now time.Time) time.Time {
-	p.seq++
-	state := "playing"
-	if p.seq%50 == 13 {
-		state = "buffering"
-	}
-	var buf [128]byte
-	b := appendBeat(buf[:0], p.seq, state, p.seq*p.interval.Milliseconds(), p.interval.Milliseconds())
-	if err := w.write(opText, b); err == nil {
-		linger := time.Duration(grandstand.LingerMS(p.interval.Milliseconds())) * time.Millisecond
-		p.beats[0], p.beats[1] = p.beats[1], beatSent{now, linger}
-		p.crowd.stats.beats.Add(1)
-	}
-	return now.Add(p.interval)
 }
 
 // deadline returns between which two instants, in ms, the session lapses if
@@ -303,7 +290,7 @@ func (p *player) obey(w *wire, c command) ending {
 	w.writeClose(1000 + uint16(p.seq%2))
 	w.conn.SetReadDeadline(time.Now().Add(closeTimeout))
 	for {
-		op, _, err := w.next()
+		op, b, err := w.next()
 		if err != nil {
 			truth.doubt(p.pres, p.asTally(time.Now()))
 			break
@@ -311,6 +298,9 @@ func (p *player) obey(w *wire, c command) ending {
 		if op == opClose {
 			truth.doubt(p.pres, ms(time.Now())) // it was read before that
 			break
+		}
+		if op == opText && isAck(b) {
+			p.acknowledged(p.read(b).Seq)
 		}
 	}
 	if c == reload {
@@ -378,6 +368,7 @@ func (p *player) read(b []byte) (n notice) {
 			p.crowd.audit.violate(checkProtocol, 0, "a message that is not JSON: %.80q", b)
 		} else if n.T == "error" {
 			p.crowd.stats.failed("message " + n.Code)
+			p.again = p.again || n.Code == string(grandstand.CodeUnavailable)
 		}
 		return n
 	}

@@ -31,6 +31,8 @@ type Report struct {
 	NotResumed     int64 `json:"not_resumed"` // of a reconnect, answered with another session
 	Blocked        int64 `json:"blocked"`
 	Beats          int64 `json:"beats"`
+	Resent         int64 `json:"resent"` // beats sent again, which no gateway had acknowledged
+	Acked          int64 `json:"acked"`  // numbers that are durable, by a gateway's word
 	Frames         int64 `json:"frames"`
 	StaleFrames    int64 `json:"stale_frames"`
 	PartialFrames  int64 `json:"partial_frames"`
@@ -71,7 +73,7 @@ func (c *crowd) report(started time.Time) *Report {
 		Started: started, Seconds: time.Since(started).Seconds(),
 		Joins: s.joins.Load(), Leaves: s.leaves.Load(), SilentLeaves: s.silent.Load(),
 		NetworkChanges: s.changes.Load(), Reconnects: s.reconnects.Load(), NotResumed: s.notResumed.Load(),
-		Blocked: s.blocked.Load(), Beats: s.beats.Load(), Frames: s.frames.Load(),
+		Blocked: s.blocked.Load(), Beats: s.beats.Load(), Resent: s.resent.Load(), Acked: s.acked.Load(), Frames: s.frames.Load(),
 		StaleFrames: s.stale.Load(), PartialFrames: s.partial.Load(), WentBack: s.wentBack.Load(),
 		JoinSeen: s.joinSeen.quantiles(), LeaveSeen: s.leaveSeen.quantiles(), SilentGap: s.silentGap.quantiles(),
 		JoinBoard: s.joinBoard.quantiles(), Delivery: s.delivery.quantiles(), Away: s.away.quantiles(),
@@ -105,8 +107,8 @@ func (r *Report) WriteTable(w io.Writer) error {
 	fmt.Fprintf(t, "%s\t%s, seed %d, %.0f s, up to %d sessions\n", r.Event, r.Profile, r.Seed, r.Seconds, r.Peak)
 	fmt.Fprintf(t, "crowd\t%d joins, %d leaves, %d silent, %d network changes, %d reconnects\n",
 		r.Joins, r.Leaves, r.SilentLeaves, r.NetworkChanges, r.Reconnects)
-	fmt.Fprintf(t, "traffic\t%d beats sent, %d frames received, %s stale, %s partial\n",
-		r.Beats, r.Frames, share(r.StaleFrames, r.Frames), share(r.PartialFrames, r.Frames))
+	fmt.Fprintf(t, "traffic\t%d beats sent, %d again, %d acknowledged; %d frames received, %s stale, %s partial\n",
+		r.Beats, r.Resent, r.Acked, r.Frames, share(r.StaleFrames, r.Frames), share(r.PartialFrames, r.Frames))
 	fmt.Fprintf(t, "drops\t%s\n", reasons(r.Drops))
 	fmt.Fprintf(t, "failures\t%s\n", reasons(r.Failures))
 	fmt.Fprintf(t, "cpu\t%.1f s, %.1f ms a second for 1,000 sessions\n", r.CPUSeconds,

@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 )
@@ -47,6 +48,9 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	close(stopped)
 	helpers.Wait()
 	c.audit.close()
+	if err := c.acked.close(); err != nil {
+		return nil, fmt.Errorf("write what is acknowledged: %w", err)
+	}
 
 	r := c.report(started)
 	r.AtTheEnd = full

@@ -12,6 +12,7 @@ import (
 type stats struct {
 	joins, leaves, silent, changes, reconnects atomic.Int64
 	notResumed, blocked                        atomic.Int64
+	resent, acked                              atomic.Int64
 	beats, frames, stale, partial, wentBack    atomic.Int64
 
 	away      samples // s between losing a connection and the next hello

@@ -26,6 +26,7 @@ type simulateCmd struct {
 	Guests   int           `help:"Sessions besides the crowd that counts may include." default:"0"`
 	Shared   bool          `help:"There are other viewers, nobody knows how many: compare counts only with each other."`
 	JSON     string        `help:"File for the report as JSON." name:"json" type:"path" placeholder:"FILE"`
+	Acked    string        `help:"File for the numbers of the beats that gateways acknowledged, which archive verify --acked reads." type:"path" placeholder:"FILE"`
 	Remote   bool          `help:"Allow targets that are not on this machine. Only aim at what is yours."`
 }
 
@@ -45,7 +46,16 @@ func (c *simulateCmd) config() simulator.Config {
 // Run sends the crowd and reports. It returns errBroken if a sum, the order of
 // "at" or the final truth did not hold.
 func (c *simulateCmd) Run(ctx context.Context) error {
-	report, err := simulator.Run(ctx, c.config())
+	cfg := c.config()
+	if c.Acked != "" {
+		f, err := os.Create(c.Acked)
+		if err != nil {
+			return fmt.Errorf("--acked: %w", err)
+		}
+		defer f.Close()
+		cfg.Acked = f
+	}
+	report, err := simulator.Run(ctx, cfg)
 	if err != nil {
 		return err
 	}
