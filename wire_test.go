@@ -51,7 +51,7 @@ func wireCaseOf[T any](name string, sample *T, enc func([]byte, *T) []byte, dec 
 }
 
 func wireCases() []wireCase {
-	return []wireCase{
+	return append([]wireCase{
 		wireCaseOf("tally", &sampleShardTally().Events[0], AppendTally, DecodeTally),
 		wireCaseOf("shard-tally", sampleShardTally(), AppendShardTally, DecodeShardTally),
 		wireCaseOf("manifest", sampleManifest(), AppendManifest, DecodeManifest),
@@ -60,7 +60,7 @@ func wireCases() []wireCase {
 		wireCaseOf("shard-board", sampleShardBoard(), AppendShardBoard, DecodeShardBoard),
 		wireCaseOf("step", sampleStep(), AppendStep, DecodeStep),
 		wireCaseOf("checkpoint", sampleCheckpoint(), AppendCheckpoint, DecodeCheckpoint),
-	}
+	}, feedCases()...)
 }
 
 const sampleAt = 1_795_299_042_179
