@@ -21,7 +21,7 @@ import (
 // raceOps is how many operations TestServer checks; a million takes minutes:
 //
 //	go test -run 'TestServer$/Linearizable' -v ./redis -lease-ops 1000000
-var raceOps = flag.Int("lease-ops", 50_000, "operations on leases that are checked for linearizability")
+var raceOps = flag.Int("lease-ops", 15_000, "operations on leases that are checked for linearizability")
 
 const (
 	raceLimit    = 2
