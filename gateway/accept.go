@@ -3,11 +3,11 @@ package gateway
 import (
 	"context"
 	"encoding/base64"
+	"net"
 	"net/http"
 	"net/netip"
 	"strings"
 
-	"github.com/coder/websocket"
 	"github.com/gorilla/mux"
 
 	"grandstand"
@@ -32,34 +32,42 @@ func (g *Gateway) live(w http.ResponseWriter, r *http.Request) {
 		g.fail(w, "live", err)
 		return
 	}
-	c := &conn{g: g}
-	c.w.g = g
-	ws, err := websocket.Accept(hijacker{w, &c.w}, r, acceptOptions)
+	h, err := accept(w, r)
 	if err != nil {
 		// checkUpgrade looked at all that Accept does: the connection is gone.
 		g.leaveConn()
 		g.metrics.refused.WithLabelValues("live", "upgrade").Inc()
 		return
 	}
-	c.ws = ws
-	ws.SetReadLimit(grandstand.MaxMessageBytes)
+	c, head := &conn{g: g}, h.head
+	c.w.g, c.w.sock = g, g.socketOf(h.nc)
 	// The handler returns, and with it goes what net/http keeps for a request.
-	if !g.spawn(func() { c.serve(v) }) {
-		ws.CloseNow()
+	if !g.spawn(func() { c.serve(v, head) }) {
+		c.w.leave()
 		g.leaveConn()
 	}
 }
 
-// serve takes the connection from the upgrade to its end.
-func (c *conn) serve(v *visitor) {
+// socketOf returns the connection as a socket: polled, or read by a goroutine.
+func (g *Gateway) socketOf(nc net.Conn) socket {
+	if s, ok := g.poller.detach(nc); ok {
+		return s
+	}
+	return netSocket{nc}
+}
+
+// serve takes the connection from the upgrade to whoever reads it. Run waits for
+// it until it is left.
+func (c *conn) serve(v *visitor, head []byte) {
+	c.g.wg.Add(1)
 	if v.event.State == grandstand.EventEnded {
-		c.refuse(closeEnded)
+		c.refuse(closeEnded, head)
 		return
 	}
 	s, err := c.g.join(context.Background(), v)
 	if err != nil {
 		c.g.trouble("join after the upgrade", err)
-		c.refuse(closeRestart)
+		c.refuse(closeRestart, head)
 		return
 	}
 	c.session, c.room = s, s.room
@@ -72,20 +80,15 @@ func (c *conn) serve(v *visitor) {
 	c.beatAt = c.g.cfg.Clock.Now()
 	s.add(c)
 	v = nil // an idle connection keeps nothing of its request
-	c.run()
+	c.greet()
+	c.read(head)
 }
 
 // refuse closes a connection that belongs to no session.
-func (c *conn) refuse(code closeCode) {
+func (c *conn) refuse(code closeCode, head []byte) {
 	c.g.metrics.closes.WithLabelValues(code.reason()).Inc()
 	c.w.close(code)
-	for {
-		if _, _, err := c.ws.Reader(context.Background()); err != nil {
-			break
-		}
-	}
-	c.ws.CloseNow()
-	c.g.leaveConn()
+	c.read(head)
 }
 
 // admitConn takes one of the gateway's places for sockets and streams.

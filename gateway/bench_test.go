@@ -59,7 +59,7 @@ func BenchmarkDecodeAndRenewABeat(b *testing.B) {
 	in := &incoming{}
 	b.ReportAllocs()
 	for b.Loop() {
-		c.take(1, in, text)
+		c.take(opText, text, in, g.cfg.Clock.Now(), false)
 	}
 }
 
@@ -107,7 +107,7 @@ func BenchmarkKeepABeat(b *testing.B) {
 		seq++
 		text = strconv.AppendUint(append(text[:0], `{"t":"beat","seq":`...), seq, 10)
 		text = append(text, `,"state":"playing","pos":12.3,"bitrate":4500,"interval_ms":10000}`...)
-		c.take(1, in, text)
+		c.take(opText, text, in, g.cfg.Clock.Now(), false)
 	}
 	if n := r.list[0].written.events; uint64(n) != seq {
 		b.Errorf("%d of %d beats are kept", n, seq)
@@ -159,6 +159,7 @@ func BenchmarkPushAFrame(b *testing.B) {
 	e := benchEvent(b, redis)
 	r := openSessions(b, g, e, conns)
 	gr := &group{pool: &g.pool}
+	defer g.poller.stop()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)
@@ -175,10 +176,9 @@ func BenchmarkPushAFrame(b *testing.B) {
 		}
 		go io.Copy(io.Discard, client)
 		c := &conn{g: g, session: r.list[i], room: r}
-		c.w.g, c.w.nc = g, server
-		c.w.rc, _ = server.(*net.TCPConn).SyscallConn()
+		c.w.g, c.w.sock = g, g.socketOf(server)
 		gr.add(c)
-		defer server.Close()
+		defer c.w.sock.close()
 		defer client.Close()
 	}
 	w := &worker{g: g}
@@ -334,7 +334,7 @@ func BenchmarkRenewALease(b *testing.B) {
 				if l := c.session.lease; l != nil {
 					l.askedBeat = 0 // as if the last beat was long ago
 				}
-				c.take(1, in, text)
+				c.take(opText, text, in, g.cfg.Clock.Now(), false)
 				if n++; n%leaseBatch == 0 && leased {
 					g.leaser.drain(b.Context(), &calls)
 					calls.Wait()

@@ -1,34 +1,22 @@
 package gateway
 
 import (
-	"context"
-	"errors"
-	"io"
 	"math/rand/v2"
-	"net"
-	"os"
-	"sync"
-	"time"
-	"unicode/utf8"
-
-	"github.com/coder/websocket"
 
 	"grandstand"
 )
 
-// conn is one WebSocket of a viewer. One goroutine reads it, and while it is
-// idle that is all there is.
+// conn is one WebSocket of a viewer. While it is idle there is nothing of it but
+// this.
 type conn struct {
 	g       *Gateway // static
-	session *session // static
+	session *session // static; nil: refused
 	room    *room    // static
 
-	w wire
+	w  wire
+	in inbound
 
-	// owned by the reader
-	ws       *websocket.Conn
-	identity *Identity // nil if there is nothing to renew
-	rate     bucket
+	identity *Identity // nil if there is nothing to renew; owned by the reader
 
 	// guarded by session.mu
 	older   *conn // of the same session
@@ -40,22 +28,6 @@ type conn struct {
 	// guarded by group.mu
 	group *group // static after attach
 	place int    // in group.conns
-}
-
-// messages holds what readers decode with, so that an idle connection has no
-// buffer.
-var messages = sync.Pool{New: func() any { return &incoming{} }}
-
-type incoming struct {
-	b [grandstand.MaxMessageBytes]byte
-	m grandstand.Message
-}
-
-// run greets the viewer and takes its messages until the connection ends.
-func (c *conn) run() {
-	c.greet()
-	err := c.read()
-	c.end(err)
 }
 
 func (c *conn) greet() {
@@ -78,127 +50,72 @@ func (c *conn) greet() {
 	}
 }
 
-// read returns how the connection ended.
-func (c *conn) read() error {
+// read reads a connection that is not polled to its end, and hands one that is to
+// the poller. head is what the client sent already.
+func (c *conn) read(head []byte) {
+	in := incomings.Get().(*incoming)
+	defer incomings.Put(in)
+	in.left = in.b[:copy(in.b[:], head)]
+	p := c.receive(in, len(in.left), c.g.cfg.Clock.Now())
+	s, own := c.w.sock.(netSocket)
 	for {
-		kind, r, err := c.ws.Reader(context.Background())
-		if err != nil {
-			return err
-		}
-		in := messages.Get().(*incoming)
-		n, err := readMessage(r, in.b[:])
-		if err == nil && !c.w.isClosing() {
-			c.take(kind, in, in.b[:n])
-		}
-		messages.Put(in)
-		if err != nil {
-			return err
-		}
-	}
-}
-
-// readMessage reads all of r. What does not fit is an error of r itself, whose
-// limit is the size of b.
-func readMessage(r io.Reader, b []byte) (int, error) {
-	n := 0
-	for {
-		if n == len(b) {
-			var one [1]byte
-			k, err := r.Read(one[:])
-			switch {
-			case errors.Is(err, io.EOF) && k == 0:
-				return n, nil
-			case err != nil:
-				return n, err
-			case k > 0:
-				continue // the limit follows
-			}
-		}
-		k, err := r.Read(b[n:])
-		n += k
-		if errors.Is(err, io.EOF) {
-			return n, nil
-		}
-		if err != nil {
-			return n, err
-		}
-	}
-}
-
-// take checks a message's form and hands it on.
-func (c *conn) take(kind websocket.MessageType, in *incoming, b []byte) {
-	now := c.g.cfg.Clock.Now()
-	switch {
-	case !c.rate.take(1, c.g.cfg.MessageRate, c.g.cfg.MessageBurst, now):
-		c.w.close(closePolicy)
-	case kind != websocket.MessageText:
-		c.w.close(closeType)
-	case !utf8.Valid(b):
-		c.w.close(closeUTF8)
-	default:
-		c.dispatch(b, &in.m, now)
-	}
-}
-
-// end takes the connection away. It is the last to be called.
-func (c *conn) end(err error) {
-	code, byUs := c.w.closed()
-	status := websocket.CloseStatus(err)
-	if code == 0 && status == -1 {
-		// Neither side said why. What the library found wrong without saying so
-		// to the client is said here.
 		switch {
-		case c.w.flooded:
-			c.w.close(closePolicy)
-		case !disconnected(err):
-			c.w.close(closeProtocol)
+		case p == handOver:
+			p = c.resume(in, c.g.cfg.Clock.Now())
+		case p == readOn && own:
+			n, err := s.Read(c.space(in))
+			p = c.filled(in, n, err, c.g.cfg.Clock.Now())
+		default:
+			c.poll(p)
+			return
 		}
-		code, byUs = c.w.closed()
 	}
-	c.g.metrics.closes.WithLabelValues(c.reason(code, byUs, status)).Inc()
-	onPurpose := !byUs && (status == websocket.StatusNormalClosure || status == websocket.StatusGoingAway)
-	c.session.remove(c, onPurpose)
-	c.group.remove(c)
-	if code != 0 && status == -1 && !errors.Is(err, os.ErrDeadlineExceeded) {
-		c.awaitClose()
-	}
-	c.ws.CloseNow()
-	c.g.conns.Add(-1)
-	c.g.metrics.conns.Dec()
 }
 
-// reason returns the metric's label.
-func (c *conn) reason(code closeCode, byUs bool, status websocket.StatusCode) string {
+// poll has the poller read on, or ends the connection if it is finished.
+func (c *conn) poll(p progress) {
+	if p == readOn && c.g.poller.add(c) {
+		return
+	}
+	c.end(0)
+	c.leave()
+}
+
+// end takes the connection away from its session and from the views. status is
+// that of the client's close frame, 0 if none came.
+func (c *conn) end(status closeCode) {
+	if c.in.over {
+		return
+	}
+	c.in.over, c.in.rest, c.in.text = true, nil, nil
+	if c.session == nil {
+		return // it was counted as refused
+	}
+	code, byUs := c.w.closed()
+	c.g.metrics.closes.WithLabelValues(reasonOf(code, byUs, status)).Inc()
+	c.session.remove(c, !byUs && (status == closeNormal || status == closeAway))
+	c.group.remove(c)
+}
+
+// leave closes the connection. Nothing is done for it afterwards.
+func (c *conn) leave() {
+	c.w.leave()
+	c.g.leaveConn()
+	c.g.wg.Done()
+}
+
+// reasonOf returns the metric's label. code is of the close frame that we sent,
+// byUs says that it was no echo, and status is of the client's.
+func reasonOf(code closeCode, byUs bool, status closeCode) string {
 	switch {
 	case byUs:
 		return code.reason()
-	case status == websocket.StatusNormalClosure, status == websocket.StatusGoingAway:
-		return closeCode(status).reason()
-	case status != -1:
+	case status == closeNormal, status == closeAway:
+		return status.reason()
+	case status != 0:
 		return "client"
-	case code != 0:
-		return code.reason()
 	}
 	return "reset"
-}
-
-// disconnected reports whether err is of the network rather than of what the
-// client sent.
-func disconnected(err error) bool {
-	var ne net.Error
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
-		errors.Is(err, io.ErrClosedPipe) || errors.As(err, &ne)
-}
-
-// awaitClose reads, and drops, what the client sent before it read our close
-// frame. A socket closed with bytes unread is reset, and the client might never
-// see the frame.
-func (c *conn) awaitClose() {
-	c.w.nc.SetReadDeadline(time.Now().Add(closeGrace))
-	if half, ok := c.w.nc.(interface{ CloseWrite() error }); ok && c.w.idle() {
-		half.CloseWrite()
-	}
-	io.CopyN(io.Discard, c.w.nc, maxDiscarded)
 }
 
 // showNewest shows the viewer the newest view at once.

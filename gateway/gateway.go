@@ -151,6 +151,7 @@ type Gateway struct {
 	leaser  *leaser       // nil: nobody's streams are limited
 	acker   acker
 	pool    pool
+	poller  poller
 	counts  countsCache
 	finals  finals
 
@@ -208,6 +209,7 @@ func New(cfg Config) (*Gateway, error) {
 		g.leaser = newLeaser(g)
 	}
 	g.pool.g, g.pool.cond.L = g, &g.pool.mu
+	g.poller.g = g
 	g.acker.g, g.acker.wake = g, make(chan struct{}, 1)
 	g.catalog = newCatalog(g)
 	g.handler = g.onlyOrigins(cfg.Origins.CORS(g.routes()))
@@ -303,6 +305,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	g.stopped = true
 	g.spawning.Unlock()
 	g.wg.Wait() // bounded: every close and every call has a deadline
+	g.poller.stop()
 	return nil
 }
 

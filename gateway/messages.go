@@ -10,11 +10,19 @@ import (
 // authTimeout bounds how long a new token is checked, key fetches included.
 const authTimeout = 5 * time.Second
 
-// dispatch carries out one message of the viewer. b and m are not kept.
-func (c *conn) dispatch(b []byte, m *grandstand.Message, now int64) {
-	err := grandstand.DecodeMessage(b, m)
+// decode reads one message of the viewer. m aliases text.
+func (c *conn) decode(text []byte, m *grandstand.Message) error {
+	err := grandstand.DecodeMessage(text, m)
 	if err == nil {
 		c.g.metrics.typedBy[m.Type].Inc()
+	}
+	return err
+}
+
+// dispatch carries out a message that was decoded, and says to the viewer if that
+// was not possible, or err. m is not kept.
+func (c *conn) dispatch(m *grandstand.Message, err error, now int64) {
+	if err == nil {
 		err = c.carryOut(m, now)
 	}
 	if err == nil {

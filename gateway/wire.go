@@ -1,39 +1,27 @@
 package gateway
 
 import (
-	"bufio"
 	"encoding/binary"
 	"errors"
-	"net"
-	"net/http"
 	"os"
 	"sync"
-	"syscall"
 	"time"
-
-	"github.com/coder/websocket"
 
 	"grandstand"
 )
 
-// This file is the one place that works around coder/websocket, for three
-// reasons. Its Accept takes over the two 4 KiB buffers of net/http and keeps
-// them; a frame that thousands share would be framed thousands of times; and a
-// write to a socket whose reader is slow blocks the writer.
+// A wire is the writing half of a connection; conn_read.go is the other. Both work
+// around coder/websocket, which makes the handshake and lets go of the connection
+// (wire_socket.go). Its reader costs a goroutine with its stack, three buffers and
+// 1.2 KB of state for each viewer, and two reads for each beat; its writer blocks on
+// a slow reader, and frames thousands of times what thousands share. docs/decisions
+// has the figures.
 //
-// So Accept is handed a wire instead of the net.Conn. The library reads through
-// it and writes control frames only, of at most 127 bytes each in one Write. All
-// other frames are made here and put on the socket by wire.send and wire.show.
-// Neither blocks: what the kernel does not take at once is left to a goroutine
-// that lives as long as the socket is behind.
-
-// errFlood is what the library reads once a client sent too many bytes.
-var errFlood = errors.New("too many bytes in too short a time")
+// Frames are made once and put on the socket by wire.send and wire.show. Neither
+// blocks: what the kernel does not take at once is left to a goroutine that lives
+// as long as the socket is behind.
 
 const (
-	readBuffer  = 256 // bytes per connection; a beat is some 80
-	writeBuffer = 128 // bytes per connection; the largest control frame is 127
-
 	maxPending   = 32 << 10 // bytes of messages that a stalled socket may have waiting
 	slowGrace    = 2 * time.Second
 	closeGrace   = 5 * time.Second // for the client to answer a close frame
@@ -50,17 +38,11 @@ const (
 	resendStaleMS = 5_000
 )
 
-// wire is the connection below a WebSocket. Read has one caller, the library;
-// all other methods may be called at the same time.
+// wire is what is written to a connection. Its methods may be called at the same
+// time.
 type wire struct {
-	g  *Gateway        // static
-	nc net.Conn        // static after Hijack
-	rc syscall.RawConn // static after Hijack; nil: no attempt without blocking is possible
-
-	// owned by the reader
-	head     []byte // bytes that net/http had read already
-	received bucket
-	flooded  bool
+	g    *Gateway // static
+	sock socket   // static
 
 	mu sync.Mutex
 
@@ -70,87 +52,36 @@ type wire struct {
 	shown   *grandstand.Frame // the newest frame that was sent, or shows the same numbers
 	shownAt int64             // ms at which it was sent
 	acks    *acks             // nil: no event had a seq; set by the reader, which may read it without mu
-	stalled bool              // a goroutine is writing
+	cutting *time.Timer       // cuts the socket off; nil: no close frame was sent
 	closing closeCode         // of the close frame that was sent or is in out; 0: none
 	byUs    bool              // closing was our idea
+	stalled bool              // a goroutine is writing
 	dead    bool              // nothing more is taken
+	left    bool              // the reader is done: the last to write closes the socket
 }
 
-// hijacker hands a wire to websocket.Accept in place of the net.Conn.
-type hijacker struct {
-	http.ResponseWriter
-	w *wire
-}
-
-// Hijack implements http.Hijacker.
-func (h hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	nc, brw, err := http.NewResponseController(h.ResponseWriter).Hijack()
-	if err != nil {
-		return nil, nil, err
-	}
-	if n := brw.Reader.Buffered(); n > 0 {
-		b, _ := brw.Reader.Peek(n)
-		h.w.head = append([]byte(nil), b...)
-	}
-	h.w.nc = nc
-	if sc, ok := nc.(syscall.Conn); ok && nonblocking {
-		if rc, err := sc.SyscallConn(); err == nil {
-			h.w.rc = rc
-		}
-	}
-	return connOfWire{nc, h.w}, bufio.NewReadWriter(
-		bufio.NewReaderSize(nil, readBuffer), bufio.NewWriterSize(connOfWire{nc, h.w}, writeBuffer)), nil
-}
-
-// connOfWire is a wire as the library sees it.
-type connOfWire struct {
-	net.Conn
-	w *wire
-}
-
-func (c connOfWire) Read(p []byte) (int, error)  { return c.w.read(p) }
-func (c connOfWire) Write(p []byte) (int, error) { return c.w.control(p) }
-func (c connOfWire) Close() error                { return c.w.kill() }
-
-func (w *wire) read(p []byte) (int, error) {
-	if len(w.head) > 0 {
-		n := copy(p, w.head)
-		if w.head = w.head[n:]; len(w.head) == 0 {
-			w.head = nil
-		}
-		return n, nil
-	}
-	n, err := w.nc.Read(p)
-	if n > 0 && !w.received.take(n, bytesPerSecond, bytesBurst, w.g.cfg.Clock.Now()) {
-		w.flooded = true
-		return 0, errFlood
-	}
-	return n, err
-}
-
-// control sends a control frame that the library made. A pong to a client that
-// reads nothing is dropped.
-func (w *wire) control(p []byte) (int, error) {
-	const opClose, opMask = 0x8, 0xf
+// pong answers a ping, unless the client reads nothing.
+func (w *wire) pong(payload []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	isClose := len(p) > 0 && p[0]&opMask == opClose
-	switch {
-	case w.dead:
-		return 0, net.ErrClosed
-	case w.closing != 0:
-		return len(p), nil // after our close frame nothing may follow
-	case w.stalled && !isClose && len(w.out) > maxPending/2:
-		return len(p), nil
+	if w.dead || w.closing != 0 || w.stalled && len(w.out) > maxPending/2 {
+		return
 	}
-	w.writeLocked(p)
-	if isClose {
-		w.closing = closeEcho
-		if len(p) >= 4 {
-			w.closing = closeCode(binary.BigEndian.Uint16(p[2:]))
-		}
+	var frame [2 + maxControl]byte
+	w.writeLocked(appendFrameOf(frame[:0], opPong, payload))
+}
+
+// echo answers a close frame with one that says the same, unless one was sent.
+func (w *wire) echo(payload []byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.dead || w.closing != 0 {
+		return
 	}
-	return len(p), nil
+	w.writeLocked(appendFrameOf(nil, opClose, payload))
+	if w.closing = closeEcho; len(payload) >= 2 {
+		w.closing = closeCode(binary.BigEndian.Uint16(payload))
+	}
 }
 
 // send puts complete frames on the socket. They are sent in order, none is left
@@ -225,23 +156,58 @@ func (w *wire) closeLocked(code closeCode) {
 	w.slot = nil
 	w.writeLocked(append(w.takeAckLocked(), appendClose(nil, code)...))
 	w.closing, w.byUs = code, true
-	w.nc.SetReadDeadline(time.Now().Add(closeGrace))
+	w.cutLocked(closeGrace)
 }
 
-// kill closes the socket, at once or, if a close frame is still to be written,
-// when that is done, within slowGrace.
-func (w *wire) kill() error {
+// cutLocked cuts the socket off after d, whatever was planned before. The reader
+// sees its end.
+func (w *wire) cutLocked(d time.Duration) {
+	if w.cutting == nil {
+		w.cutting = time.AfterFunc(d, w.cut)
+	} else {
+		w.cutting.Reset(d)
+	}
+}
+
+func (w *wire) cut() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.dead {
-		return net.ErrClosed
+	if !w.left || w.stalled { // else it is closed
+		w.sock.shut()
 	}
-	w.dead, w.slot = true, nil
-	if w.stalled && w.closing != 0 {
-		return w.nc.SetDeadline(time.Now().Add(slowGrace)) // catchUp closes it
+}
+
+// halfClose says to the client that nothing more follows, if all is written.
+func (w *wire) halfClose() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.stalled {
+		w.sock.closeWrite()
 	}
-	w.out = nil
-	return w.nc.Close()
+}
+
+// leave is the reader's last act. It closes the socket, at once or, if a close
+// frame is still to be written, when that is done, within slowGrace.
+func (w *wire) leave() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.dead, w.left, w.slot = true, true, nil
+	switch {
+	case !w.stalled:
+		w.closeSocketLocked()
+	case w.closing != 0:
+		w.cutLocked(slowGrace)
+	default:
+		w.out = nil
+		w.sock.shut()
+	}
+}
+
+func (w *wire) closeSocketLocked() {
+	if w.cutting != nil {
+		w.cutting.Stop()
+	}
+	w.sock.close()
 }
 
 // closed returns the code of the close frame that was sent, 0 if none was, and
@@ -257,13 +223,6 @@ func (w *wire) isClosing() bool {
 	return code != 0
 }
 
-// idle reports whether all that was sent is on the socket.
-func (w *wire) idle() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return !w.stalled
-}
-
 // writeLocked puts p on the socket as far as that is possible without blocking,
 // and leaves the rest to a goroutine. It does not keep p.
 func (w *wire) writeLocked(p []byte) {
@@ -271,10 +230,7 @@ func (w *wire) writeLocked(p []byte) {
 		w.out = append(w.out, p...)
 		return
 	}
-	n := 0
-	if w.rc != nil {
-		n = tryWrite(w.rc, p)
-	}
+	n := w.sock.try(p)
 	if n == len(p) {
 		return
 	}
@@ -302,19 +258,13 @@ func (w *wire) catchUp() {
 			p, w.slot = message, nil
 		}
 		if len(p) == 0 {
-			w.stalled = false
-			if w.dead {
-				w.nc.Close()
-			}
+			w.caughtUpLocked()
 			w.mu.Unlock()
 			return
 		}
-		if !w.dead {
-			w.nc.SetWriteDeadline(time.Now().Add(w.g.cfg.SlowLimit))
-		}
 		w.mu.Unlock()
 
-		n, err := w.nc.Write(p)
+		n, err := w.sock.write(p, w.g.cfg.SlowLimit)
 		if err != nil {
 			w.giveUp(p[n:], errors.Is(err, os.ErrDeadlineExceeded))
 			return
@@ -322,35 +272,36 @@ func (w *wire) catchUp() {
 	}
 }
 
+func (w *wire) caughtUpLocked() {
+	if w.stalled = false; w.left {
+		w.closeSocketLocked()
+	}
+}
+
 // giveUp ends a connection that does not take rest.
 func (w *wire) giveUp(rest []byte, slow bool) {
 	w.mu.Lock()
+	if slow && !w.dead {
+		p := append([]byte(nil), rest...)
+		if w.closing == 0 {
+			p = appendClose(p, closeSlow)
+			w.closing, w.byUs = closeSlow, true
+		} else {
+			p = append(p, w.out...) // ends with the close frame, if rest does not
+		}
+		w.out, w.slot = nil, nil
+		w.cutLocked(slowGrace + closeGrace)
+		w.mu.Unlock()
+		_, err := w.sock.write(p, slowGrace)
+		w.mu.Lock()
+		slow = err == nil
+	}
+	defer w.mu.Unlock()
 	if !slow || w.dead {
 		w.dead, w.out = true, nil
-		w.nc.Close()
-		w.mu.Unlock()
-		return
-	}
-	p := append([]byte(nil), rest...)
-	if w.closing == 0 {
-		p = appendClose(p, closeSlow)
-		w.closing, w.byUs = closeSlow, true
-	} else {
-		p = append(p, w.out...) // ends with the close frame, if rest does not
-	}
-	w.out, w.slot = nil, nil
-	w.nc.SetReadDeadline(time.Now().Add(slowGrace + closeGrace))
-	w.nc.SetWriteDeadline(time.Now().Add(slowGrace))
-	w.mu.Unlock()
-	_, err := w.nc.Write(p)
-
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.stalled = false
-	if err != nil || w.dead {
-		w.dead = true
-		w.nc.Close()
+		w.sock.shut()
 	} // else the reader waits for the client's close frame
+	w.caughtUpLocked()
 }
 
 // shown says what became of a frame.
@@ -364,52 +315,3 @@ const (
 	shownOld                  // a newer one was sent
 	shownClosed               // the connection is closing
 )
-
-// appendText appends payload as a complete WebSocket text frame of a server
-// (RFC 6455, 5.2: FIN, opcode 1, not masked).
-func appendText(dst, payload []byte) []byte {
-	return append(appendTextHeader(dst, len(payload)), payload...)
-}
-
-func appendTextHeader(dst []byte, n int) []byte {
-	const finText = 0x81
-	switch {
-	case n < 126:
-		return append(dst, finText, byte(n))
-	case n <= 0xffff:
-		return append(dst, finText, 126, byte(n>>8), byte(n))
-	default:
-		dst = append(dst, finText, 127)
-		return binary.BigEndian.AppendUint64(dst, uint64(n))
-	}
-}
-
-// appendFrame appends the text frame of f as it is sent at now.
-func appendFrame(dst []byte, f *grandstand.Frame, now int64) []byte {
-	const room = 4 // for the longer header, which is right for nearly all
-	at := len(dst)
-	dst = f.AppendJSON(append(dst, make([]byte, room)...), now)
-	payload := dst[at+room:]
-	if n := len(payload); n >= 126 && n <= 0xffff {
-		appendTextHeader(dst[:at], n)
-		return dst
-	}
-	return appendText(dst[:at], append([]byte(nil), payload...))
-}
-
-// appendClose appends a close frame of a server.
-func appendClose(dst []byte, code closeCode) []byte {
-	const finClose = 0x88
-	reason := code.reason()
-	dst = append(dst, finClose, byte(2+len(reason)))
-	dst = binary.BigEndian.AppendUint16(dst, uint16(code))
-	return append(dst, reason...)
-}
-
-// acceptOptions leave out what this package does itself: Origin is checked
-// before, and by one rule for all routes.
-var acceptOptions = &websocket.AcceptOptions{
-	Subprotocols:       []string{subprotocol},
-	InsecureSkipVerify: true,
-	CompressionMode:    websocket.CompressionDisabled,
-}
