@@ -102,11 +102,24 @@ func TestAnArchiverThatIsKilledLosesNothing(t *testing.T) {
 }
 
 func killAt(t *testing.T, s *Store, point string) {
-	id := fmt.Sprintf("%x", sha256.Sum256([]byte(point)))[:32] // a journal of its own
-	c := newCrowd(uint64(len(point)), "final-2026", 2)
+	crashes, rows := 0, 0
+	for n := 0; crashes < rounds(1, 20); n++ {
+		more, archived := killWithJournal(t, s, point, uint64(n))
+		crashes, rows = crashes+more, rows+archived
+	}
+	if !t.Failed() {
+		t.Logf("killed %d times: %d rows, 0 lost, 0 doubled", crashes, rows)
+	}
+}
+
+// killWithJournal archives a journal with an archiver that is killed at a point
+// again and again, until there is nothing left to be killed at.
+func killWithJournal(t *testing.T, s *Store, point string, seed uint64) (crashes, rows int) {
+	id := fmt.Sprintf("%x", sha256.Sum256(fmt.Append(nil, point, seed)))[:32]
+	c := newCrowd(seed, "final-2026", 2)
 	files := map[string][]byte{}
 	var want []flat
-	const number = 4
+	number := uint64(rounds(2, 4))
 	for n := uint64(1); n <= number; n++ {
 		b, raws := c.file(id, n, 60)
 		name := fmt.Sprintf("%08d%s", n, sealedSuffix)
@@ -122,39 +135,32 @@ func killAt(t *testing.T, s *Store, point string) {
 		}
 	}
 	dir, temp := leaveJournal(t, id, files), t.TempDir()
-	run := func(point string, n int) bool { return killed(t, "archive", point, n, dir, temp, s) }
-	crashes, all := 0, rounds(2, 20)
-	for i := 0; crashes < all; i++ {
-		// Now at the first file, now at a later one; what was done before it
-		// stays done, so that in the end there is none left to crash at.
-		crashed := run(point, 1+i%3)
-		if !crashed && i == 0 {
-			t.Fatal("it did not come to that point")
-		}
+	// Now at the first file, now at a later one; what was done before it stays
+	// done.
+	for ; killed(t, "archive", point, 1+crashes%3, dir, temp, s); crashes++ {
 		nothingLost(t, s, id, dir, number)
-		if crashed {
-			crashes++
-			continue
-		}
-		for name, b := range files { // the gateway sends everything again
-			name = strings.Replace(name, openSuffix, sealedSuffix, 1)
-			if err := os.WriteFile(dir+"/"+name, sealIfTorn(b), 0o600); err != nil {
-				t.Fatal(err)
-			}
+	}
+	if crashes == 0 {
+		t.Fatal("it did not come to that point")
+	}
+	wantEmpty(t, dir) // the last one was not killed, and has done all
+	// The gateway has not heard of it, and sends everything again.
+	for name, b := range files {
+		name = strings.Replace(name, openSuffix, sealedSuffix, 1)
+		if err := os.WriteFile(dir+"/"+name, sealIfTorn(b), 0o600); err != nil {
+			t.Fatal(err)
 		}
 	}
-	if run("never", 1) {
+	if killed(t, "archive", "never", 1, dir, temp, s) {
 		t.Fatal("it crashed")
 	}
 	wantEmpty(t, dir)
-	rows, keys := objectsOf(t, s, id)
-	sameRows(t, rows, want)
-	if len(keys) != number {
+	got, keys := objectsOf(t, s, id)
+	sameRows(t, got, want)
+	if len(keys) != int(number) {
 		t.Errorf("%d objects of %d files", len(keys), number)
 	}
-	if !t.Failed() {
-		t.Logf("killed %d times: %d rows, 0 lost, 0 doubled", crashes, len(rows))
-	}
+	return crashes, len(got)
 }
 
 // A compaction that is killed is completed by the next one, whose hours have all
