@@ -112,10 +112,12 @@ func (u *Union) AppendBinary(dst []byte) []byte {
 	if !u.dense {
 		return u.keys.appendBinary(dst)
 	}
-	dst = slices.Grow(dst, denseSketchLen)
+	return append(appendDenseHeader(slices.Grow(dst, denseSketchLen)), u.regs...)
+}
+
+func appendDenseHeader(dst []byte) []byte {
 	dst = append(dst, sketchVersion, libraryVersion, sketchP, 0, isDense)
-	dst = binary.BigEndian.AppendUint32(dst, registers)
-	return append(dst, u.regs...)
+	return binary.BigEndian.AppendUint32(dst, registers)
 }
 
 // The registers are below 128, so eight fit a word with a bit to spare for the

@@ -35,14 +35,20 @@ type wireReader struct {
 
 // readWire starts to read a message of that version.
 func readWire(what string, version byte, b []byte) *wireReader {
-	r := &wireReader{what: what, rest: b}
-	switch v := r.byte(); {
-	case r.err != nil:
-	case v != version:
-		r.err = Errorf(CodeInvalid, "decode %s: version %d is not known here", what, v)
+	r, _ := readWireSince(what, version, version, b)
+	return r
+}
+
+// readWireSince starts to read a message of any version from the oldest to the
+// newest, and returns which it is.
+func readWireSince(what string, oldest, newest byte, b []byte) (r *wireReader, version byte) {
+	r = &wireReader{what: what, rest: b}
+	version = r.byte()
+	if r.err == nil && (version < oldest || version > newest) {
+		r.err = Errorf(CodeInvalid, "decode %s: version %d is not known here", what, version)
 		r.rest = nil
 	}
-	return r
+	return r, version
 }
 
 func (r *wireReader) fail(trouble string) {

@@ -6,8 +6,8 @@ import (
 )
 
 const (
-	tallyVersion      = 1
-	shardTallyVersion = 1
+	tallyVersion      = 2 // 1 wrote dense sketches as they are
+	shardTallyVersion = 2 // as 1, of tallies of another version
 	manifestVersion   = 1
 )
 
@@ -35,7 +35,7 @@ func AppendEncodedShardTally(dst []byte, t *EncodedShardTally) []byte {
 // DecodeEncodedShardTally reads a ShardTally and leaves its tallies encoded.
 // They alias b. Errors have CodeInvalid.
 func DecodeEncodedShardTally(b []byte) (*EncodedShardTally, error) {
-	r := readWire("shard tally", shardTallyVersion, b)
+	r, _ := readWireSince("shard tally", 1, shardTallyVersion, b)
 	t := &EncodedShardTally{
 		Gateway:  r.string(),
 		Shard:    int(r.upTo(Shards - 1)),
@@ -54,7 +54,7 @@ func DecodeEncodedShardTally(b []byte) (*EncodedShardTally, error) {
 	return t, nil
 }
 
-// Decode decodes the tallies. Their sketches alias the bytes of t.
+// Decode decodes the tallies. Their sketches may alias the bytes of t.
 func (t *EncodedShardTally) Decode() (*ShardTally, error) {
 	st := &ShardTally{Gateway: t.Gateway, Shard: t.Shard, At: t.At, Released: t.Released}
 	if len(t.Tallies) > 0 {
@@ -87,7 +87,7 @@ func appendShardTallyHead(dst []byte, t *ShardTally, events int) []byte {
 	return binary.AppendUvarint(dst, uint64(events))
 }
 
-// DecodeShardTally reads what AppendShardTally wrote. The sketches alias b.
+// DecodeShardTally reads what AppendShardTally wrote. Sketches may alias b.
 // Errors have CodeInvalid.
 func DecodeShardTally(b []byte) (*ShardTally, error) {
 	t, err := DecodeEncodedShardTally(b)
@@ -107,13 +107,14 @@ func AppendTally(dst []byte, t *Tally) []byte {
 		s := &t.Segments[i]
 		dst = segs.append(dst, s.Segment)
 		dst = binary.AppendUvarint(dst, uint64(s.Sessions))
-		dst = appendBytes(dst, s.Sketch)
+		dst = appendSketch(dst, s.Sketch)
 	}
 	return appendMoves(dst, t.Moves)
 }
 
-// DecodeTally reads what AppendTally wrote. The sketches alias b; moves of the
-// same audience share their Values. Errors have CodeInvalid.
+// DecodeTally reads what AppendTally wrote, in this version or the one before.
+// Sketches that are not dense alias b; moves of the same audience share their
+// Values. Errors have CodeInvalid.
 func DecodeTally(b []byte) (*Tally, error) {
 	t := new(Tally)
 	if err := decodeTally(b, t); err != nil {
@@ -125,15 +126,19 @@ func DecodeTally(b []byte) (*Tally, error) {
 // EventOfTally returns the event's name of an encoded tally without decoding
 // the rest. It aliases b. Errors have CodeInvalid.
 func EventOfTally(b []byte) ([]byte, error) {
-	r := readWire("tally", tallyVersion, b)
+	r, _ := readWireSince("tally", 1, tallyVersion, b)
 	event := r.bytes()
 	return event, r.err
 }
 
 func decodeTally(b []byte, t *Tally) error {
-	r := readWire("tally", tallyVersion, b)
+	r, version := readWireSince("tally", 1, tallyVersion, b)
 	t.Event = r.string()
 	t.Tick = r.time()
+	sketch := r.sketch
+	if version == 1 {
+		sketch = r.bytes
+	}
 	if n := r.count(3); n > 0 {
 		t.Segments = make([]SegmentTally, n)
 		var segs segmentReader
@@ -141,7 +146,7 @@ func decodeTally(b []byte, t *Tally) error {
 			t.Segments[i] = SegmentTally{
 				Segment:  segs.next(r),
 				Sessions: uint32(r.upTo(math.MaxUint32)),
-				Sketch:   r.bytes(),
+				Sketch:   sketch(),
 			}
 			if r.err != nil {
 				return r.err

@@ -18,13 +18,15 @@ import (
 
 // wireCase is one wire form with a sample that uses all of it.
 type wireCase struct {
-	name   string
-	sample []byte
-	check  func(b []byte) error // decodes b; what it yields must survive another round
+	name    string
+	version byte
+	sample  []byte
+	check   func(b []byte) error // decodes b; what it yields must survive another round
 }
 
 func wireCaseOf[T any](name string, sample *T, enc func([]byte, *T) []byte, dec func([]byte) (*T, error)) wireCase {
-	return wireCase{name, enc(nil, sample), func(b []byte) error {
+	b := enc(nil, sample)
+	return wireCase{name, b[0], b, func(b []byte) error {
 		v, err := dec(b)
 		if err != nil {
 			if CodeOf(err) != CodeInvalid {
@@ -149,11 +151,106 @@ func sampleCheckpoint() *Checkpoint {
 
 func TestWireGolden(t *testing.T) {
 	for _, c := range wireCases() {
-		old := golden(t, c.name+"-v1.hex", c.sample)
+		old := golden(t, fmt.Sprintf("%s-v%d.hex", c.name, c.version), c.sample)
 		if err := c.check(old); err != nil {
 			t.Errorf("%s: bytes of an earlier release: %v", c.name, err)
 		}
 	}
+}
+
+// What a gateway of the release before wrote is still read.
+func TestTalliesOfVersion1(t *testing.T) {
+	want := sampleShardTally()
+	got, err := DecodeShardTally(kept(t, "shard-tally-v1.hex"))
+	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	tally, err := DecodeTally(kept(t, "tally-v1.hex"))
+	if diff := cmp.Diff(&want.Events[0], tally, cmpopts.EquateEmpty()); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+}
+
+// denseTally has sketches of crowds that are too large for a sparse one.
+func denseTally() *Tally {
+	t := &Tally{Event: "final-2026", Tick: 2000}
+	for i, n := range []int{40_000, 9_000, 100} {
+		seg := SegmentTally{Segment: Segment{"team", fmt.Sprint("T", i)}, Sessions: uint32(n), Sketch: sketchOf(hashes(uint64(i), n)).AppendBinary(nil)}
+		t.Segments = append(t.Segments, seg)
+	}
+	return t
+}
+
+func TestDenseSketchesArePacked(t *testing.T) {
+	want := denseTally()
+	b := AppendTally(nil, want)
+	got, err := DecodeTally(golden(t, "tally-dense-v2.hex", b))
+	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	if size := len(want.Segments[0].Sketch) + len(want.Segments[1].Sketch); len(b) > 2*size/5 {
+		t.Errorf("%d bytes of dense sketches are %d packed", size, len(b))
+	}
+	// Bytes that are no crowd's, or no sketch's, come back as well.
+	flat := appendDenseHeader(nil)
+	flat = append(flat, make([]byte, registers)...)
+	noise := slices.Clone(flat)
+	for i := range registers {
+		noise[denseHeader+i] = byte(i * i >> 3)
+	}
+	for _, sketch := range [][]byte{flat, noise, flat[:denseSketchLen-1], {1}, nil} {
+		odd := &Tally{Segments: []SegmentTally{{Segment: WorldSegment, Sketch: sketch}}}
+		got, err := DecodeTally(AppendTally(nil, odd))
+		if err != nil || !bytes.Equal(got.Segments[0].Sketch, sketch) {
+			t.Errorf("a sketch of %d bytes comes back as %v, %v", len(sketch), got, err)
+		}
+	}
+}
+
+func TestPackedSketchesThatAreBroken(t *testing.T) {
+	b := AppendTally(nil, denseTally())
+	rnd := rand.New(rand.NewPCG(3, 4))
+	for range 3000 {
+		broken := slices.Clone(b)
+		for range 1 + rnd.IntN(4) {
+			broken[rnd.IntN(len(broken))] ^= 1 << rnd.IntN(8)
+		}
+		got, err := DecodeTally(broken)
+		if err != nil {
+			if CodeOf(err) != CodeInvalid {
+				t.Fatalf("the code of %v is %s", err, CodeOf(err))
+			}
+			continue
+		}
+		for i := range got.Segments { // may be another sketch, or none: that is checked where it is merged
+			var u Union
+			if u.Merge(got.Segments[i].Sketch) == nil {
+				u.Estimate()
+			}
+		}
+	}
+	short := append([]byte{tallyVersion, 0, 0, 1, 1, 0, 0, 0, 5<<1 | 1}, make([]byte, 5)...)
+	if _, err := DecodeTally(append(short, 0)); CodeOf(err) != CodeInvalid {
+		t.Errorf("a few bytes that claim to be a dense sketch: %v", err)
+	}
+}
+
+func BenchmarkPackSketch(b *testing.B) {
+	sketch := sketchOf(hashes(1, 20_000)).AppendBinary(nil)
+	dst := appendSketch(nil, sketch)
+	b.Run("pack", func(b *testing.B) {
+		for b.Loop() {
+			dst = appendSketch(dst[:0], sketch)
+		}
+		b.ReportMetric(float64(len(dst)), "bytes")
+	})
+	b.Run("unpack", func(b *testing.B) {
+		for b.Loop() {
+			if r := (&wireReader{rest: dst}); len(r.sketch()) != len(sketch) {
+				b.Fatal(r.err)
+			}
+		}
+	})
 }
 
 func TestWireRefusesTruncatedAndTrailingBytes(t *testing.T) {
@@ -521,6 +618,25 @@ func fuzzWire[T any](f *testing.F, sample *T, enc func([]byte, *T) []byte, dec f
 func FuzzDecodeTally(f *testing.F) {
 	fuzzWire(f, &sampleShardTally().Events[0], AppendTally, DecodeTally)
 }
+
+// FuzzUnpackSketch has packed sketches read that nobody packed.
+func FuzzUnpackSketch(f *testing.F) {
+	for _, s := range denseTally().Segments {
+		f.Add(appendSketch(nil, s.Sketch))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r := &wireReader{what: "sketch", rest: b}
+		sketch := r.sketch()
+		if r.err != nil {
+			return
+		}
+		again := &wireReader{rest: appendSketch(nil, sketch)}
+		if got := again.sketch(); again.err != nil || !bytes.Equal(got, sketch) {
+			t.Fatalf("another round changes it: %v", again.err)
+		}
+	})
+}
+
 func FuzzDecodeShardTally(f *testing.F) {
 	fuzzWire(f, sampleShardTally(), AppendShardTally, DecodeShardTally)
 }
