@@ -14,7 +14,7 @@ import (
 // and its bytes. The registers of a dense sketch are packed: Huffman codes in
 // four streams behind their table, as zstd has them (RFC 8878, section 4.2).
 // They are a third of the registers; what else zstd does finds nothing in them,
-// and takes thrice the time (docs/decisions/0013). A sparse sketch has nothing to
+// and takes thrice the time (docs/decisions/0014). A sparse sketch has nothing to
 // gain, and is written as it is.
 
 // minPacked is the least number of bytes that registers are packed to. Those of
