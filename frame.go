@@ -10,7 +10,8 @@ const FanError = 0.008125
 // "counts". It is encoded once and shared by all sessions of the audience; only
 // the age differs from one sending to another.
 type Frame struct {
-	head, tail []byte // the message without the digits of "age"
+	head, tail []byte // the JSON message without the digits of "age"
+	compact    []byte // the binary message without its age (wire_frame.go)
 	at         int64
 	epoch      int64
 }
@@ -37,27 +38,38 @@ func NewFrame(b *Board, dims []Dimension, values []string) *Frame {
 		t = append(t, b.Quality.String()...)
 		t = append(t, '"')
 	}
-	t = append(t, `,"n":{"world":`...)
-	t = appendCount(t, b, WorldSegment)
+	f.compact = appendCompactHead(make([]byte, 0, 16+8*len(dims)), b)
+
+	world := publicCount(b, WorldSegment)
+	t = appendCount(append(t, `,"n":{"world":`...), world)
+	f.compact = appendCompactCount(f.compact, world)
 	for i, d := range dims {
 		t = append(t, ',', '"')
 		t = append(t, d.Name...) // [a-z0-9_+]: needs no escapes
 		t = append(t, '"', ':')
-		t = appendCount(t, b, Segment{Dim: d.Name, Value: values[i]})
+		c := publicCount(b, Segment{Dim: d.Name, Value: values[i]})
+		t = appendCount(t, c)
+		f.compact = appendCompactCount(f.compact, c)
 	}
 	f.tail = append(t, '}', '}')
 	return f
 }
 
-func appendCount(dst []byte, b *Board, s Segment) []byte {
-	c := b.Find(s)
-	if public := find(b.Public, s); public != nil {
-		c = public
+// publicCount returns what the public is shown of a segment. It is folded if the
+// public does not see it.
+func publicCount(b *Board, s Segment) SegmentCount {
+	c := find(b.Public, s)
+	if c == nil {
+		c = b.Find(s)
 	}
-	switch {
-	case c == nil:
-		return append(dst, "[0,0]"...)
-	case c.Folded:
+	if c == nil {
+		return SegmentCount{} // nobody is in it
+	}
+	return *c
+}
+
+func appendCount(dst []byte, c SegmentCount) []byte {
+	if c.Folded {
 		return append(dst, "null"...)
 	}
 	dst = append(dst, '[')

@@ -13,9 +13,13 @@ import (
 	"grandstand"
 )
 
-// subprotocol is the only one that is spoken. The token, which a browser offers
-// as another, is never echoed.
-const subprotocol = "grandstand.v1"
+// The subprotocols that are spoken, the better one for whoever offers both; who
+// offers none speaks the second. The token, which a browser offers as another, is
+// never echoed.
+const (
+	subprotocolCompact = "grandstand.v1.bin" // docs/protocol-bin.md
+	subprotocol        = "grandstand.v1"
+)
 
 // live upgrades a viewer to a WebSocket: GET /v1/events/{event}/live.
 func (g *Gateway) live(w http.ResponseWriter, r *http.Request) {
@@ -40,7 +44,7 @@ func (g *Gateway) live(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c, head := &conn{g: g}, h.head
-	c.w.g, c.w.sock = g, g.socketOf(h.nc)
+	c.w.g, c.w.sock, c.w.compact = g, g.socketOf(h.nc), strings.EqualFold(h.subprotocol, subprotocolCompact)
 	// The handler returns, and with it goes what net/http keeps for a request.
 	if !g.spawn(func() { c.serve(v, head) }) {
 		c.w.leave()
@@ -270,6 +274,7 @@ func eventName(r *http.Request) (string, error) {
 // checkUpgrade refuses what websocket.Accept would, in the form of every HTTP
 // error.
 func checkUpgrade(r *http.Request) error {
+	const offered = "Sec-Websocket-Protocol"
 	h := r.Header
 	if !hasToken(h, "Connection", "upgrade") || !hasToken(h, "Upgrade", "websocket") || !r.ProtoAtLeast(1, 1) {
 		return grandstand.Errorf(grandstand.CodeInvalid, "this address takes WebSockets: ask for an upgrade (RFC 6455)")
@@ -281,8 +286,8 @@ func checkUpgrade(r *http.Request) error {
 	if b, err := base64.StdEncoding.DecodeString(strings.TrimSpace(keys[0])); err != nil || len(b) != 16 {
 		return grandstand.Errorf(grandstand.CodeInvalid, "Sec-WebSocket-Key is not 16 bytes in base64")
 	}
-	if len(h.Values("Sec-Websocket-Protocol")) > 0 && !hasToken(h, "Sec-Websocket-Protocol", subprotocol) {
-		return grandstand.Errorf(grandstand.CodeInvalid, "offer the subprotocol %s", subprotocol)
+	if len(h.Values(offered)) > 0 && !hasToken(h, offered, subprotocol) && !hasToken(h, offered, subprotocolCompact) {
+		return grandstand.Errorf(grandstand.CodeInvalid, "offer the subprotocol %s or %s", subprotocol, subprotocolCompact)
 	}
 	return nil
 }

@@ -125,7 +125,7 @@ func (c *conn) showNewest(v *grandstand.View) {
 	}
 	now := c.g.cfg.Clock.Now()
 	f := v.Frame(c.session.audience())
-	message := appendFrame(make([]byte, 0, 256), f, now)
+	message := appendFrame(make([]byte, 0, 256), f, c.w.compact, now)
 	c.g.metrics.shownBy[c.w.show(f, isLive(v.Board), message, now)].Inc()
 }
 

@@ -15,6 +15,8 @@
 // none (REST). A room is one event with sessions here. A session is counted by
 // its owner only; see ownership for the life of that.
 //
+// An idle conn is read by no goroutine of its own: see poller.
+//
 // In: WebSockets and HTTP of players and of whoever reads counts; boards from a
 // Hub; releases, memberships, events, verdicts and notices from Redis.
 //
@@ -77,7 +79,7 @@
 // Before the upgrade, and on every other route, trouble is an HTTP status with
 // the body {"code","message"}:
 //
-//	no upgrade asked for, wrong version, no grandstand.v1 offered   400 invalid
+//	no upgrade asked for, wrong version, no subprotocol of ours     400 invalid
 //	event's name, segment's value, interval or id not well formed   400 invalid
 //	?session= that is not a session id at all                       400 invalid
 //	?session= of another viewer, device, event or account           403 forbidden

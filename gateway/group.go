@@ -121,11 +121,12 @@ type worker struct {
 	bytes  int
 }
 
-// rendered is a frame with its message as a complete text frame.
+// rendered is a frame with its message as a complete WebSocket frame.
 type rendered struct {
 	pass    uint64 // in which it was made
 	frame   *grandstand.Frame
-	message []byte
+	text    []byte
+	compact []byte // empty: nobody has asked for it
 }
 
 // freshMS is for how long a message's age is right enough for others of the
@@ -149,11 +150,11 @@ func (w *worker) serve(gr *group) {
 	w.bytes = 0
 	gr.mu.Lock()
 	for _, c := range gr.conns {
-		m := w.message(c.session.audience())
-		result := c.w.show(m.frame, live, m.message, now)
+		f, message := w.message(c.session.audience(), c.w.compact)
+		result := c.w.show(f, live, message, now)
 		w.counts[result]++
 		if result == shownSent {
-			w.bytes += len(m.message)
+			w.bytes += len(message)
 		}
 	}
 	gr.mu.Unlock()
@@ -165,17 +166,25 @@ func (w *worker) serve(gr *group) {
 	w.g.metrics.bytes.Add(float64(w.bytes))
 }
 
-// message returns what an audience is shown. It is made once per pass.
-func (w *worker) message(a *grandstand.Audience) *rendered {
+// message returns what an audience is shown. Each form of it is made once per
+// pass.
+func (w *worker) message(a *grandstand.Audience, compact bool) (*grandstand.Frame, []byte) {
 	if a.ID >= len(w.byAud) {
 		w.byAud = append(w.byAud, make([]rendered, a.ID+1-len(w.byAud))...)
 	}
 	m := &w.byAud[a.ID]
 	if m.pass != w.pass {
 		m.pass, m.frame = w.pass, w.view.Frame(a)
-		m.message = appendFrame(m.message[:0], m.frame, w.at)
+		m.text, m.compact = m.text[:0], m.compact[:0]
 	}
-	return m
+	form := &m.text
+	if compact {
+		form = &m.compact
+	}
+	if len(*form) == 0 {
+		*form = appendFrame(*form, m.frame, compact, w.at)
+	}
+	return m.frame, *form
 }
 
 // isLive reports whether the age of a board says nothing that must be shown.

@@ -148,7 +148,7 @@ func TestTextFramesHaveTheHeaderOfTheirLength(t *testing.T) {
 	for _, dims := range [][]grandstand.Dimension{nil, grandstand.DefaultDims()} {
 		b := board("final", 1000, 1)
 		f := grandstand.NewFrame(b, dims, []string{"US", "US-CA", "KC"})
-		got := string(appendFrame([]byte("before"), f, 1500))
+		got := string(appendFrame([]byte("before"), f, false, 1500))
 		want := "before" + string(appendText(nil, f.AppendJSON(nil, 1500)))
 		if got != want {
 			t.Errorf("%d dims: % x, want % x", len(dims), got, want)

@@ -44,6 +44,8 @@ type wire struct {
 	g    *Gateway // static
 	sock socket   // static
 
+	compact bool // static; counts are sent in their compact form
+
 	mu sync.Mutex
 
 	// guarded by mu
@@ -99,7 +101,7 @@ func (w *wire) send(frames []byte) {
 	w.writeLocked(frames)
 }
 
-// show sends frame f, of which message is the complete text frame as it is now,
+// show sends frame f, of which message is the complete WebSocket frame as it is now,
 // or leaves it in the slot of one. It is not sent if it is older than the last,
 // and not yet if it says nothing new.
 func (w *wire) show(f *grandstand.Frame, live bool, message []byte, now int64) shown {
@@ -254,7 +256,7 @@ func (w *wire) catchUp() {
 			p = w.takeAckLocked()
 		}
 		if len(p) == 0 && w.slot != nil {
-			message = appendFrame(message[:0], w.slot, w.g.cfg.Clock.Now())
+			message = appendFrame(message[:0], w.slot, w.compact, w.g.cfg.Clock.Now())
 			p, w.slot = message, nil
 		}
 		if len(p) == 0 {

@@ -133,17 +133,32 @@ func appendHeader(dst []byte, op opcode, n int) []byte {
 // appendText appends payload as a complete text frame.
 func appendText(dst, payload []byte) []byte { return appendFrameOf(dst, opText, payload) }
 
-// appendFrame appends the text frame of f as it is sent at now.
-func appendFrame(dst []byte, f *grandstand.Frame, now int64) []byte {
+// appendFrame appends the text frame of f as it is sent at now, or its compact
+// form in a binary frame.
+func appendFrame(dst []byte, f *grandstand.Frame, compact bool, now int64) []byte {
+	if compact {
+		const room = 2 // for the shorter header, which is right for nearly all
+		at := len(dst)
+		dst = f.AppendCompact(append(dst, make([]byte, room)...), now)
+		return reframe(dst, at, room, opBinary)
+	}
 	const room = 4 // for the longer header, which is right for nearly all
 	at := len(dst)
 	dst = f.AppendJSON(append(dst, make([]byte, room)...), now)
+	return reframe(dst, at, room, opText)
+}
+
+// reframe writes the header of the payload that begins room bytes after at, and
+// moves the payload if its header does not take as much.
+func reframe(dst []byte, at, room int, op opcode) []byte {
 	payload := dst[at+room:]
-	if n := len(payload); n >= 126 && n <= 0xffff {
-		appendHeader(dst[:at], opText, n)
-		return dst
+	var header [10]byte
+	h := appendHeader(header[:0], op, len(payload))
+	if len(h) != room {
+		return append(append(dst[:at], h...), append([]byte(nil), payload...)...)
 	}
-	return appendText(dst[:at], append([]byte(nil), payload...))
+	copy(dst[at:], h)
+	return dst
 }
 
 // appendClose appends a close frame of a server.

@@ -51,8 +51,9 @@ func (s netSocket) close() { s.Close() }
 // library lets go of it.
 type handshake struct {
 	http.ResponseWriter
-	nc   net.Conn
-	head []byte // that the client sent after its request, and net/http had read
+	nc          net.Conn
+	subprotocol string // "": the client offered none
+	head        []byte // that the client sent after its request, and net/http had read
 }
 
 // Hijack implements http.Hijacker.
@@ -79,7 +80,7 @@ func (keptOpen) Close() error { return nil }
 func accept(w http.ResponseWriter, r *http.Request) (*handshake, error) {
 	h := &handshake{ResponseWriter: w}
 	ws, err := websocket.Accept(h, r, &websocket.AcceptOptions{
-		Subprotocols:       []string{subprotocol},
+		Subprotocols:       []string{subprotocolCompact, subprotocol},
 		InsecureSkipVerify: true,
 		CompressionMode:    websocket.CompressionDisabled,
 	})
@@ -89,6 +90,7 @@ func accept(w http.ResponseWriter, r *http.Request) (*handshake, error) {
 		}
 		return nil, err
 	}
+	h.subprotocol = ws.Subprotocol()
 	ws.CloseNow() // keptOpen
 	return h, nil
 }
