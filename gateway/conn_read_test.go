@@ -241,7 +241,10 @@ func FuzzParseFrame(f *testing.F) {
 		if size > len(b) || size > maxFrame || size > 0 && bad != 0 {
 			t.Fatalf("%d of %d bytes, close code %d", size, len(b), bad)
 		}
-		for k := range min(len(b), maxFrame) {
+		for _, k := range []int{0, 1, 2, 3, 4, 7, 8, 9, 10, 13, 14, size - 1, size, len(b) / 2, len(b)} {
+			if k = min(max(k, 0), len(b)); k == len(b) {
+				continue
+			}
 			_, n, early := parseFrame(bytes.Clone(b[:k]))
 			if n != 0 && n != size || early != 0 && early != bad || n == 0 && early == 0 && size != 0 && k >= size {
 				t.Fatalf("with %d bytes: size %d, close code %d; with all: %d, %d", k, n, early, size, bad)
