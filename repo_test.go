@@ -29,6 +29,7 @@ var arrows = map[string][]string{
 	"":                   {},
 	"aggregator":         {""},
 	"archiver":           {""},
+	"bench":              {""},
 	"blocker":            {""},
 	"fanout":             {""},
 	"gateway":            {"", "gateway/journal"},
@@ -36,7 +37,7 @@ var arrows = map[string][]string{
 	"redis":              {""},
 	"simulator":          {""},
 	"web":                {""},
-	"cmd/grandstand":     {"", "aggregator", "archiver", "blocker", "fanout", "gateway", "gateway/journal", "redis", "simulator", "web"},
+	"cmd/grandstand":     {"", "aggregator", "archiver", "bench", "blocker", "fanout", "gateway", "gateway/journal", "redis", "simulator", "web"},
 	"redis/redistest":    {},
 	"archiver/miniotest": {},
 }
@@ -52,7 +53,7 @@ var owners = map[string][]string{
 	"github.com/axiomhq/hyperloglog":      {"sketch.go"},
 	"github.com/minio/minio-go":           {"archiver/"},
 	"github.com/parquet-go/parquet-go":    {"archiver/"},
-	"github.com/coder/websocket":          {"gateway/", "simulator/"},
+	"github.com/coder/websocket":          {"fanout/", "gateway/", "simulator/"}, // fanout: the feed between gateways
 	"github.com/golang-jwt/jwt":           {"gateway/"},
 	"github.com/MicahParks/keyfunc":       {"gateway/"},
 	"github.com/alecthomas/kong":          {"cmd/grandstand/"},

@@ -13,8 +13,15 @@ type event struct {
 	shown *grandstand.Board // good, or its copy that is marked stale
 	seen  int64             // ms as of which good was fresh: its At, at most the time it came
 
+	arrived int64 // ms at which good came
+
 	staleAt  int64 // ms of the last stale view; 0: the board is fresh
 	listedAt int64 // ms at which a feed last listed the event or a subscriber left it
+
+	watched  bool          // the event is in Hub.watches: there are groups, or it is wanted
+	wanted   int64         // ms until which it is watched without a subscriber
+	answered bool          // a feed has told of it since it is watched
+	answer   chan struct{} // closed then; nil: nobody waits
 
 	round uint64 // of the shard, when the event was last listed
 

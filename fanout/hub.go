@@ -60,16 +60,18 @@ type Hub struct {
 	cfg     Config  // static after New
 	metrics metrics // static after New
 
-	epoch  atomic.Int64  // the highest seen
-	frames atomic.Uint64 // encoded, by the views
-	shards [grandstand.Shards]shard
+	epoch   atomic.Int64  // the highest seen
+	frames  atomic.Uint64 // encoded, by the views
+	partial atomic.Bool   // the feed is a relay, which tells of watched events only
+	watches watches
+	shards  [grandstand.Shards]shard
 }
 
 // New returns a hub that knows no board. It starts nothing: staleness is
 // noticed by Run. It panics without a Clock.
 func New(cfg Config) *Hub {
 	cfg.validate()
-	h := &Hub{cfg: cfg}
+	h := &Hub{cfg: cfg, watches: watches{events: map[string]struct{}{}}}
 	for i := range h.shards {
 		h.shards[i].events = map[string]*event{}
 	}
@@ -108,8 +110,7 @@ func (h *Hub) Apply(sb *grandstand.ShardBoard) {
 		h.metrics.refused(refusedShard, len(sb.Boards))
 		return
 	}
-	for e := h.epoch.Load(); sb.Epoch > e && !h.epoch.CompareAndSwap(e, sb.Epoch); e = h.epoch.Load() {
-	}
+	h.raiseEpoch(sb.Epoch)
 	s := &h.shards[sb.Shard]
 	s.deliver.Lock()
 	defer s.deliver.Unlock()
@@ -128,6 +129,21 @@ func (h *Hub) Apply(sb *grandstand.ShardBoard) {
 	h.deliver(s)
 }
 
+func (h *Hub) raiseEpoch(epoch int64) {
+	for e := h.epoch.Load(); epoch > e && !h.epoch.CompareAndSwap(e, epoch); e = h.epoch.Load() {
+	}
+}
+
+// eventLocked returns an event, a new one if need be.
+func (s *shard) eventLocked(name string) *event {
+	e := s.events[name]
+	if e == nil {
+		e = &event{}
+		s.events[name] = e
+	}
+	return e
+}
+
 func (h *Hub) applyLocked(s *shard, sb *grandstand.ShardBoard, b *grandstand.Board, now int64) {
 	if grandstand.ShardOf(b.Event) != sb.Shard {
 		h.metrics.refused(refusedShard, 1)
@@ -138,12 +154,9 @@ func (h *Hub) applyLocked(s *shard, sb *grandstand.ShardBoard, b *grandstand.Boa
 		c := *b
 		c.Epoch, b = sb.Epoch, &c
 	}
-	e := s.events[b.Event]
-	if e == nil {
-		e = &event{}
-		s.events[b.Event] = e
-	}
+	e := s.eventLocked(b.Event)
 	e.listedAt, e.round = now, s.round
+	e.answerLocked()
 	if e.good != nil && !grandstand.NewerThan(b.Epoch, b.At, e.good.Epoch, e.good.At) {
 		reason := refusedOld
 		if b.Epoch == e.good.Epoch && b.At == e.good.At {
@@ -186,7 +199,7 @@ func empty(b *grandstand.Board) bool {
 
 // showLocked makes b the event's newest board and queues its views.
 func (h *Hub) showLocked(s *shard, e *event, b *grandstand.Board, now int64) {
-	e.good, e.seen, e.staleAt = b, min(b.At, now), 0
+	e.good, e.arrived, e.seen, e.staleAt = b, now, min(b.At, now), 0
 	e.setLocked(b, &h.frames)
 	if e.late(now) {
 		e.markStaleLocked(now, &h.frames)
@@ -241,11 +254,8 @@ func (h *Hub) Subscribe(e *grandstand.Event, notify func(*grandstand.View)) (new
 	sub := &subscription{notify: notify}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	ev := s.events[e.Name]
-	if ev == nil {
-		ev = &event{}
-		s.events[e.Name] = ev
-	}
+	ev := s.eventLocked(e.Name)
+	h.watchLocked(ev, e.Name)
 	if now := h.cfg.Clock.Now(); ev.late(now) && ev.staleAt == 0 {
 		// Others learn of it at the next check.
 		ev.shown = staleCopy(ev.good)
@@ -274,12 +284,20 @@ func (h *Hub) cancel(s *shard, e *event, sub *subscription) {
 	if last == 0 {
 		e.groups = slices.DeleteFunc(e.groups, func(o *group) bool { return o == g })
 		e.listedAt = max(e.listedAt, now)
+		e.wanted = max(e.wanted, now+wantedMS)
 	}
 }
 
 // Latest returns the newest board of an event, marked stale if it is; nil if
 // there is none. It must not be changed.
+//
+// On a node that is fed by a relay it waits for up to a second if nobody has
+// watched the event here for a minute: the relay has to be asked first. A notify
+// function calls it for its own event only.
 func (h *Hub) Latest(event string) *grandstand.Board {
+	if h.partial.Load() {
+		h.want(event)
+	}
 	s := &h.shards[grandstand.ShardOf(event)]
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -319,12 +337,14 @@ func (h *Hub) Run(ctx context.Context) error {
 // check goes once over all events.
 func (h *Hub) check(now int64) {
 	var events, stale, subs int
+	partial := h.partial.Load()
 	for i := range h.shards {
 		s := &h.shards[i]
 		s.deliver.Lock()
 		s.mu.Lock()
 		for name, e := range s.events {
-			if len(e.groups) == 0 && now-e.listedAt > h.cfg.Forget.Milliseconds() {
+			h.unwatchLocked(e, name, now)
+			if !e.watched && len(e.groups) == 0 && now-e.listedAt > h.cfg.Forget.Milliseconds() {
 				delete(s.events, name)
 				continue
 			}
@@ -332,7 +352,7 @@ func (h *Hub) check(now int64) {
 			for _, g := range e.groups {
 				subs += len(g.subs)
 			}
-			if !e.late(now) {
+			if !e.late(now) || partial && !e.watched {
 				continue
 			}
 			stale++

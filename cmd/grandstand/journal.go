@@ -22,7 +22,7 @@ import (
 type journalling struct {
 	Journal    string        `help:"Directory of the journal of raw events, or off. Default: off; for all: journal, beside the archive. Without one nothing is archived and nothing acknowledged." placeholder:"DIR"`
 	JournalAge time.Duration `help:"Age at which a file of the journal is sealed and can be archived." default:"1m"`
-	Peer       string        `help:"host:port at which other members reach this one: archivers fetch the journal there. Never public." placeholder:"ADDRESS"`
+	Peer       string        `help:"host:port at which other members reach this one: archivers fetch the journal there, gateways the boards. Never public." placeholder:"ADDRESS"`
 	SealOver   time.Duration `help:"Time for which a stopping gateway waits for its journal to be archived." default:"20s"`
 }
 
@@ -37,6 +37,7 @@ type gatewayJournal struct {
 	journal  atomic.Pointer[journal.Journal] // nil: there is none
 	gateway  atomic.Pointer[gateway.Gateway] // nil: it is not there yet
 	peer     string                          // what members are told; "": nothing
+	peers    *http.ServeMux                  // what --peer serves, beside the journal the feed of boards; nil: nothing
 }
 
 // open opens and runs the journal, unless there is to be none, and serves it.
@@ -146,11 +147,11 @@ func (w *gatewayJournal) serve(n *node) error {
 	if w.Peer == "" {
 		return nil
 	}
-	handler := http.NotFoundHandler()
+	w.peers = http.NewServeMux()
 	if j := w.journal.Load(); j != nil {
-		handler = j.Handler(n.secret)
+		w.peers.Handle("/v1/journal/", j.Handler(n.secret))
 	}
-	addr, err := serve(n.life, "peers", w.Peer, handler, 0)
+	addr, err := serve(n.life, "peers", w.Peer, w.peers, 0)
 	if err != nil {
 		return fmt.Errorf("--peer: %w", err)
 	}

@@ -112,13 +112,49 @@ func (n *node) addAggregator(minCohort int) {
 	n.run("aggregator", a.Run)
 }
 
-// addHub runs the last level of the fan-out.
-func (n *node) addHub() *fanout.Hub {
-	hub := fanout.New(fanout.Config{Clock: n.redis, Logger: n.log.With("role", "fanout"), Registerer: n.registry})
+// addHub runs the last level of the fan-out, and what feeds it:
+//
+//	Redis ──▶ Upstream ──▶ Hub ──▶ this gateway's viewers
+//	relay ──▶              └─▶ Relay ──▶ other gateways, on --peer
+func (n *node) addHub(s *serving, w *gatewayJournal, id string) (*fanout.Hub, *fanout.Upstream, error) {
+	log := n.log.With("role", "fanout")
+	hub := fanout.New(fanout.Config{Clock: n.redis, Logger: log, Registerer: n.registry})
+	cfg := fanout.UpstreamConfig{
+		Hub: hub, Clock: n.redis, Redis: n.redis, Secret: n.secret,
+		From: s.Upstream, Self: id, Fanout: s.Fanout, Logger: log, Registerer: n.registry,
+	}
+	if w.peers != nil {
+		cfg.Relay = fanout.NewRelay(fanout.RelayConfig{
+			Hub: hub, Clock: n.redis, Secret: n.secret, Fanout: s.Fanout, Logger: log, Registerer: n.registry,
+		})
+	}
+	upstream, err := fanout.NewUpstream(cfg)
+	if err != nil {
+		return nil, nil, wrongUsef("--upstream: %w", err)
+	}
 	n.run("hub", hub.Run)
-	// The relays of the fan-out tree will be another source of Apply.
-	n.run("feed", func(ctx context.Context) error { return n.redis.Follow(ctx, hub.Apply) })
-	return hub
+	n.run("feed", upstream.Run)
+	if cfg.Relay != nil {
+		w.peers.Handle(fanout.FeedPath, cfg.Relay)
+		n.onStop("relay's children", 0, cfg.Relay.Close)
+	}
+	return hub, upstream, nil
+}
+
+// members is the gateway's lease as it is told to others, and what it learns of
+// them: the feed's place in the tree.
+type members struct {
+	*redis.Client
+	upstream *fanout.Upstream
+}
+
+func (m members) Renew(ctx context.Context, self grandstand.Member) (grandstand.Membership, error) {
+	self.Outside = m.upstream.Outside()
+	ms, err := m.Client.Renew(ctx, self)
+	if err == nil {
+		m.upstream.Learn(ms.Members)
+	}
+	return ms, err
 }
 
 // addGateway runs the role that serves players, and its journal, and returns its
@@ -128,10 +164,14 @@ func (n *node) addGateway(d *door, s *serving, w *gatewayJournal, events []*gran
 	if err := w.open(n, id); err != nil {
 		return nil, err
 	}
+	hub, upstream, err := n.addHub(s, w, id)
+	if err != nil {
+		return nil, err
+	}
 	g, err := gateway.New(gateway.Config{
 		ID: id, Peer: w.peer, Journal: w.forGateway(), Secret: n.secret, Clock: n.redis,
-		Sessions: n.redis, Tallies: n.redis, Registry: n.redis, Events: n.redis, Members: n.redis,
-		Hub: n.addHub(), History: n.redis, Archive: n.archive,
+		Sessions: n.redis, Tallies: n.redis, Registry: n.redis, Events: n.redis, Members: members{n.redis, upstream},
+		Hub: hub, History: n.redis, Archive: n.archive,
 		Leases: n.redis, Rules: n.rules.now.Load, Edge: d.edge,
 		Auth: d.auth, Origins: d.origins, OpenEvents: s.openEvents(d.open), MinCohort: minCohort, MaxConns: s.MaxConns, DrainOver: s.DrainOver,
 		Logger: n.log.With("role", "gateway"), Registerer: n.registry,

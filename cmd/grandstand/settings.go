@@ -48,6 +48,9 @@ type serving struct {
 	MaxConns   int           `help:"Connections at most; more are told 503." default:"18000"`
 	DrainOver  time.Duration `help:"Time over which viewers are sent elsewhere at SIGTERM." default:"20s"`
 
+	Upstream string `help:"Where boards come from. auto: from Redis, or from another gateway as the fan-out tree says. redis. Or ws://host:port, the --peer of a gateway, for a remote region." default:"auto" placeholder:"auto|redis|URL"`
+	Fanout   int    `help:"Gateways for each one that reads boards from Redis and serves them to the others on --peer; the same on every gateway." default:"16"`
+
 	CountryHeader string `help:"Edge header that holds the country, such as CF-IPCountry." placeholder:"NAME"`
 	RegionHeader  string `help:"Edge header that holds the region." placeholder:"NAME"`
 }
