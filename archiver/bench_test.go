@@ -207,11 +207,16 @@ func BenchmarkArchiveSize(b *testing.B) {
 }
 
 // BenchmarkArchiveEncodings writes the same rows in other ways than the one that
-// was chosen (docs/decisions): B/event is the object's size, events/s/core of
-// the writing alone.
+// was chosen (docs/decisions), those of a journal file and those of a closed hour:
+// B/event is the object's size, events/s/core of the writing alone.
 func BenchmarkArchiveEncodings(b *testing.B) {
-	c := newCrowd(1, "final-2026", 20_000)
-	body, raws := c.file(testJournal, 1, 60)
+	b.Run("minute", func(b *testing.B) { benchmarkEncodings(b, 20_000, 60) })
+	b.Run("hour", func(b *testing.B) { benchmarkEncodings(b, 900, 3600) })
+}
+
+func benchmarkEncodings(b *testing.B, sessions, seconds int) {
+	c := newCrowd(1, "final-2026", sessions)
+	body, raws := c.file(testJournal, 1, seconds)
 	object, _ := mustConvert(b, 1, body)
 	var bySession []Row
 	eachRow(b, object, func(r *Row) { bySession = append(bySession, copyRow(r)) })

@@ -31,7 +31,7 @@ func newFreshness(t *testing.T, age string) *freshness {
 	return f
 }
 
-// measure sends an event every 200 ms for a while, and looks for them in the
+// measure sends a beat every 200 ms for a while, and looks for them in the
 // archive until all are there.
 func (f *freshness) measure(over, want time.Duration) {
 	t := f.t
@@ -47,7 +47,7 @@ func (f *freshness) measure(over, want time.Duration) {
 		<-tick.C
 		if time.Now().Before(end) {
 			sent = append(sent, time.Now())
-			d.send(`{"t":"event","seq":%d,"name":"mark"}`, len(sent))
+			d.send(`{"t":"beat","seq":%d,"state":"playing","interval_ms":60000}`, len(sent))
 		}
 		if err := f.store.Rows(t.Context(), archiver.RowsOptions{Event: "final"}, func(r *archiver.Row) error {
 			if r.HasSeq && !found[r.Seq] {
