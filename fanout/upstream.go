@@ -25,6 +25,7 @@ const (
 	tryWithin  = 4 * time.Second        // for a relay to tell of all that is watched
 	moveSpread = 2 * time.Second        // over which children move when the relays change
 	lossSpread = 100 * time.Millisecond // over which those of a lost relay try another
+	redisAfter = 250 * time.Millisecond // without a parent, and up to twice of it: mostly another relay is there before
 	redisHold  = 2 * time.Second        // for which Redis is read at least, and up to twice of it
 	goodAfter  = 30 * time.Second       // of service, after which a relay's failures are forgotten
 
@@ -123,6 +124,7 @@ type Upstream struct {
 	target      string    // the relay to be tried next
 	tryAt       time.Time // and when
 	failed      map[string]failures
+	redisAt     time.Time          // from when on Redis is read if there is no parent
 	stopRedis   context.CancelFunc // nil: Redis is not read
 	redisUntil  time.Time
 	running     sync.WaitGroup
@@ -208,7 +210,7 @@ func (u *Upstream) step(ctx context.Context, now time.Time) {
 	u.judgeTrial(now)
 	u.choose(ctx, now, parents)
 	u.readRedis(ctx, now)
-	u.cfg.Hub.partial.Store(u.Outside() || u.parent != nil && u.stopRedis == nil)
+	u.cfg.Hub.partial.Store(u.stopRedis == nil)
 	if u.cfg.Relay != nil {
 		u.cfg.Relay.place(relay, u.depth())
 	}
@@ -244,7 +246,7 @@ func (u *Upstream) judgeParent(now time.Time) {
 	}
 }
 
-// lose gives up the parent. Redis is read from this step on.
+// lose gives up the parent. Another relay is tried, and Redis read soon.
 func (u *Upstream) lose(now time.Time, why string) {
 	p := u.parent
 	if now.Sub(u.parentSince) >= goodAfter {
@@ -252,6 +254,7 @@ func (u *Upstream) lose(now time.Time, why string) {
 	}
 	u.drop(why)
 	u.fail(now, p.address)
+	u.redisAt = now.Add(redisAfter + rand.N(redisAfter))
 }
 
 // rest is where boards come from without a parent.
@@ -313,6 +316,7 @@ func (u *Upstream) choose(ctx context.Context, now time.Time, parents []string) 
 		if u.parent != nil {
 			u.drop(switchRoot)
 		}
+		u.redisAt = now
 		return
 	}
 	best := ""
@@ -361,13 +365,13 @@ func (u *Upstream) open(ctx context.Context, address string) *link {
 	return l
 }
 
-// readRedis reads Redis while there is no parent, or boards that its events
-// should have do not come.
+// readRedis reads Redis while there is no parent, or boards do not come that
+// should.
 func (u *Upstream) readRedis(ctx context.Context, now time.Time) {
 	if u.Outside() {
 		return
 	}
-	if u.parent == nil || u.cfg.Hub.overdue(u.patience) {
+	if u.parent == nil && !now.Before(u.redisAt) || u.parent != nil && u.cfg.Hub.overdue(u.patience) {
 		u.redisUntil = now.Add(redisHold + rand.N(redisHold))
 		if u.stopRedis == nil {
 			redis, stop := context.WithCancel(ctx)
@@ -380,7 +384,7 @@ func (u *Upstream) readRedis(ctx context.Context, now time.Time) {
 		}
 		return
 	}
-	if u.stopRedis != nil && now.After(u.redisUntil) {
+	if u.parent != nil && u.stopRedis != nil && now.After(u.redisUntil) {
 		u.stopRedis()
 		u.stopRedis = nil
 	}
