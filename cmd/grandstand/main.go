@@ -42,7 +42,11 @@ type cli struct {
 	Archive    archiveCmd    `cmd:"" help:"Tools for what is archived."`
 	Web        webCmd        `cmd:"" help:"Serve the pages."`
 	Simulate   simulateCmd   `cmd:"" help:"Send a simulated crowd to a deployment and check what it is shown."`
+	Bench      benchCmd      `cmd:"" help:"Measure what a viewer costs on this machine, with the floor beside each figure."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
+
+	BenchFloor benchFloorCmd `cmd:"" hidden:""`
+	BenchLoad  benchLoadCmd  `cmd:"" hidden:""`
 }
 
 // errBroken is returned by simulate when a promise was broken: exit code 3.

@@ -1,0 +1,4 @@
+package bench
+
+type Units struct{}
+type Prediction struct{}
