@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -74,7 +76,7 @@ type Aggregator struct {
 	metrics *metrics // static after New
 
 	// Owned by Run's goroutine.
-	merger     merger
+	mergers    []*merger // one for each core; the first is also used beside the shards
 	shards     [grandstand.Shards]shard
 	gateways   map[string]*gateway
 	ticks      map[int64]bool // the ticks of the events that are there, in ms
@@ -85,7 +87,9 @@ type Aggregator struct {
 	records    *worker
 	archive    *worker
 	parting    []*event // of shards that were given up, until they are saved
-	troubles   map[string]*trouble
+
+	troubleMu sync.Mutex
+	troubles  map[string]*trouble // guarded by troubleMu: shards are worked on side by side
 
 	heldAt        int64 // when the leases were last renewed
 	readAt        int64 // when manifests were last read
@@ -108,7 +112,9 @@ func New(cfg Config) *Aggregator {
 		records:  newWorker(16, 4*cfg.Timeout),
 		archive:  newWorker(8, cfg.ArchiveTimeout),
 	}
-	a.merger = merger{minCohort: cfg.MinCohort, violation: a.violation}
+	for range runtime.GOMAXPROCS(0) {
+		a.mergers = append(a.mergers, &merger{minCohort: cfg.MinCohort, violation: a.violation})
+	}
 	for i := range a.shards {
 		a.shards[i] = shard{id: i, events: map[string]*event{}}
 	}
@@ -219,13 +225,10 @@ func (a *Aggregator) tick(ctx context.Context, at int64, takeover bool) {
 		}
 	}
 	a.learn(ctx, at)
-	var offers []*offer
-	for _, sh := range a.held() {
-		if o := a.refresh(sh, at, takeover); o != nil {
-			offers = append(offers, o)
-		}
-	}
-	a.publish(ctx, offers)
+	held := a.held()
+	offers := make([]*offer, len(held))
+	a.eachShard(len(held), func(m *merger, i int) { offers[i] = a.refresh(m, held[i], at, takeover) })
+	a.publish(ctx, slices.DeleteFunc(offers, func(o *offer) bool { return o == nil }))
 	a.save(at)
 	a.takeStock()
 }
@@ -247,6 +250,24 @@ func (a *Aggregator) leave(ctx context.Context) {
 	a.archive.flush(ctx, a.archiveJobs(at, true))
 }
 
+// eachShard calls f for 0 to n-1, each of which is of a shard of its own, on all
+// cores. The calls share what is known of gateways and must not change it, but
+// for their shard's holdings.
+func (a *Aggregator) eachShard(n int, f func(m *merger, i int)) {
+	var next atomic.Int64
+	work := func(m *merger) {
+		for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+			f(m, i)
+		}
+	}
+	var wg sync.WaitGroup
+	for _, m := range a.mergers[1:max(1, min(n, len(a.mergers)))] {
+		wg.Go(func() { work(m) })
+	}
+	work(a.mergers[0])
+	wg.Wait()
+}
+
 // trouble logs at most one line a second of a kind, with the number of those
 // left out.
 type trouble struct {
@@ -259,6 +280,8 @@ func (a *Aggregator) trouble(what string, err error) {
 		return // we were told to stop; what was under way is done again in leave
 	}
 	a.metrics.troubles.WithLabelValues(what).Inc()
+	a.troubleMu.Lock()
+	defer a.troubleMu.Unlock()
 	t := a.troubles[what]
 	if t == nil {
 		t = &trouble{}

@@ -1,6 +1,7 @@
 package aggregator
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"testing"
@@ -35,7 +36,7 @@ func mergeRig(cfg *grandstand.Event, tallies []*grandstand.Tally) (*merger, *eve
 	for i, t := range tallies {
 		h := &holding{gateway: &gateway{id: fmt.Sprint("gw", i)}}
 		hs = append(hs, h)
-		m.take(e, h, t)
+		m.take(e, h, t, nil)
 	}
 	for _, c := range e.from {
 		c.used = true
@@ -72,7 +73,7 @@ func BenchmarkMerge(b *testing.B) {
 			for b.Loop() {
 				c.tally = &grandstand.Tally{} // so that it differs
 				c.rows = c.rows[:0]
-				m.take(e, hs[0], tallies[0])
+				m.take(e, hs[0], tallies[0], nil)
 			}
 		})
 	}
@@ -123,7 +124,7 @@ func BenchmarkEncodeBoard(b *testing.B) {
 type nullRedis struct {
 	*fakeRedis
 	manifest *grandstand.Manifest
-	tallies  map[int]*grandstand.ShardTally
+	tallies  map[int]*grandstand.EncodedShardTally
 	bytes    int
 }
 
@@ -137,8 +138,8 @@ func (r *nullRedis) Manifests(_ context.Context, gateways []string) ([]*grandsta
 	return out, nil
 }
 
-func (r *nullRedis) ShardTallies(_ context.Context, refs []grandstand.TallyRef) ([]*grandstand.ShardTally, error) {
-	out := make([]*grandstand.ShardTally, len(refs))
+func (r *nullRedis) ShardTallies(_ context.Context, refs []grandstand.TallyRef) ([]*grandstand.EncodedShardTally, error) {
+	out := make([]*grandstand.EncodedShardTally, len(refs))
 	for i, ref := range refs {
 		out[i] = r.tallies[ref.Shard]
 	}
@@ -162,19 +163,20 @@ func (r *nullRedis) SaveReach(context.Context, string, []grandstand.CheckpointSe
 // and a function that lets time pass with a share of the events changing.
 func crowded(b *testing.B, n, viewers int) (step func(changed int), redis *nullRedis) {
 	r := newRig(b)
-	redis = &nullRedis{fakeRedis: r.redis, tallies: map[int]*grandstand.ShardTally{}}
+	redis = &nullRedis{fakeRedis: r.redis, tallies: map[int]*grandstand.EncodedShardTally{}}
 	var events []*grandstand.Event
-	at := map[string]*grandstand.Tally{}
 	dims := []string{"country", "region", "team"}
-	fill := func(e *grandstand.Event, salt int) grandstand.Tally {
+	fill := func(e *grandstand.Event, salt int) []byte {
 		crowd := map[int]*testSession{}
 		for i := range viewers {
 			h := hashOf(uint64(i + salt))
 			crowd[i] = &testSession{id: i, viewer: h, values: []string{
 				fmt.Sprintf("c%d", h%2), fmt.Sprintf("r%d", h>>8%4), fmt.Sprintf("t%d", h>>16%2)}}
 		}
-		return tallyOf(e, crowd, nil)
+		t := tallyOf(e, crowd, nil)
+		return grandstand.AppendTally(nil, &t)
 	}
+	index := map[string]int{}
 	for i := range n {
 		e := testEvent(fmt.Sprintf("event-%d", i), dims...)
 		r.redis.configure(*e)
@@ -182,15 +184,11 @@ func crowded(b *testing.B, n, viewers int) (step func(changed int), redis *nullR
 		shard := grandstand.ShardOf(e.Name)
 		st := redis.tallies[shard]
 		if st == nil {
-			st = &grandstand.ShardTally{Gateway: "gw", Shard: shard, At: start}
+			st = &grandstand.EncodedShardTally{Gateway: "gw", Shard: shard, At: start}
 			redis.tallies[shard] = st
 		}
-		st.Events = append(st.Events, fill(e, i))
-	}
-	for _, st := range redis.tallies {
-		for i := range st.Events {
-			at[st.Events[i].Event] = &st.Events[i]
-		}
+		index[e.Name] = len(st.Tallies)
+		st.Tallies = append(st.Tallies, fill(e, i))
 	}
 	agg := r.aggregator("agg", func(c *Config) { c.Tallies, c.Boards, c.Series = redis, redis, redis })
 	salt := 1_000_000
@@ -204,16 +202,16 @@ func crowded(b *testing.B, n, viewers int) (step func(changed int), redis *nullR
 		// not are equal, but elsewhere in memory.
 		for shard, st := range redis.tallies {
 			c := *st
-			c.Events = append([]grandstand.Tally(nil), st.Events...)
-			redis.tallies[shard] = &c
-			for i := range c.Events {
-				at[c.Events[i].Event] = &c.Events[i]
+			c.Tallies = make([][]byte, len(st.Tallies))
+			for i, b := range st.Tallies {
+				c.Tallies[i] = bytes.Clone(b)
 			}
+			redis.tallies[shard] = &c
 		}
 		for i := range changed {
 			e := events[(salt+i*97)%len(events)]
-			*at[e.Name] = fill(e, salt)
-			redis.tallies[grandstand.ShardOf(e.Name)].At = r.now
+			st := redis.tallies[grandstand.ShardOf(e.Name)]
+			st.Tallies[index[e.Name]], st.At = fill(e, salt), r.now
 		}
 		salt += changed
 		redis.manifest = &grandstand.Manifest{Gateway: "gw", At: r.now}

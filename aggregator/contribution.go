@@ -13,6 +13,7 @@ import (
 type contribution struct {
 	holding *holding
 	tally   *grandstand.Tally
+	raw     []byte // the bytes of tally, which aliases them; nil: it never had any
 	rows    []row
 	round   uint64 // holding.round when it was last listed
 
@@ -38,15 +39,10 @@ func (e *event) find(gateway string) *contribution {
 	return nil
 }
 
-// take makes t the gateway's contribution. Equal contents change nothing but
-// the memory they lie in, so that the old message can be freed. It reports
-// whether the sums of the tally had to be mended.
-func (m *merger) take(e *event, h *holding, t *grandstand.Tally) (mended bool) {
+// take makes t, of which raw are the bytes, the gateway's contribution. It
+// reports whether the sums of the tally had to be mended.
+func (m *merger) take(e *event, h *holding, t *grandstand.Tally, raw []byte) (mended bool) {
 	c := e.find(h.gateway.id)
-	if c != nil && c.holding == h && equalTallies(c.tally, t) {
-		c.tally, c.round = t, h.round
-		return false
-	}
 	if e.cfg == nil {
 		e.addDims(t)
 		e.setTick(t.Tick)
@@ -57,7 +53,7 @@ func (m *merger) take(e *event, h *holding, t *grandstand.Tally) (mended bool) {
 	}
 	rows, mended := e.rows(t)
 	m.compare(e, c, t, rows)
-	c.holding, c.round, c.tally, c.rows = h, h.round, t, rows
+	c.holding, c.round, c.tally, c.raw, c.rows = h, h.round, t, raw, rows
 	e.changed = true
 	return mended
 }
@@ -105,16 +101,6 @@ func sketchOf(t *grandstand.Tally, r row) []byte {
 		return nil
 	}
 	return t.Segments[r.source].Sketch
-}
-
-func equalTallies(a, b *grandstand.Tally) bool {
-	return a.Tick == b.Tick &&
-		slices.EqualFunc(a.Segments, b.Segments, func(x, y grandstand.SegmentTally) bool {
-			return x.Segment == y.Segment && x.Sessions == y.Sessions && bytes.Equal(x.Sketch, y.Sketch)
-		}) &&
-		slices.EqualFunc(a.Moves, b.Moves, func(x, y grandstand.Move) bool {
-			return x.From == y.From && x.Release == y.Release && x.Since == y.Since && slices.Equal(x.Values, y.Values)
-		})
 }
 
 // rows brings a tally into the event's slots: one row per segment, of the

@@ -217,16 +217,16 @@ func (r *fakeRedis) Manifests(ctx context.Context, gateways []string) ([]*grands
 	return out, nil
 }
 
-func (r *fakeRedis) ShardTallies(ctx context.Context, refs []grandstand.TallyRef) ([]*grandstand.ShardTally, error) {
+func (r *fakeRedis) ShardTallies(ctx context.Context, refs []grandstand.TallyRef) ([]*grandstand.EncodedShardTally, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err := r.enter(ctx, "ShardTallies"); err != nil {
 		return nil, err
 	}
-	out := make([]*grandstand.ShardTally, len(refs))
+	out := make([]*grandstand.EncodedShardTally, len(refs))
 	for i, ref := range refs {
 		if b, ok := r.tallies[ref]; ok {
-			t, err := grandstand.DecodeShardTally(bytes.Clone(b))
+			t, err := grandstand.DecodeEncodedShardTally(bytes.Clone(b))
 			if err != nil {
 				return nil, err
 			}

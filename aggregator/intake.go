@@ -1,7 +1,10 @@
 package aggregator
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"maps"
 	"slices"
 
 	"grandstand"
@@ -17,8 +20,8 @@ type gateway struct {
 
 	manifest *grandstand.Manifest // the newest; nil: none yet
 	refs     [grandstand.Shards]int64
-	periodMS int64            // between the last two manifests, in whole seconds up to the longest tick
-	holdings map[int]*holding // by shard, of the shards held here
+	holdings [grandstand.Shards]*holding // of the shards held here; nil: none
+	periodMS int64                       // between the last two manifests, in whole seconds up to the longest tick
 }
 
 // holding is the newest tally of one gateway for one shard.
@@ -81,7 +84,7 @@ func (a *Aggregator) enlist(ms grandstand.Membership) {
 		}
 		g := a.gateways[m.ID]
 		if g == nil {
-			g = &gateway{id: m.ID, holdings: map[int]*holding{}}
+			g = &gateway{id: m.ID}
 			a.gateways[m.ID] = g
 		}
 		g.listed, g.alive, g.joinedAt = true, m.Alive, m.JoinedAt
@@ -138,7 +141,9 @@ func (g *gateway) lastWord() int64 {
 		last = max(last, g.manifest.At)
 	}
 	for _, h := range g.holdings {
-		last = max(last, h.asOf)
+		if h != nil {
+			last = max(last, h.asOf)
+		}
 	}
 	return last
 }
@@ -172,7 +177,35 @@ const fetchChunk = 64
 
 // readTallies fetches what the manifests name and is not here.
 func (a *Aggregator) readTallies(ctx context.Context, at int64) error {
-	var refs []grandstand.TallyRef
+	refs := a.missing()
+	chunks := slices.Collect(slices.Chunk(refs, fetchChunk))
+	answers := make([][]*arrival, len(chunks))
+	errs := make([]error, len(chunks))
+	parallel(len(chunks), max(4, len(a.mergers)), func(i int) {
+		ctx, cancel := context.WithTimeout(ctx, 2*a.cfg.Timeout)
+		defer cancel()
+		var list []*grandstand.EncodedShardTally
+		if list, errs[i] = a.cfg.Tallies.ShardTallies(ctx, chunks[i]); errs[i] == nil {
+			answers[i] = a.unwrapAll(chunks[i], list)
+		}
+	})
+	byShard := map[int][]*arrival{}
+	for _, list := range answers {
+		for _, t := range list {
+			byShard[t.Shard] = append(byShard[t.Shard], t)
+		}
+	}
+	shards := slices.Collect(maps.Values(byShard))
+	a.eachShard(len(shards), func(m *merger, i int) {
+		for _, t := range shards[i] {
+			a.takeTally(m, t, at)
+		}
+	})
+	return errors.Join(errs...)
+}
+
+// missing returns the tallies that the manifests name and that are not here.
+func (a *Aggregator) missing() (refs []grandstand.TallyRef) {
 	held := a.held()
 	for _, id := range a.gatewayIDs() {
 		g := a.gateways[id]
@@ -184,56 +217,98 @@ func (a *Aggregator) readTallies(ctx context.Context, at int64) error {
 			}
 		}
 	}
-	chunks := slices.Collect(slices.Chunk(refs, fetchChunk))
-	answers := make([][]*grandstand.ShardTally, len(chunks))
-	errs := make([]error, len(chunks))
-	parallel(len(chunks), 4, func(i int) {
-		ctx, cancel := context.WithTimeout(ctx, 2*a.cfg.Timeout)
-		defer cancel()
-		answers[i], errs[i] = a.cfg.Tallies.ShardTallies(ctx, chunks[i])
-	})
-	var err error
-	for i, chunk := range chunks {
-		if errs[i] != nil {
-			err = errs[i]
-			continue
-		}
-		for j, t := range answers[i] {
-			if t != nil {
-				a.takeTally(chunk[j], t, at)
+	return refs
+}
+
+// arrival is a ShardTally that was fetched, with those of its tallies decoded
+// that are not what they were: a shard is written as a whole when one event of
+// it changed.
+type arrival struct {
+	*grandstand.EncodedShardTally
+	parts []part
+}
+
+// part is the tally of one event. It keeps nothing of the message in memory.
+type part struct {
+	event *event            // nil: not known yet
+	same  *contribution     // that the tally is; nil: it is another
+	raw   []byte            // its bytes, unless it is the same
+	tally *grandstand.Tally // of raw
+}
+
+// unwrapAll decodes what was fetched. It only reads what is known: others do so
+// as well.
+func (a *Aggregator) unwrapAll(refs []grandstand.TallyRef, list []*grandstand.EncodedShardTally) (out []*arrival) {
+	for i, t := range list {
+		switch {
+		case t == nil:
+		case t.Gateway != refs[i].Gateway || t.Shard != refs[i].Shard:
+			a.violation(brokenShard)
+		default:
+			arrived, err := a.unwrap(t)
+			if err != nil { // as good as missing
+				a.trouble("decode tally", err)
+				continue
 			}
+			out = append(out, arrived)
 		}
 	}
-	return err
+	return out
+}
+
+func (a *Aggregator) unwrap(t *grandstand.EncodedShardTally) (*arrival, error) {
+	sh := &a.shards[t.Shard]
+	arrived := &arrival{t, make([]part, 0, len(t.Tallies))}
+	for _, raw := range t.Tallies {
+		name, err := grandstand.EventOfTally(raw)
+		if err != nil {
+			return nil, err
+		}
+		p := part{event: sh.events[string(name)]}
+		if p.event == nil && a.over[string(name)] != 0 || p.event != nil && p.event.final {
+			continue
+		}
+		if p.event != nil {
+			if c := p.event.find(t.Gateway); c != nil && bytes.Equal(c.raw, raw) {
+				p.same = c
+			}
+		}
+		if p.same == nil {
+			p.raw = bytes.Clone(raw)
+			if p.tally, err = grandstand.DecodeTally(p.raw); err != nil {
+				return nil, err
+			}
+		}
+		arrived.parts = append(arrived.parts, p)
+	}
+	return arrived, nil
 }
 
 // takeTally takes the newest tally of one gateway for one shard.
-func (a *Aggregator) takeTally(ref grandstand.TallyRef, t *grandstand.ShardTally, at int64) {
-	if t.Gateway != ref.Gateway || t.Shard != ref.Shard {
-		a.violation(brokenShard)
-		return
-	}
-	g, sh := a.gateways[ref.Gateway], &a.shards[ref.Shard]
-	h := g.holdings[ref.Shard]
+func (a *Aggregator) takeTally(m *merger, t *arrival, at int64) {
+	g, sh := a.gateways[t.Gateway], &a.shards[t.Shard]
+	h := g.holdings[t.Shard]
 	if h == nil {
-		h = &holding{gateway: g, shard: ref.Shard}
-		g.holdings[ref.Shard] = h
+		h = &holding{gateway: g, shard: t.Shard}
+		g.holdings[t.Shard] = h
 	}
 	h.at, h.released, h.asOf, h.upTo = t.At, t.Released, t.At, t.Released
 	h.round++
 	before := h.events
-	h.events = make([]*event, 0, len(t.Events))
-	for i := range t.Events {
-		tally := &t.Events[i]
-		if grandstand.ShardOf(tally.Event) != sh.id {
+	h.events = make([]*event, 0, len(t.parts))
+	for i := range t.parts {
+		p := &t.parts[i]
+		if p.same != nil {
+			p.same.round = h.round
+			h.events = append(h.events, p.event)
+			continue
+		}
+		if grandstand.ShardOf(p.tally.Event) != sh.id {
 			a.violation(brokenShard)
 			continue
 		}
-		e := a.eventOf(sh, tally.Event, at)
-		if e == nil || e.final {
-			continue
-		}
-		if a.merger.take(e, h, tally) {
+		e := a.eventOf(sh, p.tally.Event, at)
+		if m.take(e, h, p.tally, p.raw) {
 			a.violation(brokenTally)
 		}
 		h.events = append(h.events, e)
@@ -252,6 +327,9 @@ func (a *Aggregator) vouch(g *gateway, at int64) {
 		m.At = at // from here on it ages
 	}
 	for _, h := range g.holdings {
+		if h == nil {
+			continue
+		}
 		switch ref := g.refs[h.shard]; {
 		case m == nil:
 		case ref == h.at:
@@ -275,13 +353,15 @@ func (a *Aggregator) dropHolding(h *holding) {
 			e.drop(c)
 		}
 	}
-	delete(h.gateway.holdings, h.shard)
+	h.gateway.holdings[h.shard] = nil
 }
 
 // forget gives up a gateway that is long gone.
 func (a *Aggregator) forget(g *gateway) {
 	for _, h := range g.holdings {
-		a.dropHolding(h)
+		if h != nil {
+			a.dropHolding(h)
+		}
 	}
 	delete(a.gateways, g.id)
 }

@@ -129,7 +129,7 @@ func (a *Aggregator) recall(e *event, segs []grandstand.CheckpointSegment, inRed
 }
 
 func (a *Aggregator) recallReach(s *segment, saved []byte) {
-	u := &a.merger.reach
+	u := &a.mergers[0].reach
 	u.Reset()
 	for _, sketch := range [][]byte{saved, s.reach} {
 		if len(sketch) == 0 {

@@ -34,7 +34,7 @@ type Tallies interface {
 
 	// ShardTallies returns the newest tally of each shard, nil where there is
 	// none.
-	ShardTallies(ctx context.Context, refs []grandstand.TallyRef) ([]*grandstand.ShardTally, error)
+	ShardTallies(ctx context.Context, refs []grandstand.TallyRef) ([]*grandstand.EncodedShardTally, error)
 }
 
 // Boards publishes.

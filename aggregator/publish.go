@@ -21,7 +21,7 @@ type offer struct {
 // refresh makes the boards of the shard's events whose tick it is, and returns
 // what is to be published. Nil: nothing. A shard that was just taken over has
 // the boards of the events' last phases made, whenever that is.
-func (a *Aggregator) refresh(sh *shard, at int64, takeover bool) *offer {
+func (a *Aggregator) refresh(m *merger, sh *shard, at int64, takeover bool) *offer {
 	forced := sh.fresh
 	if takeover && !forced || forced && a.unread(sh, at) {
 		return nil
@@ -45,7 +45,7 @@ func (a *Aggregator) refresh(sh *shard, at int64, takeover bool) *offer {
 		if phase != at && e.ahead(phase) {
 			continue // its next phase is under way
 		}
-		a.count(e, phase, late)
+		a.count(m, e, phase, late)
 		newest = max(newest, phase)
 	}
 	if newest == 0 {
@@ -79,7 +79,7 @@ func (e *event) ahead(phase int64) bool {
 // count makes the board of an event as of at, a phase of its own whose tallies
 // are here; a gateway that is late is counted as of its tick before. If nothing
 // changed it is the same one with another head.
-func (a *Aggregator) count(e *event, at int64, late bool) {
+func (a *Aggregator) count(m *merger, e *event, at int64, late bool) {
 	if e.ended() && !e.final {
 		a.finish(e, at)
 	}
@@ -100,7 +100,7 @@ func (a *Aggregator) count(e *event, at int64, late bool) {
 	}
 	live := st.quality == grandstand.Live
 	if e.changed || e.applied > 0 || live && e.unpeaked || e.board == nil {
-		b := a.merger.merge(e, at, live)
+		b := m.merge(e, at, live)
 		a.metrics.merges.Inc()
 		if err := b.CheckSums(); err != nil {
 			a.violation(brokenSums)

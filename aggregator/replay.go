@@ -182,7 +182,7 @@ func (r *Replay) board(at int64) (*grandstand.Board, error) {
 	t := r.tallier.Build(r.cfg, r.auds.Segments(), nil)
 	r.holding.asOf = at
 	r.holding.round++
-	r.merger.take(r.event, r.holding, t)
+	r.merger.take(r.event, r.holding, t, nil)
 	r.event.from[0].used = true
 	b := r.merger.merge(r.event, at, true)
 	if err := b.CheckSums(); err != nil {

@@ -1,6 +1,7 @@
 package aggregator
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -161,6 +162,10 @@ func tallyOf(e *grandstand.Event, sessions map[int]*testSession, moves []grandst
 		t.Add(auds.Intern(s.values), s.viewer)
 	}
 	return *t.Build(e, auds.Segments(), slices.Clone(moves))
+}
+
+func equalTallies(a, b *grandstand.Tally) bool {
+	return bytes.Equal(grandstand.AppendTally(nil, a), grandstand.AppendTally(nil, b))
 }
 
 // write writes a tally if it changed, and a manifest.

@@ -85,7 +85,7 @@ func (a *Aggregator) lose(sh *shard) {
 	a.parting = append(a.parting, sh.list...)
 	*sh = shard{id: sh.id, events: map[string]*event{}}
 	for _, g := range a.gateways {
-		delete(g.holdings, sh.id)
+		g.holdings[sh.id] = nil
 	}
 }
 
@@ -104,7 +104,9 @@ func (a *Aggregator) join(ms grandstand.Membership) {
 	a.cfg.Logger.Warn("the data in Redis was lost: write again what is known", "boot_at", ms.BootAt)
 	for _, g := range a.gateways {
 		for _, h := range g.holdings {
-			h.lostAt, h.lostUpTo = ms.BootAt, h.upTo
+			if h != nil {
+				h.lostAt, h.lostUpTo = ms.BootAt, h.upTo
+			}
 		}
 	}
 	for i := range a.shards {

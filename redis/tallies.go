@@ -43,13 +43,14 @@ func (c *Client) Manifests(ctx context.Context, gateways []string) ([]*grandstan
 }
 
 // ShardTallies returns the newest tally of each reference, in the order asked;
-// nil where there is none or it cannot be read.
-func (c *Client) ShardTallies(ctx context.Context, refs []grandstand.TallyRef) ([]*grandstand.ShardTally, error) {
+// nil where there is none or it cannot be read. What it holds of each event is
+// left encoded: most of it is what it was at the tick before.
+func (c *Client) ShardTallies(ctx context.Context, refs []grandstand.TallyRef) ([]*grandstand.EncodedShardTally, error) {
 	keys := make([]string, len(refs))
 	for i, r := range refs {
 		keys[i] = tallyKey(r.Gateway, r.Shard)
 	}
-	return getAll(ctx, c, "shard_tallies", keys, grandstand.DecodeShardTally)
+	return getAll(ctx, c, "shard_tallies", keys, grandstand.DecodeEncodedShardTally)
 }
 
 // getAll reads and decodes strings, nil for each that is missing or corrupt.
