@@ -32,6 +32,14 @@ const (
 // keepAfter returns in how many ms a record is due again.
 func (g *Gateway) keepAfter() int64 { return keepMS - keepMS/10 + rand.Int64N(keepMS/5) }
 
+// keepTime returns when a record that has just been written is due again: those
+// of one bucket at the same time, since one script writes them all.
+func keepTime(session string, now int64) int64 {
+	phase := int64(grandstand.BucketOf(session)) * keepMS / grandstand.SessionBuckets
+	at := now + keepMS/2
+	return at + (phase-at%keepMS+keepMS)%keepMS
+}
+
 // backlog is a queue of sessions that something is to be done for in Redis. It
 // may be used by many; wake has room for one signal.
 type backlog struct {
@@ -209,7 +217,7 @@ func (s *session) keptLocked(isLost bool, now int64) {
 	switch {
 	case !isLost && s.own == lost:
 		s.own, s.kept, s.doubted = owned, true, false
-		s.keepAt = now + s.room.g.keepAfter()
+		s.keepAt = keepTime(s.ID, now)
 		s.room.dirty.Store(true)
 	case !isLost && s.confirm:
 		// A release that we had not read yet is lost too. Whom it came from has
@@ -218,7 +226,7 @@ func (s *session) keptLocked(isLost bool, now int64) {
 	case !isLost:
 		s.kept, s.doubted = true, false
 		if s.keepAt > 0 {
-			s.keepAt = now + s.room.g.keepAfter()
+			s.keepAt = keepTime(s.ID, now)
 		}
 	case s.own == owned && (s.doubted || !s.kept):
 		s.doubted = false

@@ -47,9 +47,10 @@ for s = 0, shards - 1 do
   end
 end
 
-redis.call('HSET', KEYS[1], '@' .. me, till)
+local leases = {'@' .. me, till}
 for _, s in ipairs(mine) do
-  redis.call('HSET', KEYS[1], tostring(s), till .. ' ' .. me)
+  leases[#leases + 1], leases[#leases + 2] = tostring(s), till .. ' ' .. me
 end
+redis.call('HSET', KEYS[1], unpack(leases))
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
 return mine

@@ -2,11 +2,11 @@
 -- Returns the indices (from 1) of those.
 --
 -- ARGV: TTL ms, then owner, generation, record for each key
-local lost = {}
+local lost, held = {}, redis.call('MGET', unpack(KEYS))
 for i, key in ipairs(KEYS) do
   local owner, gen, record = ARGV[3 * i - 1], ARGV[3 * i], ARGV[3 * i + 1]
   local keep = true
-  local cur = redis.call('GET', key)
+  local cur = held[i]
   local head, cgen, cowner, _
   if cur then
     head, _, cgen, cowner = string.find(cur, '^(%d+)|([^|]*)|')
