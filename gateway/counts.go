@@ -1,8 +1,10 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -12,38 +14,52 @@ import (
 
 // selection is which part of a board is asked for.
 type selection struct {
-	dim      string              // "": all
-	segment  *grandstand.Segment // nil: all of dim
-	operator bool                // sees segments that are folded for the public
+	dim      string               // "": all
+	segments []grandstand.Segment // by dimension; none: all of dim
+	operator bool                 // sees segments that are folded for the public
 }
 
-// selectionOf reads ?dim= and ?segment=.
+// maxSelected is how many segments may be asked for.
+const maxSelected = 16
+
+// selectionOf reads ?dim= and ?segment=, which may be a list: team:KC,team:SF.
 func (g *Gateway) selectionOf(r *http.Request, e *grandstand.Event) (selection, error) {
 	q, err := query(r)
 	if err != nil {
 		return selection{}, err
 	}
 	s := selection{dim: q.Get("dim"), operator: g.cfg.Auth.Admin(r) == nil}
-	if text := q.Get("segment"); text != "" {
-		segment, err := grandstand.ParseSegment(strings.ReplaceAll(text, " ", "+")) // "+" is a space in a query
-		if err != nil {
-			return selection{}, err
-		}
-		if s.dim != "" && s.dim != segment.Dim {
-			return selection{}, grandstand.Errorf(grandstand.CodeInvalid, "dim and segment name two dimensions")
-		}
-		s.segment, s.dim = &segment, segment.Dim
+	s.dim = strings.ReplaceAll(s.dim, " ", "+") // "+" is a space in a query
+	if !hasDim(e, s.dim) {
+		return selection{}, grandstand.Errorf(grandstand.CodeInvalid, "the event has no dimension %.64q", s.dim)
 	}
-	s.dim = strings.ReplaceAll(s.dim, " ", "+")
-	if s.dim == "" || s.dim == grandstand.World {
+	list := strings.Split(q.Get("segment"), ",")
+	if len(list) > maxSelected {
+		return selection{}, grandstand.Errorf(grandstand.CodeInvalid, "at most %d segments", maxSelected)
+	}
+	if list[0] == "" {
 		return s, nil
 	}
-	for _, d := range e.Dims {
-		if d.Name == s.dim {
-			return s, nil
+	for _, text := range list {
+		segment, err := grandstand.ParseSegment(strings.ReplaceAll(text, " ", "+"))
+		switch {
+		case err != nil:
+			return selection{}, err
+		case !hasDim(e, segment.Dim):
+			return selection{}, grandstand.Errorf(grandstand.CodeInvalid, "the event has no dimension %.64q", segment.Dim)
+		case s.dim != "" && s.dim != segment.Dim:
+			return selection{}, grandstand.Errorf(grandstand.CodeInvalid, "dim and segment name two dimensions")
+		case !slices.Contains(s.segments, segment):
+			s.segments = append(s.segments, segment)
 		}
 	}
-	return selection{}, grandstand.Errorf(grandstand.CodeInvalid, "the event has no dimension %.64q", s.dim)
+	slices.SortStableFunc(s.segments, func(a, b grandstand.Segment) int { return cmp.Compare(a.Dim, b.Dim) })
+	return s, nil
+}
+
+// hasDim reports whether an event has the dimension; "" is all that it has.
+func hasDim(e *grandstand.Event, dim string) bool {
+	return dim == "" || dim == grandstand.World || slices.ContainsFunc(e.Dims, func(d grandstand.Dimension) bool { return d.Name == dim })
 }
 
 // counts is a selection of a board as JSON, but for the digits of its age.
@@ -94,15 +110,27 @@ func encodeCounts(b *grandstand.Board, s selection) *counts {
 }
 
 func appendSelection(t []byte, b *grandstand.Board, s selection) []byte {
-	if s.segment != nil {
-		t = appendDim(t, s.dim)
-		if s.dim != grandstand.World {
-			t = appendValue(append(t, '{'), s.segment.Value)
+	for i, seg := range s.segments {
+		first := i == 0 || s.segments[i-1].Dim != seg.Dim
+		last := i == len(s.segments)-1 || s.segments[i+1].Dim != seg.Dim
+		if i > 0 {
+			t = append(t, ',')
 		}
-		t = appendCount(t, findCount(b, *s.segment, s.operator))
-		if s.dim != grandstand.World {
+		if first {
+			t = appendDim(t, seg.Dim)
+		}
+		if seg.Dim != grandstand.World {
+			if first {
+				t = append(t, '{')
+			}
+			t = appendValue(t, seg.Value)
+		}
+		t = appendCount(t, findCount(b, seg, s.operator))
+		if last && seg.Dim != grandstand.World {
 			t = append(t, '}')
 		}
+	}
+	if len(s.segments) > 0 {
 		return t
 	}
 	list := b.Segments
@@ -198,7 +226,7 @@ type countsKey struct {
 
 // get returns the selection of b.
 func (cc *countsCache) get(b *grandstand.Board, s selection) *counts {
-	if s.segment != nil {
+	if len(s.segments) > 0 {
 		return encodeCounts(b, s)
 	}
 	key := countsKey{b.Event, s.dim, s.operator}

@@ -87,9 +87,10 @@ func (g *Gateway) history(r *http.Request) (*series, error) {
 		return nil, err
 	}
 	segment := grandstand.WorldSegment
-	if sel.segment != nil {
-		segment = *sel.segment
-	} else if sel.dim != "" && sel.dim != grandstand.World {
+	switch {
+	case len(sel.segments) == 1:
+		segment = sel.segments[0]
+	case len(sel.segments) > 1, sel.dim != "" && sel.dim != grandstand.World:
 		return nil, grandstand.Errorf(grandstand.CodeInvalid, "history is of one segment: segment=team:KC")
 	}
 	sp, err := spanOf(r.URL.Query(), g.cfg.Clock.Now())

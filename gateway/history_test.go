@@ -83,14 +83,15 @@ func TestHistory(t *testing.T) {
 		}
 		span := fmt.Sprintf("from=%d&to=%d", hour-30_000, hour+90_000)
 		for query, want := range map[string]string{
-			"step=10000":                    "-30:50 -20:50 -10:50 0:60 10:61 - - - - - 70:70 80:70 ",
-			"step=30000":                    "-10:50 10:61 - 80:70 ",
-			"step=10000&segment=team:KC":    "-30:2 -20:40 -10:0 0:30 10:30 - - - - - 70:8 80:35 ",
-			"step=60000&segment=team:KC":    "10:30 80:35 ",
-			"step=9999":                     "400",
-			"step=10000&dim=team":           "400",
-			"step=10000&segment=mood:x":     "400",
-			"step=10000&segment=team:KC&x=": "-30:2 -20:40 -10:0 0:30 10:30 - - - - - 70:8 80:35 ",
+			"step=10000":                         "-30:50 -20:50 -10:50 0:60 10:61 - - - - - 70:70 80:70 ",
+			"step=30000":                         "-10:50 10:61 - 80:70 ",
+			"step=10000&segment=team:KC":         "-30:2 -20:40 -10:0 0:30 10:30 - - - - - 70:8 80:35 ",
+			"step=60000&segment=team:KC":         "10:30 80:35 ",
+			"step=9999":                          "400",
+			"step=10000&dim=team":                "400",
+			"step=10000&segment=mood:x":          "400",
+			"step=10000&segment=team:KC,team:SF": "400",
+			"step=10000&segment=team:KC&x=":      "-30:2 -20:40 -10:0 0:30 10:30 - - - - - 70:8 80:35 ",
 		} {
 			if diff := cmp.Diff(want, get(span+"&"+query)); diff != "" {
 				t.Errorf("%s: %s", query, diff)

@@ -153,14 +153,15 @@ func TestCounts(t *testing.T) {
 		all := `"world":` + c(20, 20) + `,"country":{"US":` + c(20, 20) + `},"country+team":{"US+KC":` + c(20, 20) + `},"team":{"KC":` + c(12, 12)
 		rg.auth.admin = nil
 		for query, want := range map[string]string{
-			"":                               all + `,"SF":` + c(5, 5) + `,"other":` + c(3, 3) + `}`,
-			"dim=country":                    `"country":{"US":` + c(20, 20) + `}`,
-			"dim=world":                      `"world":` + c(20, 20),
-			"segment=team:SF":                `"team":{"SF":` + c(5, 5) + `}`,
-			"segment=world":                  `"world":` + c(20, 20),
-			"segment=team:XX":                `"team":{"XX":` + c(0, 0) + `}`,
-			"segment=country%2Bteam:US%2BKC": `"country+team":{"US+KC":` + c(20, 20) + `}`,
-			"segment=country+team:US+KC":     `"country+team":{"US+KC":` + c(20, 20) + `}`,
+			"":                                      all + `,"SF":` + c(5, 5) + `,"other":` + c(3, 3) + `}`,
+			"dim=country":                           `"country":{"US":` + c(20, 20) + `}`,
+			"dim=world":                             `"world":` + c(20, 20),
+			"segment=team:SF":                       `"team":{"SF":` + c(5, 5) + `}`,
+			"segment=world":                         `"world":` + c(20, 20),
+			"segment=team:SF,world,team:XX,team:SF": `"team":{"SF":` + c(5, 5) + `,"XX":` + c(0, 0) + `},"world":` + c(20, 20),
+			"segment=team:XX":                       `"team":{"XX":` + c(0, 0) + `}`,
+			"segment=country%2Bteam:US%2BKC":        `"country+team":{"US+KC":` + c(20, 20) + `}`,
+			"segment=country+team:US+KC":            `"country+team":{"US+KC":` + c(20, 20) + `}`,
 		} {
 			if diff := cmp.Diff(form(want), get(query)); diff != "" {
 				t.Errorf("operator, %s: %s", query, diff)
@@ -189,12 +190,15 @@ func TestCounts(t *testing.T) {
 			t.Errorf("If-None-Match is answered %v %v", resp.Status, err)
 		}
 		for path, want := range map[string]int{
-			"final/counts?dim=mood":           400,
-			"final/counts?segment=mood:x":     400,
-			"final/counts?segment=team":       400,
-			"final/counts?dim=team&dim=world": 400,
-			"nothing/counts":                  404,
-			"a%20b/counts":                    400,
+			"final/counts?dim=mood":                                               400,
+			"final/counts?segment=mood:x":                                         400,
+			"final/counts?segment=team":                                           400,
+			"final/counts?dim=team&segment=country:US":                            400,
+			"final/counts?segment=world,":                                         400,
+			"final/counts?" + "segment=" + strings.Repeat("world,", 16) + "world": 400,
+			"final/counts?dim=team&dim=world":                                     400,
+			"nothing/counts":                                                      404,
+			"a%20b/counts":                                                        400,
 		} {
 			if status, text, _ := rg.do(http.MethodGet, "/v1/events/"+path, ""); status != want || !strings.HasPrefix(text, `{"code":"`) {
 				t.Errorf("%s: %d %s", path, status, text)

@@ -16,9 +16,10 @@ import (
 // answer is what a player without a WebSocket is told after its beats.
 type answer struct {
 	resumable
-	Verdict    verdict `json:"verdict"`
-	IntervalMS int64   `json:"interval_ms"` // until the next beat
-	Frame      rawJSON `json:"frame"`       // the message "counts"; null if there is none yet
+	Verdict    verdict  `json:"verdict"`
+	IntervalMS int64    `json:"interval_ms"` // until the next beat
+	Segments   []string `json:"segments"`    // that the session is counted in, as ?segment= takes them
+	Frame      rawJSON  `json:"frame"`       // the message "counts"; null if there is none yet
 }
 
 // resumable names the sessions of a request, also if its beats were not kept.
@@ -215,8 +216,13 @@ func (p *player) answer(ctx context.Context) *answer {
 	if a.IntervalMS == 0 {
 		a.IntervalMS = e.BeatMS
 	}
+	aud := p.last.audience()
+	a.Segments = append(a.Segments, grandstand.World)
+	for i, d := range e.Dims {
+		a.Segments = append(a.Segments, grandstand.Segment{Dim: d.Name, Value: aud.Values[i]}.String())
+	}
 	if v := p.last.room.newest(); v != nil {
-		a.Frame = v.Frame(p.last.audience()).AppendJSON(nil, p.g.cfg.Clock.Now())
+		a.Frame = v.Frame(aud).AppendJSON(nil, p.g.cfg.Clock.Now())
 	}
 	return a
 }
