@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 
 	"grandstand"
@@ -251,4 +252,93 @@ func BenchmarkTick(b *testing.B) {
 			b.ReportMetric(float64(redis.bytes)/float64(b.N), "B-published/op")
 		})
 	}
+}
+
+// BenchmarkBigTick is one tick of an event with 3.3 million viewers in 301
+// segments on 170 gateways: reading what they wrote, the moves of one of them
+// that died, merging, estimating and encoding. Every sketch changes at every
+// tick. It is what an aggregator does but for the network.
+func BenchmarkBigTick(b *testing.B) {
+	const gateways, sessions, moves = 170, 19_400, 2_000
+	cfg := testEvent("final", "country", "region", "team", "team+country")
+	shard := grandstand.ShardOf(cfg.Name)
+	r := newRig(b)
+	r.redis.configure(*cfg)
+	redis := &manyGateways{nullRedis: nullRedis{fakeRedis: r.redis}}
+	var raws [2][][]byte // by parity of the tick
+	size := 0
+	for g := range gateways {
+		redis.ids = append(redis.ids, fmt.Sprint("gw", g))
+		for odd := range raws {
+			crowd := map[int]*testSession{}
+			for i := range sessions {
+				h := hashOf(uint64(g*sessions + i + odd*sessions/500)) // a part of them comes and goes
+				country, region, team := fmt.Sprintf("c%d", h%8), fmt.Sprintf("r%d", h>>8%148), fmt.Sprintf("t%d", h>>16%16)
+				crowd[i] = &testSession{id: i, viewer: h, values: []string{country, region, team, team + "+" + country}}
+			}
+			t := tallyOf(cfg, crowd, nil)
+			for i := 0; g > 0 && i < moves/gateways; i++ {
+				t.Moves = append(t.Moves, grandstand.Move{From: "gw0", Release: grandstand.ReleaseID{MS: uint64(start + 9e9), Seq: uint64(g)}, Values: crowd[i].values})
+			}
+			raws[odd] = append(raws[odd], grandstand.AppendTally(nil, &t))
+			size += len(raws[odd][g])
+		}
+	}
+	agg := r.aggregator("agg", func(c *Config) { c.Tallies, c.Boards, c.Series = redis, redis, redis })
+	n := 0
+	tick := func() {
+		n++
+		r.now += 2000
+		r.clock.set(r.now + 250)
+		redis.manifests, redis.answers = redis.manifests[:0], redis.answers[:0]
+		for g, id := range redis.ids {
+			redis.manifests = append(redis.manifests, &grandstand.Manifest{Gateway: id, At: r.now, Shards: []grandstand.ShardRef{{Shard: shard, At: r.now}}})
+			redis.answers = append(redis.answers, &grandstand.EncodedShardTally{Gateway: id, Shard: shard, At: r.now, Tallies: [][]byte{raws[n%2][g]}})
+			ctx, cancel := context.WithTimeout(context.Background(), 1e9)
+			r.redis.Renew(ctx, grandstand.Member{ID: id, Role: grandstand.RoleGateway})
+			cancel()
+		}
+		b.StartTimer()
+		agg.wake(context.Background(), r.now)
+		b.StopTimer()
+		pump(agg)
+	}
+	b.StopTimer()
+	tick()
+	tick()
+	b.ResetTimer()
+	b.ReportAllocs()
+	for range b.N {
+		tick()
+	}
+	b.ReportMetric(float64(size)/2/gateways, "B/tally")
+	if got := sessionsOf(agg.shards[shard].list[0].board, "world"); got != uint64(gateways*sessions-moves/gateways*(gateways-1)) {
+		b.Fatal(got)
+	}
+}
+
+// manyGateways answers in the order of the gateways' ids.
+type manyGateways struct {
+	nullRedis
+	ids       []string
+	manifests []*grandstand.Manifest
+	answers   []*grandstand.EncodedShardTally
+}
+
+func (r *manyGateways) Manifests(_ context.Context, gateways []string) ([]*grandstand.Manifest, error) {
+	out := make([]*grandstand.Manifest, len(gateways))
+	for i, g := range gateways {
+		if k := slices.Index(r.ids, g); k >= 0 {
+			out[i] = r.manifests[k]
+		}
+	}
+	return out, nil
+}
+
+func (r *manyGateways) ShardTallies(_ context.Context, refs []grandstand.TallyRef) ([]*grandstand.EncodedShardTally, error) {
+	out := make([]*grandstand.EncodedShardTally, len(refs))
+	for i, ref := range refs {
+		out[i] = r.answers[slices.Index(r.ids, ref.Gateway)]
+	}
+	return out, nil
 }

@@ -2,7 +2,9 @@ package aggregator
 
 import (
 	"cmp"
+	"runtime"
 	"slices"
+	"sync"
 
 	"grandstand"
 )
@@ -22,12 +24,13 @@ type merger struct {
 	minCohort int               // of events that do not say
 	violation func(what string) // told of numbers that should not be
 
-	union, reach grandstand.Union
-	before       []int32            // by slot; all zero between calls
-	left         []int64            // by slot; all zero between calls
-	listed       []int32            // slots of the board's segments
-	strays       []*grandstand.Move // whose sessions are not where they are said to be; empty between calls
-	audiences    map[*string][]int32
+	unions
+	before    []int32            // by slot; all zero between calls
+	left      []int64            // by slot; all zero between calls
+	listed    []int32            // slots of the board's segments
+	stale     []int32            // slots of the segments to be estimated
+	strays    []*grandstand.Move // whose sessions are not where they are said to be; empty between calls
+	audiences map[*string][]int32
 }
 
 // grow returns a slice of at least n elements that are zero if those of s are.
@@ -44,11 +47,7 @@ func grow[T any](s []T, n int) []T {
 func (m *merger) merge(e *event, at int64, live bool) *grandstand.Board {
 	m.gather(e)
 	m.sum(e)
-	for i := range e.segs {
-		if s := &e.segs[i]; s.stale {
-			m.estimate(s)
-		}
-	}
+	m.estimateAll(e)
 	if live {
 		e.raise(at)
 	}
@@ -248,38 +247,68 @@ func (m *merger) substitute(e *event, c *contribution, dim int32) int32 {
 	return best
 }
 
-// estimate counts the viewers of a segment, now and since the start.
-func (m *merger) estimate(s *segment) {
-	s.stale = false
-	m.union.Reset()
-	for _, sketch := range s.sketches {
-		if len(sketch) == 0 {
-			continue
-		}
-		if err := m.union.Merge(sketch); err != nil {
-			m.violation(brokenSketch)
+// sideBySide is from how many bytes of sketches on segments of one event are
+// estimated side by side: some 0.2 ms of work.
+const sideBySide = 256 << 10
+
+// estimateAll counts the viewers of the segments whose sketches changed.
+func (m *merger) estimateAll(e *event) {
+	m.stale = m.stale[:0]
+	size := 0
+	for i := range e.segs {
+		if s := &e.segs[i]; s.stale {
+			m.stale = append(m.stale, int32(i))
+			for _, sketch := range s.sketches {
+				size += len(sketch)
+			}
 		}
 	}
-	s.estimate = m.union.Estimate()
-	if s.estimate > 0 {
-		m.reachOut(s)
+	if size < sideBySide {
+		for _, slot := range m.stale {
+			m.estimate(&e.segs[slot], m.violation)
+		}
+		return
+	}
+	parallel(len(m.stale), runtime.GOMAXPROCS(0), func(i int) {
+		u := spareUnions.Get().(*unions)
+		u.estimate(&e.segs[m.stale[i]], m.violation)
+		spareUnions.Put(u)
+	})
+}
+
+// unions is the memory to merge the sketches of a segment in. It has one owner.
+type unions struct{ union, reach grandstand.Union }
+
+var spareUnions = sync.Pool{New: func() any { return new(unions) }}
+
+// estimate counts the viewers of a segment, now and since the start.
+func (u *unions) estimate(s *segment, violation func(string)) {
+	s.stale = false
+	u.union.Reset()
+	for _, sketch := range s.sketches {
+		if len(sketch) > 0 && u.union.Merge(sketch) != nil {
+			violation(brokenSketch)
+		}
+	}
+	s.estimate = u.union.Estimate()
+	if s.estimate > 0 && u.reachOut(s) != nil {
+		violation(brokenSketch)
 	}
 }
 
-// reachOut adds the viewers in m.union to the reach of a segment.
-func (m *merger) reachOut(s *segment) {
-	m.reach.Reset()
-	m.reach.MergeUnion(&m.union)
+// reachOut adds the viewers in u.union to the reach of a segment.
+func (u *unions) reachOut(s *segment) (err error) {
+	u.reach.Reset()
+	u.reach.MergeUnion(&u.union)
 	if len(s.reach) > 0 {
-		if err := m.reach.Merge(s.reach); err != nil {
-			m.violation(brokenSketch)
-		}
+		err = u.reach.Merge(s.reach)
 	}
-	reached := m.reach.Estimate()
+	reached := u.reach.Estimate()
 	if reached == s.reached && len(s.reach) > 0 {
-		return // nobody new
+		return err // nobody new
 	}
-	s.reach, s.reached, s.unsaved = m.reach.AppendBinary(nil), reached, true
+	s.reach, s.reached, s.unsaved = u.reach.AppendBinary(nil), reached, true
+	return err
 }
 
 // raise offers the sessions of a live board to the peaks.
