@@ -45,11 +45,17 @@ func (g *Gateway) live(w http.ResponseWriter, r *http.Request) {
 	}
 	c, head := &conn{g: g}, h.head
 	c.w.g, c.w.sock, c.w.compact = g, g.socketOf(h.nc), strings.EqualFold(h.subprotocol, subprotocolCompact)
-	// The handler returns, and with it goes what net/http keeps for a request.
-	if !g.spawn(func() { c.serve(v, head) }) {
+	if !g.enter() {
 		c.w.leave()
 		g.leaveConn()
+		return
 	}
+	// The handler returns, and with it goes what net/http keeps for a request.
+	if _, own := c.w.sock.(netSocket); own {
+		go c.serve(v, head)
+		return
+	}
+	c.serve(v, head)
 }
 
 // socketOf returns the connection as a socket: polled, or read by a goroutine.
@@ -60,10 +66,8 @@ func (g *Gateway) socketOf(nc net.Conn) socket {
 	return netSocket{nc}
 }
 
-// serve takes the connection from the upgrade to whoever reads it. Run waits for
-// it until it is left.
+// serve takes the connection from the upgrade to whoever reads it.
 func (c *conn) serve(v *visitor, head []byte) {
-	c.g.wg.Add(1)
 	if v.event.State == grandstand.EventEnded {
 		c.refuse(closeEnded, head)
 		return

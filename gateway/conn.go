@@ -30,7 +30,10 @@ type conn struct {
 	place int    // in group.conns
 }
 
+// greet sends hello, and the newest counts right after it.
 func (c *conn) greet() {
+	c.w.cork()
+	defer c.w.uncork()
 	e := c.room.event()
 	b := make([]byte, 0, 192)
 	b = grandstand.AppendHello(b, c.session.ID, e.BeatMS, e.TickMS, e.DimNames())

@@ -241,12 +241,12 @@ func (g *Gateway) Ready() bool {
 
 func (g *Gateway) routes() http.Handler {
 	m := mux.NewRouter()
+	m.HandleFunc("/v1/events/{event}/live", g.live).Methods(http.MethodGet) // first: routes are tried one after the other
+	m.HandleFunc("/v1/events/{event}/beats", g.postBeats).Methods(http.MethodPost)
 	m.HandleFunc("/v1/events", g.listEvents).Methods(http.MethodGet)
 	m.HandleFunc("/v1/events/{event}", g.getEvent).Methods(http.MethodGet)
 	m.HandleFunc("/v1/events/{event}", g.putEvent).Methods(http.MethodPut)
 	m.HandleFunc("/v1/events/{event}", g.deleteEvent).Methods(http.MethodDelete)
-	m.HandleFunc("/v1/events/{event}/live", g.live).Methods(http.MethodGet)
-	m.HandleFunc("/v1/events/{event}/beats", g.postBeats).Methods(http.MethodPost)
 	m.HandleFunc("/v1/events/{event}/counts", g.getCounts).Methods(http.MethodGet, http.MethodHead)
 	m.HandleFunc("/v1/events/{event}/counts/stream", g.streamCounts).Methods(http.MethodGet)
 	m.HandleFunc("/v1/events/{event}/history", g.getHistory).Methods(http.MethodGet)
@@ -312,12 +312,24 @@ func (g *Gateway) Run(ctx context.Context) error {
 // spawn runs f in a goroutine that Run waits for. It reports false if Run does
 // so already.
 func (g *Gateway) spawn(f func()) bool {
+	if !g.enter() {
+		return false
+	}
+	go func() {
+		defer g.wg.Done()
+		f()
+	}()
+	return true
+}
+
+// enter has Run wait for wg.Done. It reports false if Run waits already.
+func (g *Gateway) enter() bool {
 	g.spawning.Lock()
 	defer g.spawning.Unlock()
 	if g.stopped {
 		return false
 	}
-	g.wg.Go(f)
+	g.wg.Add(1)
 	return true
 }
 

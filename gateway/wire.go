@@ -57,7 +57,7 @@ type wire struct {
 	cutting *time.Timer       // cuts the socket off; nil: no close frame was sent
 	closing closeCode         // of the close frame that was sent or is in out; 0: none
 	byUs    bool              // closing was our idea
-	stalled bool              // a goroutine is writing
+	stalled bool              // a goroutine is writing, or it is corked
 	dead    bool              // nothing more is taken
 	left    bool              // the reader is done: the last to write closes the socket
 }
@@ -240,6 +240,24 @@ func (w *wire) writeLocked(p []byte) {
 	w.stalled = true
 	w.g.wg.Add(1)
 	go w.catchUp()
+}
+
+// cork has what follows wait for uncork, which writes it at once.
+func (w *wire) cork() {
+	w.mu.Lock()
+	w.stalled = true
+	w.mu.Unlock()
+}
+
+func (w *wire) uncork() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p := append(w.out, w.takeAckLocked()...)
+	if w.slot != nil {
+		p = appendFrame(p, w.slot, w.compact, w.g.cfg.Clock.Now())
+	}
+	w.out, w.slot, w.stalled = nil, nil, false
+	w.writeLocked(p)
 }
 
 // catchUp writes what is pending, with blocking writes, until nothing is. If
