@@ -98,9 +98,10 @@ func (s *Store) Compact(ctx context.Context, opt CompactOptions) (report Compact
 	if err != nil {
 		return report, err
 	}
-	touched, all := s.touched(ctx, floorHour(opt.Before.UnixMilli()))
+	known := newManifests(s)
+	touched, all := s.touched(ctx, known, floorHour(opt.Before.UnixMilli()))
 	for _, hour := range closedHours(touched, opt.Before.UnixMilli()) {
-		c := &compaction{s: s, sw: sw, opt: &opt, hour: hour, report: &report}
+		c := &compaction{s: s, sw: sw, known: known, opt: &opt, hour: hour, report: &report}
 		if err := c.tryRun(ctx, touched[hour]); err != nil {
 			all = errors.Join(all, fmt.Errorf("compact %s: %w", strings.TrimSuffix(hourKey(hour), "/"), err))
 		}
@@ -145,13 +146,12 @@ func (in *input) stored() []int64 {
 // touched returns the live objects by the hours in which they may have rows.
 // Those of hours after the one that is given are left out, and those that cannot
 // be read, whose errors are joined.
-func (s *Store) touched(ctx context.Context, newest int64) (hours map[int64][]input, unread error) {
+func (s *Store) touched(ctx context.Context, manifests *manifests, newest int64) (hours map[int64][]input, unread error) {
 	entries, err := s.objectEntries(ctx, livePrefix)
 	if err != nil {
 		return nil, err
 	}
 	hours = map[int64][]input{}
-	manifests := map[int64]*manifest{}
 	for _, e := range entries {
 		in := input{key: e.Key, size: e.Size, home: math.MinInt64}
 		if !strings.HasSuffix(e.Key, parquetSuffix) {
@@ -161,12 +161,11 @@ func (s *Store) touched(ctx context.Context, newest int64) (hours map[int64][]in
 			if in.home = o.Hour; in.home > newest {
 				continue
 			}
-			if manifests[in.home] == nil {
-				if manifests[in.home], _, err = s.loadManifest(ctx, in.home); err != nil {
-					return nil, err
-				}
+			m, err := manifests.get(ctx, in.home)
+			if err != nil {
+				return nil, err
 			}
-			if known := manifests[in.home].input(in.object()); known != nil {
+			if known := m.input(in.object()); known != nil {
 				if in.hours = known.Hours; in.hours == nil {
 					in.hours = []int64{in.home}
 				}
@@ -225,6 +224,7 @@ func (s *Store) hoursOf(ctx context.Context, key string, size int64) ([]int64, e
 type compaction struct {
 	s      *Store
 	sw     switcher
+	known  *manifests
 	opt    *CompactOptions
 	hour   int64
 	report *CompactReport
@@ -237,6 +237,9 @@ const compactTries = 8
 func (c *compaction) tryRun(ctx context.Context, inputs []input) (err error) {
 	for range compactTries {
 		err = c.run(ctx, inputs)
+		if err != nil {
+			c.known.forget(c.hour, c.hour-hourMS)
+		}
 		if grandstand.CodeOf(err) != grandstand.CodeConflict && !errors.Is(err, errNoObject) {
 			return err
 		}
@@ -245,7 +248,7 @@ func (c *compaction) tryRun(ctx context.Context, inputs []input) (err error) {
 }
 
 func (c *compaction) run(ctx context.Context, inputs []input) error {
-	m, tag, err := c.s.loadManifest(ctx, c.hour)
+	m, err := c.known.get(ctx, c.hour)
 	if err != nil {
 		return err
 	}
@@ -282,11 +285,12 @@ func (c *compaction) run(ctx context.Context, inputs []input) error {
 		m.addInputs(fresh)
 	}
 	c.opt.hook("before-manifest")
-	saved, err := c.s.saveManifest(ctx, c.hour, tag, m)
+	saved, err := c.s.saveManifest(ctx, c.hour, m)
 	if err == nil && !saved {
 		err = errMoved
 	}
 	if err == nil {
+		c.known.forget(c.hour) // it has another tag now
 		c.report.Hours++
 		c.report.Inputs += len(fresh)
 		c.opt.hook("after-manifest")
@@ -301,7 +305,7 @@ func (c *compaction) undercut(ctx context.Context, m *manifest) (events []string
 	if len(m.Events) == 0 {
 		return nil, nil
 	}
-	before, _, err := c.s.loadManifest(ctx, c.hour-hourMS)
+	before, err := c.known.get(ctx, c.hour-hourMS)
 	if err != nil {
 		return nil, err
 	}
@@ -335,30 +339,47 @@ func nextEvent(rows *merger, list *[]string) (string, error) {
 // closed hours, so that it need not be kept: each of its hours names it, and what
 // is there of each of its events is what the hour's manifest says.
 func (s *Store) Compacted(ctx context.Context, live Object) (bool, error) {
-	hours, err := s.hoursOf(ctx, live.Key, live.Size)
+	return newCompacted(s).all(ctx, live)
+}
+
+// compacted finds out what is compacted, and asks for each hour of an event once.
+type compacted struct {
+	s      *Store
+	known  *manifests
+	intact map[eventHour]bool // what is there is what the manifest says
+}
+
+func newCompacted(s *Store) *compacted {
+	return &compacted{s: s, known: newManifests(s), intact: map[eventHour]bool{}}
+}
+
+func (c *compacted) all(ctx context.Context, live Object) (bool, error) {
+	hours, err := c.s.hoursOf(ctx, live.Key, live.Size)
 	if err != nil {
 		return false, wrapKey(live.Key, err)
 	}
-	manifests := map[int64]*manifest{}
 	for _, h := range hours {
-		m, _, err := s.loadManifest(ctx, h)
+		m, err := c.known.get(ctx, h)
 		if err != nil || !m.has(strings.TrimPrefix(live.Key, livePrefix)) {
 			return false, err
 		}
-		manifests[h] = m
 	}
 	if len(hours) == 0 {
 		return true, nil // it has no rows
 	}
-	pairs, err := s.eventHours(ctx, live)
+	pairs, err := c.s.eventHours(ctx, live)
 	if err != nil {
 		return false, wrapKey(live.Key, err)
 	}
 	for p := range pairs {
-		parts, err := s.parts(ctx, p.event, p.hour)
-		if err != nil || contentOf(manifestParts(parts)) != manifests[p.hour].content(p.event) {
+		if c.intact[p] {
+			continue
+		}
+		parts, err := c.s.parts(ctx, p.event, p.hour)
+		if err != nil || contentOf(manifestParts(parts)) != c.known.hours[p.hour].content(p.event) {
 			return false, err
 		}
+		c.intact[p] = true
 	}
 	return true, nil
 }

@@ -2,9 +2,11 @@ package archiver
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
+	"sync"
 
 	"grandstand"
 )
@@ -39,17 +41,17 @@ type eventWriter struct {
 func (c *compaction) event(ctx context.Context, event string, rows *merger) (_ *manifestEvent, err error) {
 	w := &eventWriter{c: c, event: event}
 	defer w.close()
-	var before []part
-	for _, l := range []struct {
-		to   *[]part
-		hour int64
-	}{{&w.old, c.hour}, {&before, c.hour - hourMS}, {&w.after.parts, c.hour + hourMS}} {
-		if *l.to, err = c.s.parts(ctx, event, l.hour); err != nil {
-			return nil, err
-		}
+	var around [3][]part // of the hour before, this one, and the one after
+	var failed [3]error
+	var asking sync.WaitGroup
+	for i := range around {
+		asking.Go(func() { around[i], failed[i] = c.s.parts(ctx, event, c.hour+int64(i-1)*hourMS) })
 	}
-	w.before = partSeqs{ctx: ctx, s: c.s, parts: before}
-	w.after.ctx, w.after.s = ctx, c.s
+	asking.Wait()
+	if err := cmp.Or(failed[:]...); err != nil {
+		return nil, err
+	}
+	w.before.parts, w.old, w.after.parts = around[0], around[1], around[2]
 	m, err := merge([]rowSource{
 		&partRows{ctx: ctx, s: c.s, temp: c.opt.Temp, parts: w.old},
 		&eventRows{rows: rows, event: []byte(event)},
@@ -76,7 +78,7 @@ func (c *compaction) event(ctx context.Context, event string, rows *merger) (_ *
 	if err := w.finish(); err != nil {
 		return nil, err
 	}
-	entry := &manifestEvent{Event: event, Before: contentOf(manifestParts(before))}
+	entry := &manifestEvent{Event: event, Before: contentOf(manifestParts(around[0]))}
 	for i, p := range w.done {
 		tag := ""
 		if i < len(w.old) {
@@ -94,7 +96,7 @@ func (c *compaction) event(ctx context.Context, event string, rows *merger) (_ *
 
 func manifestParts(parts []part) (list []manifestPart) {
 	for _, p := range parts {
-		list = append(list, manifestPart{Rows: p.meta.Rows, Digest: p.meta.Digest, Bytes: p.size})
+		list = append(list, manifestPart{Rows: p.meta.Rows, Digest: p.meta.Digest, Bytes: p.file.size})
 	}
 	return list
 }

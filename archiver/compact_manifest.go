@@ -24,6 +24,8 @@ type manifest struct {
 	Hour    string           `json:"hour"` // RFC 3339
 	Inputs  []manifestInput  `json:"inputs"`
 	Events  []*manifestEvent `json:"events"` // by name
+
+	tag string // of the object that it was read from; "": there was none
 }
 
 // manifestInput is a live object that is in the hour's objects.
@@ -84,38 +86,62 @@ func floorHour(at int64) int64 {
 	return at - at%hourMS
 }
 
-// loadManifest returns the manifest of an hour, empty if there is none, and its
-// tag.
-func (s *Store) loadManifest(ctx context.Context, hour int64) (*manifest, string, error) {
+// manifests are those of a run, each read once.
+type manifests struct {
+	s     *Store
+	hours map[int64]*manifest
+}
+
+func newManifests(s *Store) *manifests { return &manifests{s: s, hours: map[int64]*manifest{}} }
+
+func (m *manifests) get(ctx context.Context, hour int64) (known *manifest, err error) {
+	if known = m.hours[hour]; known == nil {
+		if known, err = m.s.loadManifest(ctx, hour); err == nil {
+			m.hours[hour] = known
+		}
+	}
+	return known, err
+}
+
+// forget has hours read again.
+func (m *manifests) forget(hours ...int64) {
+	for _, h := range hours {
+		delete(m.hours, h)
+	}
+}
+
+// loadManifest returns the manifest of an hour, empty if there is none.
+func (s *Store) loadManifest(ctx context.Context, hour int64) (*manifest, error) {
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
 	key := manifestKey(hour)
 	m := &manifest{Version: manifestVersion, Hour: time.UnixMilli(hour).UTC().Format(time.RFC3339)}
 	sw, err := s.switcher()
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
-	tag, err := sw.tag(ctx, key) // before it is read: what comes between is noticed
+	tag, _, err := sw.tag(ctx, key) // before it is read: what comes between is noticed
 	if err != nil {
-		return nil, "", unavailable(err, "look for "+key)
+		return nil, unavailable(err, "look for "+key)
 	}
 	if tag == "" {
-		return m, "", nil
+		return m, nil
 	}
 	b, err := s.blobs.get(ctx, key)
 	if err != nil {
-		return nil, "", unavailable(err, "read "+key)
+		return nil, unavailable(err, "read "+key)
 	}
 	if b == nil {
-		return m, "", nil
+		return m, nil
 	}
 	if err := json.Unmarshal(b, m); err != nil {
-		return nil, "", grandstand.WrapError(grandstand.CodeInvalid, err, "read "+key)
+		return nil, grandstand.WrapError(grandstand.CodeInvalid, err, "read "+key)
 	}
 	if m.Version != manifestVersion {
-		return nil, "", grandstand.Errorf(grandstand.CodeConflict, "%s: version %d is not known here", key, m.Version)
+		return nil, grandstand.Errorf(grandstand.CodeConflict, "%s: version %d is not known here", key, m.Version)
 	}
-	return m, tag, nil
+	m.tag = tag
+	return m, nil
 }
 
 func (s *Store) switcher() (switcher, error) {
@@ -126,9 +152,9 @@ func (s *Store) switcher() (switcher, error) {
 	return sw, nil
 }
 
-// saveManifest replaces the manifest if it is still the one of that tag. It
+// saveManifest replaces the manifest if it is still the one that was read. It
 // reports whether it is there now.
-func (s *Store) saveManifest(ctx context.Context, hour int64, tag string, m *manifest) (bool, error) {
+func (s *Store) saveManifest(ctx context.Context, hour int64, m *manifest) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
 	b, err := json.Marshal(m)
@@ -140,7 +166,7 @@ func (s *Store) saveManifest(ctx context.Context, hour int64, tag string, m *man
 		return false, err
 	}
 	key := manifestKey(hour)
-	done, err := sw.replace(ctx, key, tag, io.NewSectionReader(bytes.NewReader(b), 0, int64(len(b))))
+	done, err := sw.replace(ctx, key, m.tag, io.NewSectionReader(bytes.NewReader(b), 0, int64(len(b))))
 	if err != nil {
 		return false, unavailable(err, "write "+key)
 	}

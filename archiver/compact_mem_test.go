@@ -19,11 +19,19 @@ type mem struct {
 	objects map[string][]byte
 	version int
 	tags    map[string]string
+	calls   map[string]int // by what S3 would be asked
+	err     error          // of listings
+}
+
+func (m *mem) fail(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.err = err
 }
 
 func openMem(t testing.TB) *Store {
 	t.Helper()
-	m := &mem{objects: map[string][]byte{}, tags: map[string]string{}}
+	m := &mem{objects: map[string][]byte{}, tags: map[string]string{}, calls: map[string]int{}}
 	return &Store{blobs: m, objects: m, url: "mem:", close: func() {}}
 }
 
@@ -35,6 +43,7 @@ func (m *mem) set(key string, b []byte) {
 func (m *mem) get(_ context.Context, key string) ([]byte, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.calls["GET"]++
 	return bytes.Clone(m.objects[key]), nil
 }
 
@@ -48,6 +57,10 @@ func (m *mem) put(_ context.Context, key string, b []byte) error {
 func (m *mem) list(_ context.Context, prefix string) (list []Entry, _ error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.calls["LIST"]++
+	if m.err != nil {
+		return nil, m.err
+	}
 	for _, key := range slices.Sorted(maps.Keys(m.objects)) {
 		if strings.HasPrefix(key, prefix) {
 			list = append(list, Entry{Key: key, Size: int64(len(m.objects[key]))})
@@ -63,6 +76,7 @@ func (m *mem) create(ctx context.Context, key string, body *io.SectionReader) (b
 func (m *mem) stat(_ context.Context, key string) (int64, bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.calls["HEAD"]++
 	b, found := m.objects[key]
 	return int64(len(b)), found, nil
 }
@@ -70,6 +84,7 @@ func (m *mem) stat(_ context.Context, key string) (int64, bool, error) {
 func (m *mem) open(_ context.Context, key string, offset, n int64) (io.ReadCloser, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.calls["GET"]++
 	b, found := m.objects[key]
 	if !found {
 		return nil, errNoObject
@@ -89,10 +104,11 @@ func (m *mem) remove(_ context.Context, key string) error {
 	return nil
 }
 
-func (m *mem) tag(_ context.Context, key string) (string, error) {
+func (m *mem) tag(_ context.Context, key string) (string, int64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.tags[key], nil
+	m.calls["HEAD"]++
+	return m.tags[key], int64(len(m.objects[key])), nil
 }
 
 func (m *mem) replace(_ context.Context, key, tag string, body *io.SectionReader) (bool, error) {
@@ -102,9 +118,11 @@ func (m *mem) replace(_ context.Context, key, tag string, body *io.SectionReader
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.calls["HEAD"]++ // as a bucket does
 	if m.tags[key] != tag {
 		return false, nil
 	}
+	m.calls["PUT"]++
 	m.set(key, b)
 	return true, nil
 }

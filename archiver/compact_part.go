@@ -13,8 +13,8 @@ import (
 // part is an object of a closed hour that is in the store.
 type part struct {
 	key, tag string
-	size     int64
 	meta     *partMeta
+	file     *remoteFile
 }
 
 // parts returns the objects that there are of an event's hour, in order. Without
@@ -46,21 +46,19 @@ func (s *Store) parts(ctx context.Context, event string, hour int64) ([]part, er
 func (s *Store) part(ctx context.Context, sw switcher, key string) (*part, error) {
 	call, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
-	tag, err := sw.tag(call, key)
+	tag, size, err := sw.tag(call, key)
 	if tag == "" || err != nil {
 		return nil, err
 	}
-	size, found, err := s.objects.stat(call, key)
-	if !found || err != nil {
-		return nil, err
-	}
-	o, err := openObject(s.remote(ctx, key, size), size)
+	file := s.remote(ctx, key, size)
+	file.tag = tag
+	o, err := openObject(file, size)
 	if err != nil {
-		return nil, err
+		return nil, file.moved(err)
 	}
 	defer o.close()
 	meta, err := partMetaOf(o)
-	return &part{key: key, tag: tag, size: size, meta: meta}, err
+	return &part{key: key, tag: tag, meta: meta, file: file}, err
 }
 
 // partRows are the rows of the parts of an hour, one part after the other.
@@ -101,7 +99,7 @@ func (p *partRows) next() (*Row, error) {
 }
 
 func (p *partRows) open(from *part) (err error) {
-	if p.file, err = p.s.fetchTemp(p.ctx, from.key, p.temp, from.size); err != nil {
+	if p.file, err = p.s.fetchTemp(p.ctx, from.key, p.temp, from.file.size); err != nil {
 		return err
 	}
 	if p.o, err = openObject(p.file, p.file.size); err != nil {
@@ -130,10 +128,9 @@ var errMoved = grandstand.Errorf(grandstand.CodeConflict, "another compactor was
 // partSeqs gives the seqs of the sessions of an hour, of which it reads no other
 // columns.
 type partSeqs struct {
-	ctx   context.Context
-	s     *Store
 	parts []part
 
+	file    *remoteFile
 	o       *objectReader
 	session []byte
 	seq     uint64
@@ -176,11 +173,11 @@ func (p *partSeqs) advance() error {
 				return nil
 			}
 			from := &p.parts[0]
-			o, err := openObject(p.s.remote(p.ctx, from.key, from.size), from.size)
+			o, err := openObject(from.file, from.file.size)
 			if err != nil {
-				return wrapKey(from.key, err)
+				return wrapKey(from.key, from.file.moved(err))
 			}
-			p.o, p.parts = o, p.parts[1:]
+			p.file, p.o, p.parts = from.file, o, p.parts[1:]
 		}
 		err := p.o.step(keyColumns[:])
 		if err == io.EOF {
@@ -188,7 +185,7 @@ func (p *partSeqs) advance() error {
 			continue
 		}
 		if err != nil {
-			return err
+			return wrapKey(p.file.key, p.file.moved(err))
 		}
 		p.session = append(p.session[:0], p.o.columns[colSession].text()...)
 		seq, given := p.o.columns[colSeq].number()

@@ -22,8 +22,9 @@ import (
 // switcher is where objects are kept that are replaced. The same things keep
 // objects.
 type switcher interface {
-	// tag returns a text that changes when the object does, "" if there is none.
-	tag(ctx context.Context, key string) (string, error)
+	// tag returns a text that changes when the object does, "" if there is none,
+	// and the object's size.
+	tag(ctx context.Context, key string) (tag string, size int64, err error)
 
 	// replace writes an object, as a whole or not at all, if its tag is still
 	// that. It reports whether it did.
@@ -31,12 +32,12 @@ type switcher interface {
 }
 
 // tag is the object's entity tag (RFC 9110, section 8.8.3).
-func (b *bucket) tag(ctx context.Context, key string) (string, error) {
+func (b *bucket) tag(ctx context.Context, key string) (string, int64, error) {
 	info, err := b.client.StatObject(ctx, b.name, b.prefix+key, minio.StatObjectOptions{})
 	if err != nil && minio.ToErrorResponse(err).StatusCode == http.StatusNotFound {
-		return "", nil
+		return "", 0, nil
 	}
-	return info.ETag, err
+	return info.ETag, info.Size, err
 }
 
 // replace is a conditional PUT ("If-Match"; Amazon S3 since November 2024, MinIO
@@ -44,7 +45,7 @@ func (b *bucket) tag(ctx context.Context, key string) (string, error) {
 // before: there is a moment in which another compactor's object may be undone,
 // which that one finds when it reads back, or the next run.
 func (b *bucket) replace(ctx context.Context, key, tag string, body *io.SectionReader) (bool, error) {
-	if now, err := b.tag(ctx, key); err != nil || now != tag {
+	if now, _, err := b.tag(ctx, key); err != nil || now != tag {
 		return false, err
 	}
 	// One request, which is there as a whole or not at all.
@@ -76,26 +77,26 @@ func (b *bucket) replace(ctx context.Context, key, tag string, body *io.SectionR
 const tagTail = 64 << 10
 
 // tag is made of size, time and the end of the file.
-func (d *dir) tag(ctx context.Context, key string) (string, error) {
+func (d *dir) tag(ctx context.Context, key string) (string, int64, error) {
 	if err := ctx.Err(); err != nil {
-		return "", err
+		return "", 0, err
 	}
 	f, err := os.Open(d.path(key))
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
+		return "", 0, nil
 	} else if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	tail := make([]byte, min(info.Size(), tagTail))
 	if _, err := f.ReadAt(tail, info.Size()-int64(len(tail))); err != nil {
-		return "", err
+		return "", 0, err
 	}
-	return fmt.Sprintf("%x-%x-%x", info.Size(), info.ModTime().UnixNano(), xxhash.Sum64(tail)), nil
+	return fmt.Sprintf("%x-%x-%x", info.Size(), info.ModTime().UnixNano(), xxhash.Sum64(tail)), info.Size(), nil
 }
 
 // switching keeps this process from looking at a tag while another goroutine
@@ -112,7 +113,7 @@ func (d *dir) replace(ctx context.Context, key, tag string, body *io.SectionRead
 			return err
 		}
 		defer lock.Close()
-		now, err := d.tag(ctx, key)
+		now, _, err := d.tag(ctx, key)
 		if err != nil || now != tag {
 			return err // the file stays where it is, and is removed
 		}
@@ -189,20 +190,22 @@ func (s *Store) fetchTemp(ctx context.Context, key, dir string, size int64) (_ *
 
 // same reports whether an object has the bytes of a file.
 func (s *Store) same(ctx context.Context, key string, f *tempFile) (bool, error) {
-	size, found, err := s.objects.stat(ctx, key)
-	if err != nil || !found || size != f.size {
-		return false, err
-	}
 	r, err := s.objects.open(ctx, key, 0, -1)
-	if err != nil {
+	if errors.Is(err, errNoObject) {
+		return false, nil
+	} else if err != nil {
 		return false, err
 	}
 	defer r.Close()
 	var theirs, ours [64 << 10]byte
-	for at := int64(0); at < size; {
-		n := min(int64(len(ours)), size-at)
-		if _, err := io.ReadFull(r, theirs[:n]); err != nil {
+	for at := int64(0); ; {
+		n, err := io.ReadFull(r, theirs[:])
+		ended := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+		if err != nil && !ended {
 			return false, err
+		}
+		if at+int64(n) > f.size {
+			return false, nil
 		}
 		if _, err := f.ReadAt(ours[:n], at); err != nil {
 			return false, err
@@ -210,9 +213,10 @@ func (s *Store) same(ctx context.Context, key string, f *tempFile) (bool, error)
 		if !bytes.Equal(theirs[:n], ours[:n]) {
 			return false, nil
 		}
-		at += n
+		if at += int64(n); ended {
+			return at == f.size, nil
+		}
 	}
-	return true, nil
 }
 
 // remoteFile reads parts of an object. The last bytes, where the footer is, are
@@ -223,6 +227,25 @@ type remoteFile struct {
 	key  string
 	size int64
 	tail []byte
+	tag  string // what it was when size was so; "": nobody replaces it
+}
+
+// moved returns errMoved for an object that looks damaged because another one
+// took its place while it was read, else the error.
+func (r *remoteFile) moved(err error) error {
+	if grandstand.CodeOf(err) != grandstand.CodeInvalid || r.tag == "" {
+		return err
+	}
+	sw, e := r.s.switcher()
+	if e != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(r.ctx, Timeout)
+	defer cancel()
+	if now, _, e := sw.tag(ctx, r.key); e == nil && now != r.tag {
+		return errMoved
+	}
+	return err
 }
 
 func (s *Store) remote(ctx context.Context, key string, size int64) *remoteFile {

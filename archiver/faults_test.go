@@ -104,17 +104,8 @@ type rig struct {
 // server at upstream.
 func newRig(t *testing.T, through func(upstream string) (address string)) *rig {
 	t.Helper()
-	direct := miniotest.Start(t).Bucket("archive")
-	u, err := url.Parse(direct)
-	if err != nil {
-		t.Fatal(err)
-	}
-	endpoint, err := url.Parse(u.Query().Get("endpoint"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &rig{direct: open(t, direct)}
-	r.broken = open(t, strings.Replace(direct, url.QueryEscape("http://"+endpoint.Host), url.QueryEscape("http://"+through(endpoint.Host)), 1))
+	r := &rig{}
+	r.direct, r.broken = behind(t, through)
 	files, want := twoFiles(7)
 	r.want, r.source = want, newMemSource(t, r.direct, files)
 	r.a = newArchiver(t, Config{
@@ -122,6 +113,21 @@ func newRig(t *testing.T, through func(upstream string) (address string)) *rig {
 		jitter: func() float64 { return 0.02 },
 	})
 	return r
+}
+
+// behind returns a MinIO's store, and the same one behind a proxy.
+func behind(t *testing.T, through func(upstream string) (address string)) (direct, proxied *Store) {
+	t.Helper()
+	bucket := miniotest.Start(t).Bucket("archive")
+	u, err := url.Parse(bucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	endpoint, err := url.Parse(u.Query().Get("endpoint"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return open(t, bucket), open(t, strings.Replace(bucket, url.QueryEscape("http://"+endpoint.Host), url.QueryEscape("http://"+through(endpoint.Host)), 1))
 }
 
 func (r *rig) failures(steps ...string) (n float64) {

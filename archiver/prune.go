@@ -42,6 +42,7 @@ func (s *Store) Prune(ctx context.Context, opt PruneOptions, told func(Object)) 
 	if err != nil {
 		return err
 	}
+	closed := newCompacted(s)
 	for _, o := range list {
 		keep := opt.Keep
 		if o.Live() {
@@ -52,7 +53,7 @@ func (s *Store) Prune(ctx context.Context, opt PruneOptions, told func(Object)) 
 			continue
 		}
 		if o.Live() {
-			safe, err := s.Compacted(ctx, o)
+			safe, err := closed.all(ctx, o)
 			if err != nil {
 				return err
 			}

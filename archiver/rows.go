@@ -60,7 +60,7 @@ func (s *Store) objectsOf(ctx context.Context, hour int64, closed, live []Object
 	if len(closed) == 0 {
 		return live, nil
 	}
-	m, _, err := s.loadManifest(ctx, hour)
+	m, err := s.loadManifest(ctx, hour)
 	if err != nil {
 		return nil, err
 	}

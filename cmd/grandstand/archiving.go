@@ -66,33 +66,14 @@ func (n *node) addArchiver(s *archiving, sources func() []archiver.Source, mine 
 		return err
 	}
 	n.run("archiver", a.Run)
-	n.run("compaction", func(ctx context.Context) error { return n.compact(ctx, s) })
-	return nil
-}
-
-// compactEvery is the time between two looks for hours to be compacted.
-const compactEvery = 10 * time.Minute
-
-// compact compacts closed hours until ctx ends. Several archivers may do so at
-// once: the outcome is the same.
-func (n *node) compact(ctx context.Context, s *archiving) error {
-	tick := time.NewTicker(compactEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		r, err := n.archive.Compact(ctx, archiver.CompactOptions{Temp: s.Temp})
-		switch {
-		case ctx.Err() != nil:
-		case err != nil:
-			n.log.Warn("compact closed hours", "error", err)
-		case r.Hours > 0:
-			n.log.Info("closed hours are compacted", "hours", r.Hours, "objects", r.Objects, "rows", r.Rows, "bytes", r.Bytes)
-		}
+	c, err := archiver.NewCompactor(archiver.CompactorConfig{
+		Store: n.archive, Temp: s.Temp, Logger: n.log.With("role", "archiver"), Registerer: n.registry,
+	})
+	if err != nil {
+		return fmt.Errorf("archiver: %w", err)
 	}
+	n.run("compaction", c.Run)
+	return nil
 }
 
 func (n *node) newArchiver(s *archiving, sources func() []archiver.Source, mine func(archiver.JournalFile) bool) (*archiver.Archiver, error) {
