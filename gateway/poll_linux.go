@@ -191,8 +191,19 @@ func (p *poller) detach(nc net.Conn) (socket, bool) {
 		return nil, false
 	}
 	nc.Close()
+	// An error only means that a slow reader's kernel holds more.
+	syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpNotSentLowat, mostUnsent)
 	return polled{int(fd)}, true
 }
+
+// mostUnsent is how many bytes, or 17 frames if they are small, the kernel takes
+// for a client that does not read, beyond what is on its way (tcp(7),
+// TCP_NOTSENT_LOWAT). What it does not take stays here, where the newest number
+// wins, and the memory of a slow reader has a bound.
+const (
+	mostUnsent      = 2 << 10
+	tcpNotSentLowat = 25
+)
 
 // read is io.Reader's Read of what is there; no bytes and no error: nothing is.
 func (s polled) read(b []byte) (int, error) {

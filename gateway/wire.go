@@ -57,7 +57,8 @@ type wire struct {
 	cutting *time.Timer       // cuts the socket off; nil: no close frame was sent
 	closing closeCode         // of the close frame that was sent or is in out; 0: none
 	byUs    bool              // closing was our idea
-	stalled bool              // a goroutine is writing, or it is corked
+	corked  bool              // out is to be written by uncork
+	stalled bool              // a goroutine is writing
 	dead    bool              // nothing more is taken
 	left    bool              // the reader is done: the last to write closes the socket
 }
@@ -228,7 +229,7 @@ func (w *wire) isClosing() bool {
 // writeLocked puts p on the socket as far as that is possible without blocking,
 // and leaves the rest to a goroutine. It does not keep p.
 func (w *wire) writeLocked(p []byte) {
-	if w.stalled {
+	if w.stalled || w.corked {
 		w.out = append(w.out, p...)
 		return
 	}
@@ -245,18 +246,15 @@ func (w *wire) writeLocked(p []byte) {
 // cork has what follows wait for uncork, which writes it at once.
 func (w *wire) cork() {
 	w.mu.Lock()
-	w.stalled = true
+	w.corked = true
 	w.mu.Unlock()
 }
 
 func (w *wire) uncork() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	p := append(w.out, w.takeAckLocked()...)
-	if w.slot != nil {
-		p = appendFrame(p, w.slot, w.compact, w.g.cfg.Clock.Now())
-	}
-	w.out, w.slot, w.stalled = nil, nil, false
+	p := w.out
+	w.out, w.corked = nil, false
 	w.writeLocked(p)
 }
 
