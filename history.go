@@ -23,6 +23,14 @@ type StepCount struct {
 	Fans     uint64
 }
 
+// SeriesUpdate is what is new of one event: steps of its series, and the segments
+// whose peak or reach changed.
+type SeriesUpdate struct {
+	Event string
+	Steps []Step
+	Reach []CheckpointSegment
+}
+
 // HistoryStepMS is the least time between two steps of a series.
 const HistoryStepMS = 10_000
 

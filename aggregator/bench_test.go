@@ -155,10 +155,7 @@ func (r *nullRedis) Publish(_ context.Context, sb *grandstand.ShardBoard) (grand
 	return grandstand.Published{Epoch: 1, At: sb.At}, nil
 }
 
-func (r *nullRedis) AppendSteps(context.Context, string, []grandstand.Step) error { return nil }
-func (r *nullRedis) SaveReach(context.Context, string, []grandstand.CheckpointSegment) error {
-	return nil
-}
+func (r *nullRedis) SaveSeries(context.Context, []grandstand.SeriesUpdate) error { return nil }
 
 // crowded returns an aggregator and the Redis of n events of so many viewers,
 // and a function that lets time pass with a share of the events changing.

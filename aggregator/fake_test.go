@@ -321,13 +321,21 @@ func (r *fakeRedis) board(t interface {
 	return nil
 }
 
-func (r *fakeRedis) AppendSteps(ctx context.Context, event string, steps []grandstand.Step) error {
+func (r *fakeRedis) SaveSeries(ctx context.Context, updates []grandstand.SeriesUpdate) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err := r.enter(ctx, "AppendSteps"); err != nil {
+	if err := r.enter(ctx, "SaveSeries"); err != nil {
 		return err
 	}
-	r.steps[event] = append(r.steps[event], steps...)
+	for _, u := range updates {
+		r.steps[u.Event] = append(r.steps[u.Event], u.Steps...)
+		if r.reach[u.Event] == nil {
+			r.reach[u.Event] = map[grandstand.Segment]grandstand.CheckpointSegment{}
+		}
+		for _, s := range u.Reach {
+			r.reach[u.Event][s.Segment] = s
+		}
+	}
 	return nil
 }
 
@@ -344,21 +352,6 @@ func (r *fakeRedis) Steps(ctx context.Context, event string, hour int64) ([]gran
 		}
 	}
 	return out, nil
-}
-
-func (r *fakeRedis) SaveReach(ctx context.Context, event string, segs []grandstand.CheckpointSegment) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if err := r.enter(ctx, "SaveReach"); err != nil {
-		return err
-	}
-	if r.reach[event] == nil {
-		r.reach[event] = map[grandstand.Segment]grandstand.CheckpointSegment{}
-	}
-	for _, s := range segs {
-		r.reach[event][s.Segment] = s
-	}
-	return nil
 }
 
 func (r *fakeRedis) LoadReach(ctx context.Context, event string) ([]grandstand.CheckpointSegment, error) {

@@ -52,9 +52,11 @@ func (a *Aggregator) all(f func(*event)) {
 	}
 }
 
-// recordJobs returns one job per event that has something to read from or to
-// write to Redis; all of them if it is the last chance.
+// recordJobs returns a job for each event that has something to read from Redis,
+// and one for all of a shard that have something to write; all of them if it is
+// the last chance.
 func (a *Aggregator) recordJobs(at int64, last bool) (jobs []job) {
+	var updates [grandstand.Shards][]*update
 	a.all(func(e *event) {
 		m := &e.memory
 		parting := last || e.parted != 0
@@ -70,10 +72,16 @@ func (a *Aggregator) recordJobs(at int64, last bool) (jobs []job) {
 			}
 			return
 		}
-		if j := a.recordJob(e, at); j != nil {
-			jobs = append(jobs, j)
+		if u := e.update(at); u != nil {
+			shard := grandstand.ShardOf(e.name)
+			updates[shard] = append(updates[shard], u)
 		}
 	})
+	for _, list := range updates {
+		if len(list) > 0 {
+			jobs = append(jobs, a.recordJob(list))
+		}
+	}
 	return jobs
 }
 
@@ -144,59 +152,80 @@ func (a *Aggregator) recallReach(s *segment, saved []byte) {
 	}
 }
 
-// recordJob writes what changed. Nil: nothing did.
-func (a *Aggregator) recordJob(e *event, at int64) job {
+// update is what is to be written of an event.
+type update struct {
+	grandstand.SeriesUpdate
+	event *event
+	slots []int32           // of Reach
+	cfg   *grandstand.Event // nil: it is there
+}
+
+// update takes what changed since the last. Nil: nothing did.
+func (e *event) update(at int64) *update {
 	m := &e.memory
-	var slots []int32
-	var segs []grandstand.CheckpointSegment
+	u := &update{event: e, SeriesUpdate: grandstand.SeriesUpdate{Event: e.name, Steps: m.series}}
 	if m.reach {
 		for i := range e.segs {
 			if s := &e.segs[i]; s.unsaved {
-				slots = append(slots, int32(i))
-				segs = append(segs, s.checkpoint())
+				u.slots = append(u.slots, int32(i))
+				u.Reach = append(u.Reach, s.checkpoint())
 				s.unsaved = false
 			}
 		}
 		m.reach = false
 	}
-	steps, cfg := m.series, (*grandstand.Event)(nil)
 	if m.again && e.cfg != nil {
 		c := *e.cfg
-		cfg = &c
+		u.cfg = &c
 	}
-	if len(segs) == 0 && len(steps) == 0 && cfg == nil {
+	if len(u.Reach) == 0 && len(u.Steps) == 0 && u.cfg == nil {
 		return nil
 	}
 	m.busy, m.series, m.saveAt = true, nil, at+reachEveryMS
+	return u
+}
+
+// recordJob writes what changed of events of one shard.
+func (a *Aggregator) recordJob(list []*update) job {
 	return func(ctx context.Context) func() {
-		var putErr, stepErr, reachErr error
-		if cfg != nil {
-			putErr = a.cfg.Events.PutEvent(ctx, cfg)
+		putErrs := make([]error, len(list))
+		series := make([]grandstand.SeriesUpdate, 0, len(list))
+		for i, u := range list {
+			if u.cfg != nil {
+				putErrs[i] = a.cfg.Events.PutEvent(ctx, u.cfg)
+			}
+			if len(u.Steps)+len(u.Reach) > 0 {
+				series = append(series, u.SeriesUpdate)
+			}
 		}
-		if len(steps) > 0 {
-			stepErr = a.cfg.Series.AppendSteps(ctx, e.name, steps)
-		}
-		if len(segs) > 0 {
-			reachErr = a.cfg.Series.SaveReach(ctx, e.name, segs)
+		var err error
+		if len(series) > 0 {
+			err = a.cfg.Series.SaveSeries(ctx, series)
 		}
 		return func() {
-			m.busy = false
-			m.again = m.again && putErr != nil
-			if stepErr != nil {
-				m.series = keepLast(append(steps, m.series...), maxSteps)
+			for i, u := range list {
+				u.settle(putErrs[i], err)
 			}
-			if reachErr != nil {
-				m.reach = true
-				for _, slot := range slots {
-					e.segs[slot].unsaved = true
-				}
-			}
-			err := errors.Join(putErr, stepErr, reachErr)
-			if m.lastFailed = err != nil; m.lastFailed {
+			if err := errors.Join(append(putErrs, err)...); err != nil {
 				a.trouble("save reach and series", err)
 			}
 		}
 	}
+}
+
+// settle takes what became of the update.
+func (u *update) settle(putErr, err error) {
+	m := &u.event.memory
+	m.busy = false
+	m.again = m.again && putErr != nil
+	if err != nil {
+		m.series = keepLast(append(u.Steps, m.series...), maxSteps)
+		m.reach = m.reach || len(u.slots) > 0
+		for _, slot := range u.slots {
+			u.event.segs[slot].unsaved = true
+		}
+	}
+	m.lastFailed = putErr != nil || err != nil
 }
 
 func (s *segment) checkpoint() grandstand.CheckpointSegment {
@@ -365,7 +394,7 @@ func (a *Aggregator) restore(ctx context.Context, event string, at int64) error 
 	for _, hour := range []int64{grandstand.HourOf(at) - 3_600_000, grandstand.HourOf(at)} {
 		steps, err := a.cfg.Archive.LoadSteps(ctx, event, hour)
 		if err == nil && len(steps) > 0 {
-			err = a.cfg.Series.AppendSteps(ctx, event, steps)
+			err = a.cfg.Series.SaveSeries(ctx, []grandstand.SeriesUpdate{{Event: event, Steps: steps}})
 		}
 		if err != nil {
 			return err

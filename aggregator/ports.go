@@ -48,9 +48,10 @@ type Boards interface {
 
 // Series keeps the last day of every event in Redis.
 type Series interface {
-	AppendSteps(ctx context.Context, event string, steps []grandstand.Step) error
+	// SaveSeries appends steps, and saves peak and reach over what was saved of
+	// them. After an error some may have been saved.
+	SaveSeries(ctx context.Context, updates []grandstand.SeriesUpdate) error
 	Steps(ctx context.Context, event string, hour int64) ([]grandstand.Step, error)
-	SaveReach(ctx context.Context, event string, segs []grandstand.CheckpointSegment) error
 	LoadReach(ctx context.Context, event string) ([]grandstand.CheckpointSegment, error)
 }
 

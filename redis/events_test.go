@@ -2,11 +2,14 @@ package redis
 
 import (
 	"bytes"
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"grandstand"
+	"grandstand/redis/redistest"
 )
 
 func testEvents(t *testing.T, r *rig) {
@@ -87,11 +90,11 @@ func testHistory(t *testing.T, r *rig) {
 	for i := range int64(2*stepsPage + 5) {
 		want = append(want, step(hour+i*10_000, uint64(i)))
 	}
-	ok(t, c.AppendSteps(ctx, "final", want[10:]))
-	ok(t, c.AppendSteps(ctx, "final", want[:20])) // late, and some twice
+	ok(t, c.SaveSeries(ctx, seriesOf("final", want[10:])))
+	ok(t, c.SaveSeries(ctx, seriesOf("final", want[:20]))) // late, and some twice
 	next := step(hour+3_600_000, 1)
-	ok(t, c.AppendSteps(ctx, "final", []grandstand.Step{next, step(hour, 0)}))
-	ok(t, c.AppendSteps(ctx, "final", nil))
+	ok(t, c.SaveSeries(ctx, seriesOf("final", []grandstand.Step{next, step(hour, 0)})))
+	ok(t, c.SaveSeries(ctx, seriesOf("final", nil)))
 	got, err := c.Steps(ctx, "final", hour)
 	ok(t, err)
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -117,13 +120,59 @@ func testReach(t *testing.T, r *rig) {
 			Peak:    uint64(i), PeakAt: int64(i), Reach: bytes.Repeat([]byte{byte(i), 0, 255}, 4096),
 		})
 	}
-	ok(t, c.SaveReach(ctx, "final", segs))
+	ok(t, c.SaveSeries(ctx, reachOf("final", segs)))
 	segs[3].Peak = 1 << 40
-	ok(t, c.SaveReach(ctx, "final", segs[3:4]))
-	ok(t, c.SaveReach(ctx, "final", nil))
+	ok(t, c.SaveSeries(ctx, reachOf("final", segs[3:4])))
+	ok(t, c.SaveSeries(ctx, nil))
 	got, err := c.LoadReach(ctx, "final")
 	ok(t, err)
 	if diff := cmp.Diff(segs, got, cmp.Comparer(bytes.Equal)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func seriesOf(event string, steps []grandstand.Step) []grandstand.SeriesUpdate {
+	return []grandstand.SeriesUpdate{{Event: event, Steps: steps}}
+}
+
+func reachOf(event string, segs []grandstand.CheckpointSegment) []grandstand.SeriesUpdate {
+	return []grandstand.SeriesUpdate{{Event: event, Reach: segs}}
+}
+
+// What is new of all events of a shard is one command.
+func TestSeriesOfAShardAreSavedAtOnce(t *testing.T) {
+	s := redistest.StartServer(t)
+	c := open(t, s.URL())
+	var updates []grandstand.SeriesUpdate
+	for i := 0; len(updates) < 100; i++ {
+		name := fmt.Sprint("event-", i)
+		if grandstand.ShardOf(name) != 7 {
+			continue
+		}
+		updates = append(updates, grandstand.SeriesUpdate{
+			Event: name,
+			Steps: []grandstand.Step{{At: 1}, {At: 3_600_000}},
+			Reach: []grandstand.CheckpointSegment{{Segment: grandstand.WorldSegment, Peak: uint64(i) + 1}},
+		})
+	}
+	ok(t, c.SaveSeries(t.Context(), updates)) // the script is new
+	s.Do("CONFIG", "RESETSTAT")
+	ok(t, c.SaveSeries(t.Context(), updates))
+	if info := s.Do("INFO", "commandstats"); !strings.Contains(info, "cmdstat_evalsha:calls=1,") {
+		t.Errorf("the series of %d events were not saved with one script:\n%s", len(updates), info)
+	}
+	for _, u := range updates {
+		segs, err := c.LoadReach(t.Context(), u.Event)
+		ok(t, err)
+		if len(segs) != 1 || segs[0].Peak != u.Reach[0].Peak {
+			t.Fatalf("reach of %s is %v", u.Event, segs)
+		}
+		for _, want := range u.Steps {
+			steps, err := c.Steps(t.Context(), u.Event, grandstand.HourOf(want.At))
+			ok(t, err)
+			if len(steps) != 1 || steps[0].At != want.At {
+				t.Fatalf("steps of %s are %v", u.Event, steps)
+			}
+		}
 	}
 }

@@ -9,7 +9,8 @@ import (
 
 // Every key of the system. The part in braces is what Redis Cluster hashes, so
 // keys with the same one share a slot and may meet in one script. Nothing that
-// grows with an audience lies in one slot.
+// grows with an audience lies in one slot. What is saved of the events of one
+// shard does, so that one script saves it.
 //
 //	key                           type    holds                                                lives
 //	gs:{s<bucket>}:<session>      string  owner and generation of a session (record.go)        recordTTL after it was last kept
@@ -19,8 +20,8 @@ import (
 //	gs:{r<event>}:values          hash    "dim=value": 1, "#dim": how many, "#": how many      registryTTL after the last question
 //	gs:{b<shard mod 16>}:<shard>  stream  of length one: at, e(poch), d: AppendShardBoard      boardTTL after the last board
 //	gs:{e<event>}:event           hash    u(pdated at), d: JSON of the event                   for ever; endedTTL once it has ended
-//	gs:{h<event>/<hour>}:steps    list    AppendStep, any order, possibly twice                historyTTL after the last step
-//	gs:{k<event>}:reach           hash    segment: peak, its time, sketch (reach.go)           reachTTL after the last save
+//	gs:{h<shard>}:steps:<event>/<hour> list AppendStep, any order, possibly twice              historyTTL after the last step
+//	gs:{h<shard>}:reach:<event>   hash    segment: peak, its time, sketch (reach.go)           reachTTL after the last save
 //	gs:{a<account>}:leases        string  who plays, waits, was ended (lua/leases/state.lua)   leasesTTL after the last change
 //	gs:{a<account>}:decisions     list    the last decisions, newest first (leaseforms.go)     decisionsTTL after the last
 //	gs:{n<member>}:notices        stream  n(umber), a(ccount) to look at again                 noticesTTL after the last was written or awaited
@@ -111,10 +112,14 @@ func boardKey(shard int) string {
 func eventKey(event string) string { return "gs:{e" + event + "}:event" }
 
 func stepsKey(event string, hour int64) string {
-	return "gs:{h" + event + "/" + strconv.FormatInt(hour, 10) + "}:steps"
+	return historyPrefix(event) + "steps:" + event + "/" + strconv.FormatInt(hour, 10)
 }
 
-func reachKey(event string) string { return "gs:{k" + event + "}:reach" }
+func reachKey(event string) string { return historyPrefix(event) + "reach:" + event }
+
+func historyPrefix(event string) string {
+	return "gs:{h" + strconv.Itoa(grandstand.ShardOf(event)) + "}:"
+}
 
 func leasesKey(account grandstand.Key) string { return "gs:{a" + account.Text() + "}:leases" }
 

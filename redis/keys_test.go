@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -35,8 +36,8 @@ func testKeys(t *testing.T, r *rig) {
 	publish(t, c, boardsOf(1, 1, c.Now(), 1))
 	ok(t, c.PutEvent(ctx, &grandstand.Event{Name: "final"}))
 	ok(t, c.PutEvent(ctx, &grandstand.Event{Name: "past", State: grandstand.EventEnded}))
-	ok(t, c.AppendSteps(ctx, "final", []grandstand.Step{{At: 5}}))
-	ok(t, c.SaveReach(ctx, "final", []grandstand.CheckpointSegment{{Segment: grandstand.WorldSegment}}))
+	ok(t, c.SaveSeries(ctx, seriesOf("final", []grandstand.Step{{At: 5}})))
+	ok(t, c.SaveSeries(ctx, reachOf("final", []grandstand.CheckpointSegment{{Segment: grandstand.WorldSegment}})))
 	_, err = c.Renew(ctx, grandstand.Member{ID: "A"})
 	ok(t, err)
 	_, err = c.HoldShards(ctx, "A")
@@ -126,8 +127,19 @@ func TestKeysSpread(t *testing.T) {
 	if len(tags) != 1000 {
 		t.Errorf("1000 accounts have %d tags", len(tags))
 	}
-	if tag(tallyKey("A", 1)) == tag(tallyKey("A", 2)) || tag(stepsKey("e", 0)) == tag(stepsKey("e", 3_600_000)) {
-		t.Error("a gateway's tallies, or an event's hours, lie in one slot")
+	if tag(tallyKey("A", 1)) == tag(tallyKey("A", 2)) {
+		t.Error("a gateway's tallies lie in one slot")
+	}
+	clear(tags)
+	for i := range 1000 {
+		e := fmt.Sprint("event-", i)
+		tags[tag(reachKey(e))] = true
+		if tag(stepsKey(e, 0)) != tag(reachKey(e)) {
+			t.Fatal("an event's series is not in the slot of its reach: no script can save both")
+		}
+	}
+	if len(tags) != grandstand.Shards {
+		t.Errorf("the series of 1000 events have %d tags, want one for each shard", len(tags))
 	}
 	for _, k := range []string{bootKey, shardsKey, eventsKey, versionKey} {
 		if tag(k) != tag(membersKey) {

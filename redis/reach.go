@@ -6,37 +6,13 @@ import (
 	"errors"
 	"slices"
 
-	"github.com/redis/rueidis"
-
 	"grandstand"
 )
 
 const (
 	reachVersion = 1
-	reachBytes   = 256 << 10 // sent or asked for at once, about
-	reachScan    = 32        // fields asked for at once: a dense sketch has 12 KiB
+	reachScan    = 32 // fields asked for at once: a dense sketch has 12 KiB
 )
-
-// SaveReach saves peak and reach of segments of an event, over what was saved of
-// them. It is for those that changed.
-func (c *Client) SaveReach(ctx context.Context, event string, segs []grandstand.CheckpointSegment) error {
-	key := reachKey(event)
-	for len(segs) > 0 {
-		set := c.rc.B().Hset().Key(key).FieldValue()
-		size := 0
-		for len(segs) > 0 && size < reachBytes {
-			b := appendReach(nil, &segs[0])
-			set = set.FieldValue(segs[0].Segment.String(), rueidis.BinaryString(b))
-			size += len(b) + 64
-			segs = segs[1:]
-		}
-		if err := c.doAll(ctx, "save_reach", set.Build().ToRetryable(),
-			c.rc.B().Pexpire().Key(key).Milliseconds(reachTTL.Milliseconds()).Build().ToRetryable()); err != nil {
-			return err
-		}
-	}
-	return nil
-}
 
 // LoadReach returns what was saved of an event, sorted by CompareSegments. The
 // caller merges it with what it knows: peaks by maximum, reach by union.

@@ -55,13 +55,10 @@ func everyCall(c *Client) map[string]func(context.Context) error {
 		"PutEvent":   func(ctx context.Context) error { return c.PutEvent(ctx, &grandstand.Event{Name: "final"}) },
 		"GetEvent":   func(ctx context.Context) error { _, err := c.GetEvent(ctx, "final"); return err },
 		"ListEvents": func(ctx context.Context) error { _, err := c.ListEvents(ctx); return err },
-		"AppendSteps": func(ctx context.Context) error {
-			return c.AppendSteps(ctx, "final", []grandstand.Step{{At: 1}})
+		"SaveSeries": func(ctx context.Context) error {
+			return c.SaveSeries(ctx, append(seriesOf("final", []grandstand.Step{{At: 1}}), reachOf("semi", []grandstand.CheckpointSegment{{Segment: grandstand.WorldSegment}})...))
 		},
-		"Steps": func(ctx context.Context) error { _, err := c.Steps(ctx, "final", 0); return err },
-		"SaveReach": func(ctx context.Context) error {
-			return c.SaveReach(ctx, "final", []grandstand.CheckpointSegment{{Segment: grandstand.WorldSegment}})
-		},
+		"Steps":     func(ctx context.Context) error { _, err := c.Steps(ctx, "final", 0); return err },
 		"LoadReach": func(ctx context.Context) error { _, err := c.LoadReach(ctx, "final"); return err },
 		"Ask":       func(ctx context.Context) error { return c.Ask(ctx, []grandstand.Ask{asks(1, "a", "a1")})[0].Err },
 		"Leave": func(ctx context.Context) error {
