@@ -291,7 +291,7 @@ func treeInTrouble(t *testing.T, rnd *rand.Rand) {
 	}
 	next := len(list)
 	var sick *gatewayNode
-	for round := range 25 {
+	for round := range 16 {
 		if sick != nil { // one trouble at a time: the next comes when viewers have a relay again
 			sick.freeze(false)
 			sick.setCut(false)

@@ -116,32 +116,40 @@ func newcomers(url string, stop <-chan struct{}) {
 	}
 }
 
-// treeLosesRelays starts n gateways with a fanout of 3, kills relays while
-// viewers watch on the others, and returns what those saw.
-func treeLosesRelays(t *testing.T, n, kills int, between time.Duration) []*watched {
-	redis := redistest.StartServer(t).URL()
+// tree starts n gateways with a fanout of 3, one after the other, so that the
+// first third are relays, and an aggregator.
+func tree(t *testing.T, n int) (redis string, list []*treeGateway) {
+	redis = redistest.StartServer(t).URL()
 	startAggregator(t, "aggregator", redis)
-	list := make([]*treeGateway, n)
-	for i := range list {
-		list[i] = startTreeGateway(t, fmt.Sprintf("gateway-%d", i), redis) // one after the other: the oldest are relays
+	for i := range n {
+		list = append(list, startTreeGateway(t, fmt.Sprintf("gateway-%d", i), redis))
 	}
 	putEvent(t, list[0].url, "final", fast)
-	relays := (n + 2) / 3
+	return redis, list
+}
+
+// atDepth waits until the gateway is so far from Redis.
+func (g *treeGateway) atDepth(t *testing.T, depth int) {
+	t.Helper()
+	eventually(t, 20*time.Second, g.name+" finds its place", func() error {
+		if d := g.depth(t); d != depth {
+			return fmt.Errorf("its depth is %d, not %d", d, depth)
+		}
+		return nil
+	})
+}
+
+// watchWhile has viewers watch on the gateways while relays are hurt one after
+// the other, and returns what they saw.
+func watchWhile(t *testing.T, list []*treeGateway, between time.Duration, hurt ...func()) []*watched {
 	stop := make(chan struct{})
-	go newcomers(list[n-1].url, stop)
-	result := crowdWatch(t, list[kills:], stop)
-	for i, g := range list {
-		eventually(t, 20*time.Second, g.name+" finds its place", func() error {
-			if d := g.depth(t); d != min(i/relays, 1) {
-				return fmt.Errorf("its depth is %d", d)
-			}
-			return nil
-		})
-	}
-	for i := range kills {
-		list[i].kill()
+	go newcomers(list[len(list)-1].url, stop)
+	result := crowdWatch(t, list, stop)
+	for _, h := range hurt {
 		<-time.After(between)
+		h()
 	}
+	<-time.After(between)
 	close(stop)
 	return result()
 }
@@ -149,6 +157,7 @@ func treeLosesRelays(t *testing.T, n, kills int, between time.Duration) []*watch
 // judge fails the test for a viewer who saw less than is promised.
 func (w *watched) judge(t *testing.T, tick time.Duration) {
 	t.Helper()
+	t.Logf("%s: %d frames, the longest gap %v", w.name, w.frames, w.gap.Round(time.Millisecond))
 	switch {
 	case w.closed:
 		t.Errorf("%s: its socket was closed", w.name)
@@ -159,12 +168,35 @@ func (w *watched) judge(t *testing.T, tick time.Duration) {
 	}
 }
 
-// Gateways form a tree by themselves. Relays are killed: nobody's socket closes,
-// and no viewer is without a new number for long.
+// Gateways form a tree by themselves, with a remote one whose relay was chosen
+// by hand. All show the boards of every event. Relays are killed: nobody's
+// socket closes, and no viewer is without a new number for long.
 func TestTreeLosesRelays(t *testing.T) {
 	t.Parallel() // it mostly waits
-	for _, w := range treeLosesRelays(t, 7, 2, 4*time.Second) {
+	redis, list := tree(t, 7)
+	for i, g := range list {
+		g.atDepth(t, min(i/3, 1))
+	}
+	remote := startTreeGateway(t, "remote", redis, "--upstream", "ws://"+list[6].peer)
+	remote.atDepth(t, 2)
+
+	// Nobody watches this event on the gateways that are asked.
+	putEvent(t, list[0].url, "semi", fast)
+	c, _ := watch(t, list[0].url, "semi", "viewer=v&device=d")
+	keepBeating(t, c)
+	for _, g := range []*treeGateway{list[6], remote} {
+		eventually(t, 5*time.Second, g.name+" shows an event that nobody watches there", func() error {
+			c, err := getCounts(g.url, "semi")
+			if err == nil && (c.World.Sessions != 1 || c.Quality == "stale") {
+				err = fmt.Errorf("%d sessions, %s", c.World.Sessions, c.Quality)
+			}
+			return err
+		})
+	}
+	for _, w := range watchWhile(t, append(list[2:], remote), 3*time.Second, list[0].kill, list[1].kill) {
 		w.judge(t, time.Second)
-		t.Logf("%s: %d frames, the longest gap %v", w.name, w.frames, w.gap.Round(time.Millisecond))
+	}
+	if hops := scrape(t, list[6].admin)("grandstand_fanout_hop_seconds_count"); hops == 0 {
+		t.Error("no hop was measured")
 	}
 }
