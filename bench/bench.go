@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -45,12 +46,16 @@ type Config struct {
 	Logger *slog.Logger // told of progress. Default: discard
 }
 
-// Feed is a synthetic audience: what its gateways write, no viewers.
+// Feed is a synthetic audience of one event: what its gateways write to Redis.
 type Feed struct {
-	Redis, Secret      string
-	Gateways, Segments int
-	Viewers            int // over all gateways
+	Redis    string // redis://host:port
+	Gateways int
+	Viewers  int           // over all gateways, spread over FeedSegments
+	Rounds   *atomic.Int64 // counts how often all tallies were written
 }
+
+// FeedSegments is how many segments the event of a Feed has, but for the world.
+const FeedSegments = 300
 
 // Report is what was measured.
 type Report struct {
@@ -79,6 +84,15 @@ type measurement struct {
 
 var measurements = []measurement{
 	{keys: []string{"memory", "frame", "beat", "encodes"}, bound: 12 * time.Minute, small: true, run: (*run).cost},
+	{keys: []string{"machine", "machine-stay"}, bound: 12 * time.Minute, run: (*run).machine},
+	{keys: []string{"join"}, bound: 4 * time.Minute, small: true, run: (*run).join},
+	{keys: []string{"merge"}, bound: 4 * time.Minute, small: true, run: (*run).merge},
+	{keys: []string{"commands"}, bound: 4 * time.Minute, small: true, run: (*run).commands},
+	{keys: []string{"payload", "payload-bin", "payload-quiet"}, bound: 3 * time.Minute, small: true, run: (*run).payload},
+	{keys: []string{"slow", "slow-memory"}, bound: 6 * time.Minute, run: (*run).slow},
+	{keys: []string{"tree"}, bound: 4 * time.Minute, run: (*run).tree},
+	{keys: []string{"events"}, bound: 4 * time.Minute, run: (*run).events},
+	{keys: []string{"capacity"}, bound: 10 * time.Minute, run: (*run).capacity},
 }
 
 // Keys returns the keys of all rows.
@@ -147,6 +161,14 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 		cfg.Logger.Debug("took", "time", time.Since(start).Round(time.Second))
 	}
 	return b.report, ctx.Err()
+}
+
+// units returns the unit costs of the report, to be filled in.
+func (b *run) units() *Units {
+	if b.report.Units == nil {
+		b.report.Units = &Units{}
+	}
+	return b.report.Units
 }
 
 func (m *measurement) wanted(cfg *Config) bool {

@@ -67,7 +67,7 @@ func (b *run) cost(ctx context.Context) ([]Row, error) {
 }
 
 func (b *run) productCost(ctx context.Context) (e expense, err error) {
-	d, err := b.deploy(ctx, 1)
+	d, err := b.deploy(ctx, deployConfig{gateways: 1})
 	if err != nil {
 		return e, err
 	}

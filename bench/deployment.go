@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"strings"
 	"time"
 )
 
@@ -31,8 +30,15 @@ type deployment struct {
 	gateways          []*service
 }
 
-// deploy starts a deployment with so many gateways.
-func (b *run) deploy(ctx context.Context, gateways int, more ...string) (_ *deployment, err error) {
+// deployConfig says what to start beside Redis.
+type deployConfig struct {
+	gateways      int
+	args          []string // of the gateways
+	peers         bool     // they reach each other
+	aggregatorEnv []string
+}
+
+func (b *run) deploy(ctx context.Context, cfg deployConfig) (_ *deployment, err error) {
 	d := &deployment{self: b.cfg.Self, secret: rand.Text()}
 	defer func() {
 		if err != nil {
@@ -45,27 +51,27 @@ func (b *run) deploy(ctx context.Context, gateways int, more ...string) (_ *depl
 	if d.redis, err = startRedis(ctx, b.cfg.Redis, d.dir); err != nil {
 		return d, err
 	}
-	if d.aggregator, err = d.start(ctx, "aggregator"); err != nil {
+	if d.aggregator, err = d.start(ctx, cfg.aggregatorEnv, "aggregator"); err != nil {
 		return d, err
 	}
-	for range gateways {
-		if err := d.addGateway(ctx, more...); err != nil {
+	for range cfg.gateways {
+		if err := d.addGateway(ctx, cfg); err != nil {
 			return d, err
 		}
 	}
 	return d, nil
 }
 
-func (d *deployment) addGateway(ctx context.Context, more ...string) error {
+func (d *deployment) addGateway(ctx context.Context, cfg deployConfig) error {
 	addrs, err := freeAddrs(2)
 	if err != nil {
 		return err
 	}
-	args := []string{"--listen", addrs[0], "--journal", "off", "--drain-over", "1s", "--max-conns", "19500"}
-	for i := range more {
-		more[i] = strings.ReplaceAll(more[i], "{peer}", addrs[1])
+	args := append([]string{"--listen", addrs[0], "--journal", "off", "--drain-over", "1s", "--max-conns", "19500"}, cfg.args...)
+	if cfg.peers {
+		args = append(args, "--peer", addrs[1])
 	}
-	g, err := d.start(ctx, "gateway", append(args, more...)...)
+	g, err := d.start(ctx, nil, "gateway", args...)
 	if err != nil {
 		return err
 	}
@@ -77,15 +83,23 @@ func (d *deployment) addGateway(ctx context.Context, more ...string) error {
 	})
 }
 
+// addrs returns where players find the gateways.
+func (d *deployment) addrs() (addrs []string) {
+	for _, g := range d.gateways {
+		addrs = append(addrs, g.addr)
+	}
+	return addrs
+}
+
 // start starts a role and waits until it is ready.
-func (d *deployment) start(ctx context.Context, role string, more ...string) (*service, error) {
+func (d *deployment) start(ctx context.Context, env []string, role string, more ...string) (*service, error) {
 	addrs, err := freeAddrs(1)
 	if err != nil {
 		return nil, err
 	}
 	s := &service{admin: addrs[0]}
 	args := []string{role, "--redis", d.redis.url, "--secret", d.secret, "--admin", s.admin, "--archive", "file:" + d.dir + "/archive", "--log-level", "warn"}
-	if s.child, err = spawn(role, d.self, append(args, more...)...); err != nil {
+	if s.child, err = spawnWith(env, role, d.self, append(args, more...)...); err != nil {
 		return nil, err
 	}
 	go io.Copy(io.Discard, s.out)

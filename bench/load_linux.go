@@ -293,7 +293,11 @@ func (l *loader) beats() {
 			continue
 		}
 		c.seq++
-		l.out = appendClientFrame(l.out[:0], opText, appendBeat(nil, c.seq))
+		message := appendBeat(nil, c.seq)
+		if c.silent {
+			message = []byte("{}") // which is answered: there is more that is not read
+		}
+		l.out = appendClientFrame(l.out[:0], opText, message)
 		l.write(c, l.out)
 		l.stats.Beats++
 	}

@@ -18,7 +18,7 @@ type benchCmd struct {
 	Redis         string   `help:"redis://host:port of a server that serves nobody else. Default: a redis-server of the PATH for each measurement." placeholder:"URL"`
 	JSON          string   `help:"File for the report as JSON." name:"json" type:"path" placeholder:"FILE"`
 	Output        string   `help:"table or json." short:"o" enum:"table,json" default:"table"`
-	Baseline      string   `help:"Report to compare with: ratios that are over 15 % worse are exit code 3." type:"existingfile" placeholder:"FILE"`
+	Baseline      string   `help:"Baseline to compare with: figures that are over 15 %% worse are exit code 3." type:"existingfile" placeholder:"FILE"`
 	WriteBaseline string   `help:"File to write the baseline of later comparisons to." type:"path" placeholder:"FILE"`
 	Model         string   `help:"Report of a run: print what large audiences need by its costs, and measure nothing." type:"existingfile" placeholder:"FILE"`
 }
@@ -32,12 +32,15 @@ func (c *benchCmd) Run(ctx context.Context) error {
 		}
 		return nil
 	}
+	if c.Model != "" {
+		return c.model(os.Stdout)
+	}
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find this program: %w", err)
 	}
 	report, err := bench.Run(ctx, bench.Config{
-		Self: self, Redis: c.Redis, Size: bench.Size(c.Size), Only: c.Only,
+		Self: self, Redis: c.Redis, Size: bench.Size(c.Size), Only: c.Only, Feed: feedTallies,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})
 	if report == nil {
@@ -46,22 +49,86 @@ func (c *benchCmd) Run(ctx context.Context) error {
 	if writing := c.write(report, os.Stdout); writing != nil {
 		return writing
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return c.compare(report)
+}
+
+// compare compares with the baseline, and writes the next one.
+func (c *benchCmd) compare(report *bench.Report) error {
+	if c.WriteBaseline != "" {
+		if err := writeJSON(c.WriteBaseline, report.Baseline()); err != nil {
+			return err
+		}
+	}
+	if c.Baseline == "" {
+		return nil
+	}
+	base := new(bench.Baseline)
+	if err := readJSON(c.Baseline, base); err != nil {
+		return err
+	}
+	worse, err := report.Compare(base)
+	if err != nil {
+		return wrongUse{err}
+	}
+	for _, w := range worse {
+		fmt.Fprintf(os.Stderr, "worse than %s by over %.0f %%: %s\n", c.Baseline, 100*bench.Tolerance, w)
+	}
+	if len(worse) > 0 {
+		return errBroken
+	}
+	return nil
+}
+
+// model prints what large audiences need by the costs in a report.
+func (c *benchCmd) model(out io.Writer) error {
+	report := new(bench.Report)
+	if err := readJSON(c.Model, report); err != nil {
+		return err
+	}
+	if report.Units == nil || len(report.Checks) == 0 || report.Units.MergeCPU == 0 {
+		return wrongUsef("%s has no unit costs: measure them with --only capacity,merge --json %s", c.Model, c.Model)
+	}
+	if err := report.WriteChecks(out); err != nil {
+		return err
+	}
+	return report.Units.WriteModel(out, bench.Audiences)
+}
+
+func readJSON(path string, v any) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("read report: %w", err)
+	}
+	if err := json.Unmarshal(text, v); err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	return nil
+}
+
+func writeJSON(path string, v any) error {
+	text, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", path, err)
+	}
+	if err := os.WriteFile(path, append(text, '\n'), 0o644); err != nil {
+		return fmt.Errorf("write report: %w", err)
+	}
+	return nil
 }
 
 func (c *benchCmd) write(report *bench.Report, out io.Writer) error {
-	text, err := json.MarshalIndent(report, "", "  ")
-	if err != nil {
-		return fmt.Errorf("encode report: %w", err)
-	}
 	if c.JSON != "" {
-		if err := os.WriteFile(c.JSON, append(text, '\n'), 0o644); err != nil {
-			return fmt.Errorf("write report: %w", err)
+		if err := writeJSON(c.JSON, report); err != nil {
+			return err
 		}
 	}
 	if c.Output == "json" {
-		_, err := fmt.Fprintf(out, "%s\n", text)
-		return err
+		encoder := json.NewEncoder(out)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(report)
 	}
 	return report.WriteTable(out)
 }

@@ -1,0 +1,116 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+)
+
+// sample is what one gateway with some viewers uses, by the fields of Units.
+type sample struct {
+	viewers int
+	units   Units // Base only
+}
+
+// capacity measures one gateway at two sizes, draws the unit costs from them,
+// and checks what they predict at three other sizes.
+func (b *run) capacity(ctx context.Context) ([]Row, error) {
+	fits := make([]sample, 2)
+	for i, n := range b.scale.fits {
+		var err error
+		if fits[i], err = b.sample(ctx, n); err != nil {
+			return nil, err
+		}
+	}
+	u := b.units()
+	lines := []func(*Units) *Line{func(u *Units) *Line { return &u.RedisCores }, func(u *Units) *Line { return &u.Messages }}
+	for _, r := range resources {
+		lines = append(lines, r.line)
+	}
+	for _, line := range lines {
+		*line(u) = through(fits[0].viewers, fits[1].viewers, line(&fits[0].units).Base, line(&fits[1].units).Base)
+	}
+	u.Kernel = fits[1].units.Kernel
+	worst, where := 0.0, ""
+	for _, n := range b.scale.checks {
+		s, err := b.sample(ctx, n)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range resources {
+			p := Prediction{Viewers: n, What: r.name, Unit: r.unit, Predicted: r.line(u).At(1, float64(n)) / r.scale, Measured: r.line(&s.units).Base / r.scale}
+			b.report.Checks = append(b.report.Checks, p)
+			b.cfg.Logger.Info("checked", "viewers", n, "what", r.name, "predicted", number(p.Predicted), "measured", number(p.Measured), "unit", r.unit)
+			if off := math.Abs(p.Off()); off > worst {
+				worst, where = off, fmt.Sprintf("%s at %d viewers", r.name, n)
+			}
+		}
+	}
+	return []Row{{Key: "capacity", What: "model against measurement, the worst of all", Value: 100 * worst, Unit: "% off", Target: 20,
+		Note: fmt.Sprintf("from %d and %d viewers, checked at %v: %s. See docs/capacity.md.", b.scale.fits[0], b.scale.fits[1], b.scale.checks, where)}}, nil
+}
+
+// sample measures one gateway with n viewers who beat each 10 s.
+func (b *run) sample(ctx context.Context, n int) (s sample, err error) {
+	s.viewers = n
+	d, err := b.deploy(ctx, deployConfig{gateways: 1})
+	if err != nil {
+		return s, err
+	}
+	defer d.end()
+	if err := d.put("bench", benchEvent, ""); err != nil {
+		return s, err
+	}
+	kernel, err := kernelMemory()
+	if err != nil {
+		return s, err
+	}
+	c, err := b.gather(ctx, LoadConfig{Path: playerPath, Audiences: audiences, Conns: n, Rate: b.scale.rate}, d.addrs()...)
+	if err != nil {
+		return s, err
+	}
+	defer c.end()
+	if _, err := c.opened(ctx, time.Minute); err != nil {
+		return s, err
+	}
+	if err := c.beat(10 * time.Second); err != nil {
+		return s, err
+	}
+	if err := c.grow(tick); err != nil {
+		return s, err
+	}
+	if err := c.lives(ctx, b.scale.settle+tick); err != nil {
+		return s, err
+	}
+	if _, err := c.mark(); err != nil {
+		return s, err
+	}
+	before, err := d.use()
+	if err != nil {
+		return s, err
+	}
+	if err := c.lives(ctx, b.scale.window); err != nil {
+		return s, err
+	}
+	stats, err := c.mark()
+	if err != nil {
+		return s, err
+	}
+	after, err := d.use()
+	if err != nil {
+		return s, err
+	}
+	now, err := kernelMemory()
+	if err != nil {
+		return s, err
+	}
+	seconds, used := after.since(before)
+	s.units = Units{
+		Cores: Line{Base: used.gateway / seconds}, Memory: Line{Base: used.rss},
+		Commands: Line{Base: used.commands / seconds}, RedisBytes: Line{Base: (used.in + used.out) / seconds}, RedisCores: Line{Base: used.redis / seconds},
+		Egress: Line{Base: float64(stats.Bytes) / seconds}, Messages: Line{Base: float64(stats.Frames) / seconds},
+		Kernel: max(now-kernel, 0) / float64(n) / 2, // the other end of each socket is on this machine, too
+	}
+	return s, nil
+}
