@@ -55,7 +55,7 @@ func (c *compaction) event(ctx context.Context, event string, rows *merger) (_ *
 	m, err := merge([]rowSource{
 		&partRows{ctx: ctx, s: c.s, temp: c.opt.Temp, parts: w.old},
 		&eventRows{rows: rows, event: []byte(event)},
-	})
+	}, compareRows)
 	if err != nil {
 		return nil, err
 	}

@@ -7,8 +7,8 @@ import (
 	"io"
 )
 
-// rowSource gives rows in the order of compareRows. Each is valid until the next
-// one is asked for; io.EOF ends them.
+// rowSource gives rows in some order. Each is valid until the next one is asked
+// for; io.EOF ends them.
 type rowSource interface {
 	next() (*Row, error)
 	close()
@@ -35,9 +35,10 @@ func compareRows(a, b *Row) int {
 // merger merges sources. Of rows that are equal that of the earlier source comes
 // first.
 type merger struct {
-	heap []head
-	all  []rowSource
-	used bool // the first row was given, and its source must move on
+	compare func(a, b *Row) int
+	heap    []head
+	all     []rowSource
+	used    bool // the first row was given, and its source must move on
 }
 
 type head struct {
@@ -46,9 +47,10 @@ type head struct {
 	index  int
 }
 
-// merge begins to merge the sources, which it closes.
-func merge(sources []rowSource) (*merger, error) {
-	m := &merger{all: sources}
+// merge begins to merge the sources, which are in the order of compare, and
+// which it closes.
+func merge(sources []rowSource, compare func(a, b *Row) int) (*merger, error) {
+	m := &merger{compare: compare, all: sources}
 	for i, s := range sources {
 		row, err := s.next()
 		if err == io.EOF {
@@ -67,7 +69,7 @@ func merge(sources []rowSource) (*merger, error) {
 }
 
 func (m *merger) less(a, b *head) bool {
-	c := compareRows(a.row, b.row)
+	c := m.compare(a.row, b.row)
 	return c < 0 || c == 0 && a.index < b.index
 }
 
@@ -189,14 +191,14 @@ func (c *compaction) open(ctx context.Context, inputs []input) (*merger, error) 
 		if err != nil {
 			return nil, err
 		}
-		return merge(sources)
+		return merge(sources, compareRows)
 	}
 	var runs []rowSource
 	for len(inputs) > 0 {
 		n := min(liveFanIn, len(inputs))
 		sources, err := c.liveSources(ctx, inputs[:n])
 		if err == nil {
-			sources, err = c.spill(ctx, sources)
+			sources, err = spill(ctx, c.opt.Temp, sources, compareRows)
 		}
 		if err != nil {
 			closeAll(runs)
@@ -208,7 +210,7 @@ func (c *compaction) open(ctx context.Context, inputs []input) (*merger, error) 
 		var longer []rowSource
 		for len(runs) > 0 {
 			n := min(runFanIn, len(runs))
-			run, err := c.spill(ctx, runs[:n])
+			run, err := spill(ctx, c.opt.Temp, runs[:n], compareRows)
 			runs = runs[n:]
 			if err != nil {
 				closeAll(runs)
@@ -219,7 +221,7 @@ func (c *compaction) open(ctx context.Context, inputs []input) (*merger, error) 
 		}
 		runs = longer
 	}
-	return merge(runs)
+	return merge(runs, compareRows)
 }
 
 func (c *compaction) liveSources(ctx context.Context, inputs []input) (sources []rowSource, err error) {
@@ -234,14 +236,14 @@ func (c *compaction) liveSources(ctx context.Context, inputs []input) (sources [
 	return sources, nil
 }
 
-// spill merges sources into one run, and closes them.
-func (c *compaction) spill(ctx context.Context, sources []rowSource) ([]rowSource, error) {
-	m, err := merge(sources)
+// spill merges sources into one run in the directory, and closes them.
+func spill(ctx context.Context, dir string, sources []rowSource, compare func(a, b *Row) int) ([]rowSource, error) {
+	m, err := merge(sources, compare)
 	if err != nil {
 		return nil, err
 	}
 	defer m.close()
-	w, err := newRunWriter(c.opt.Temp)
+	w, err := newRunWriter(dir)
 	if err != nil {
 		return nil, err
 	}

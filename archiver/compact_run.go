@@ -36,11 +36,16 @@ func newRunWriter(dir string) (*runWriter, error) {
 
 func (w *runWriter) write(r *Row) error {
 	w.buf = appendRow(w.buf[:0], r)
-	n := binary.PutUvarint(w.head[:], uint64(len(w.buf)))
+	return w.append(w.buf)
+}
+
+// append writes a row as appendRow writes it.
+func (w *runWriter) append(row []byte) error {
+	n := binary.PutUvarint(w.head[:], uint64(len(row)))
 	if _, err := w.s2.Write(w.head[:n]); err != nil {
 		return err
 	}
-	_, err := w.s2.Write(w.buf)
+	_, err := w.s2.Write(row)
 	return err
 }
 

@@ -1,8 +1,6 @@
 package archiver
 
 import (
-	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,7 +9,6 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"strings"
 
 	"grandstand"
 )
@@ -21,55 +18,35 @@ type RowsOptions struct {
 	Event    string
 	From, To int64  // Unix ms of ReceivedTime, To exclusive; 0: not bounded
 	Temp     string // directory of objects while they are read; "": the system's
+
+	sortBytes int // of the rows that are sorted in memory; default sortBytes
 }
 
 // Rows calls each with the rows of an event in the order of ReceivedTime, each
 // (session, seq) of an hour once, until that returns an error, which it returns.
 // A row is valid during the call only. Hours that are compacted are read from
-// events/, others, and what came later, from live/. It holds the rows of an hour in memory, about 300
-// bytes each.
+// events/, others, and what came later, from live/. Whatever an hour has, it takes
+// some 300 MB of memory at most, and twice the hour's rows of temporary files.
 func (s *Store) Rows(ctx context.Context, opt RowsOptions, each func(*Row) error) error {
+	if opt.Event == "" {
+		return grandstand.Errorf(grandstand.CodeInvalid, "rows are those of an event, and none is named")
+	}
 	list, err := s.Objects(ctx, opt.Event)
 	if err != nil {
 		return err
 	}
+	if opt.sortBytes == 0 {
+		opt.sortBytes = sortBytes
+	}
 	live := slices.DeleteFunc(slices.Clone(list), func(o Object) bool { return !o.Live() })
-	closed := slices.DeleteFunc(slices.Clone(list), func(o Object) bool { return o.Live() })
 	for _, hour := range spanned(list, opt) {
-		from, err := s.objectsOf(ctx, hour, of(closed, hour), append(of(live, hour-hourMS), of(live, hour)...))
-		if err != nil {
+		// A file is in the folder of its first event: its last may be of the hour
+		// after.
+		if err := s.hourRows(ctx, hour, append(of(live, hour-hourMS), of(live, hour)...), opt, each); err != nil {
 			return err
-		}
-		rows, err := s.hourRows(ctx, hour, from, opt)
-		if err != nil {
-			return err
-		}
-		for i := range rows {
-			if err := each(&rows[i]); err != nil {
-				return err
-			}
 		}
 	}
 	return nil
-}
-
-// objectsOf returns the objects that have an hour's rows: if it is compacted,
-// those of that and the live ones that came later, else the live ones. A file is
-// in the folder of its first event: its last may be of the hour after.
-func (s *Store) objectsOf(ctx context.Context, hour int64, closed, live []Object) ([]Object, error) {
-	if len(closed) == 0 {
-		return live, nil
-	}
-	m, err := s.loadManifest(ctx, hour)
-	if err != nil {
-		return nil, err
-	}
-	for _, o := range live {
-		if !m.has(strings.TrimPrefix(o.Key, livePrefix)) {
-			closed = append(closed, o)
-		}
-	}
-	return closed, nil
 }
 
 // spanned returns the hours that may have rows, in order.
@@ -95,85 +72,6 @@ func of(list []Object, hour int64) (some []Object) {
 		}
 	}
 	return some
-}
-
-// hourRows returns the event's rows of an hour, in order and without doubles.
-func (s *Store) hourRows(ctx context.Context, hour int64, from []Object, opt RowsOptions) ([]Row, error) {
-	type once struct {
-		session string
-		seq     uint64
-	}
-	seen := map[once]bool{}
-	var rows []Row
-	slices.SortFunc(from, fileOrder)
-	for _, o := range from {
-		err := s.eachRow(ctx, o, opt.Temp, func(r *Row) error {
-			at := r.ReceivedTime
-			if string(r.Event) != opt.Event || at < max(hour, opt.From) || at >= hour+hourMS || opt.To > 0 && at >= opt.To {
-				return nil
-			}
-			if r.HasSeq {
-				key := once{string(r.Session), r.Seq}
-				if seen[key] {
-					return nil
-				}
-				seen[key] = true
-			}
-			rows = append(rows, cloneRow(r))
-			return nil
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	slices.SortStableFunc(rows, func(a, b Row) int {
-		return cmp.Or(cmp.Compare(a.ReceivedTime, b.ReceivedTime), bytes.Compare(a.Journal, b.Journal),
-			cmp.Compare(a.File, b.File), bytes.Compare(a.Session, b.Session), cmp.Compare(a.Number, b.Number))
-	})
-	return rows, nil
-}
-
-// cloneRow copies what a row points to, all of it in one piece.
-func cloneRow(r *Row) Row {
-	c := *r
-	texts := []*[]byte{&c.Event, &c.Session, &c.Name, &c.Country, &c.Region, &c.Team, &c.Segments, &c.Gateway, &c.Data, &c.Journal}
-	n := 0
-	for _, t := range texts {
-		n += len(*t)
-	}
-	buf := make([]byte, 0, n)
-	for _, t := range texts {
-		if *t != nil {
-			start := len(buf)
-			buf = append(buf, *t...)
-			*t = buf[start:len(buf):len(buf)]
-		}
-	}
-	return c
-}
-
-// eachRow calls each with every row of an object, in the order in which they
-// stand there.
-func (s *Store) eachRow(ctx context.Context, o Object, temp string, each func(*Row) error) error {
-	return s.withObject(ctx, o, temp, func(r io.ReaderAt, size int64) error {
-		reader, err := openObject(r, size)
-		if err != nil {
-			return err
-		}
-		defer reader.close()
-		for {
-			row, err := reader.next()
-			if errors.Is(err, io.EOF) {
-				return nil
-			}
-			if err == nil {
-				err = each(row)
-			}
-			if err != nil {
-				return err
-			}
-		}
-	})
 }
 
 // withObject calls do with an object in a temporary file.
