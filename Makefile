@@ -8,7 +8,7 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.8.0
 MINIO       := github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c
 GOBIN_DIR   := $(shell $(GO) env GOPATH)/bin
 
-.PHONY: demo build test check unit tools fuzz measure bench audit clean help
+.PHONY: demo build test check unit tools web sdk fuzz measure bench audit clean help
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -19,7 +19,7 @@ demo: ## run everything on this machine, with a simulated crowd
 build: ## build bin/grandstand
 	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN)/grandstand ./cmd/grandstand
 
-test: tools check unit ## install what the tests need, then vet, staticcheck, gofmt and all tests with -race
+test: tools check unit sdk ## install what the tests need, then vet, staticcheck, gofmt and all tests with -race
 
 tools: ## install what the tests need: redis-server, chromium, minio
 	@./.ci/tools $(MINIO)
@@ -36,6 +36,14 @@ unit: ## all tests, with the race detector
 	PATH="$$PATH:$(GOBIN_DIR)" $(GO) test -race -timeout 9m ./...
 	$(GO) test -run 'TestEstimateIsFast' . # a ratio of speeds: not under the race detector
 	cd archiver/testdata/duckcheck && $(GO) test -count=1 ./... # a module of its own: DuckDB needs cgo
+
+web: ## build what pages load: web/sdk/dist
+	cd web/sdk && npm ci --no-audit --no-fund --silent && npm run --silent build -- --log-level=warning
+
+sdk: web ## check the types of the SDK, test it, and that what is committed is what is built
+	cd web/sdk && npm test --silent
+	@test -z "$$(git status --porcelain -- web/sdk/dist)" || { git status --short -- web/sdk/dist; echo "web/sdk/dist is not what web/sdk/src makes: run make web and commit it"; exit 1; }
+	@size=$$(gzip -9c web/sdk/dist/sdk.js | wc -c); echo "sdk.js: $$size bytes gzipped"; test $$size -le 6144 || { echo "over 6 KB"; exit 1; }
 
 fuzz: ## fuzz every decoder for a minute each
 	@set -e; for pkg in $$($(GO) list ./...); do \

@@ -1,11 +1,12 @@
 // Package web serves the pages of Grandstand: the demo page, and the page of one
 // device of an account. They are plain ES modules and a style sheet, embedded in
-// the binary, that talk to the gateway and the blocker of the same origin.
+// the binary, that talk to the gateway and the blocker of the same origin. It also
+// serves the SDK, which is built from web/sdk and which any page may load.
 //
 // In: GET and HEAD requests of browsers.
 //
-// Out: the pages at / and /device, their parts under /static/, and for every
-// other path an error in the form that all roles use.
+// Out: the pages at / and /device, their parts under /static/, the SDK at /sdk.js,
+// and for every other path an error in the form that all roles use.
 package web
 
 import (
@@ -30,6 +31,9 @@ import (
 //go:embed static
 var static embed.FS
 
+//go:embed sdk/dist/*.js
+var sdk embed.FS
+
 // Config says what the pages show.
 type Config struct {
 	// Event is the event that the demo page opens when its URL names none.
@@ -49,9 +53,10 @@ func (c *Config) validate() error {
 
 // file is one embedded file as it is served.
 type file struct {
-	name string
-	body []byte
-	etag string
+	name   string
+	body   []byte
+	etag   string
+	shared bool // by pages of every origin
 }
 
 // The kinds of files there are. They do not come from the machine's MIME table,
@@ -90,7 +95,26 @@ func New(cfg Config) (http.Handler, error) {
 		}
 		r.Handle(address(e.Name()), newFile(e.Name(), body)).Methods(http.MethodGet, http.MethodHead)
 	}
-	return secured(r), nil
+	return secured(r), addSDK(r)
+}
+
+// addSDK serves the SDK and the parts that it loads.
+func addSDK(r *mux.Router) error {
+	const dir = "sdk/dist"
+	entries, err := fs.ReadDir(sdk, dir)
+	if err != nil {
+		return fmt.Errorf("list the SDK: %w", err)
+	}
+	for _, e := range entries {
+		body, err := sdk.ReadFile(dir + "/" + e.Name())
+		if err != nil {
+			return fmt.Errorf("read the SDK: %w", err)
+		}
+		f := newFile(e.Name(), body)
+		f.shared = true
+		r.Handle("/"+e.Name(), f).Methods(http.MethodGet, http.MethodHead)
+	}
+	return nil
 }
 
 // address returns the path that an embedded file is served at.
@@ -123,12 +147,18 @@ func newFile(name string, body []byte) *file {
 }
 
 // ServeHTTP serves the file. A browser asks each time whether it has changed,
-// so that a page and its modules are always of the same release.
+// so that a page and its modules are always of the same release. What pages of
+// every origin share is kept for ten minutes.
 func (f *file) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", kinds[path.Ext(f.name)])
 	h.Set("ETag", f.etag)
 	h.Set("Cache-Control", "no-cache")
+	if f.shared {
+		h.Set("Cache-Control", "public, max-age=600")
+		h.Set("Access-Control-Allow-Origin", "*")
+		h.Set("Cross-Origin-Resource-Policy", "cross-origin")
+	}
 	http.ServeContent(w, r, f.name, time.Time{}, bytes.NewReader(f.body))
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -149,5 +150,23 @@ func TestNoMarkupFromText(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// The SDK is for pages of every origin, with the parts that it loads.
+func TestTheSDKIsForEveryPage(t *testing.T) {
+	h := newHandler(t, Config{})
+	w := get(h, "GET", "/sdk.js")
+	if w.Code != 200 || w.Header().Get("Access-Control-Allow-Origin") != "*" || w.Header().Get("Content-Type") != "text/javascript; charset=utf-8" || w.Header().Get("ETag") == "" {
+		t.Errorf("%d %v", w.Code, w.Header())
+	}
+	parts := regexp.MustCompile(`"\./([a-z-]+\.js)"`).FindAllStringSubmatch(w.Body.String(), -1)
+	if len(parts) == 0 {
+		t.Error("it loads no parts: the way without WebSockets is one")
+	}
+	for _, p := range parts {
+		if w := get(h, "GET", "/"+p[1]); w.Code != 200 || w.Header().Get("Access-Control-Allow-Origin") != "*" {
+			t.Errorf("%s: %d", p[1], w.Code)
+		}
 	}
 }

@@ -1,0 +1,221 @@
+import { Outbox } from "./outbox.js";
+import { SharedSession } from "./session.js";
+import { VideoWatch } from "./video.js";
+export type Counts = import("./protocol.js").Counts;
+export type Refusal = import("./protocol.js").Refusal;
+export type Options = {
+    event: string;
+    /**
+     * of the gateway, http(s); default: where this script came from
+     */
+    url?: string;
+    /**
+     * a JWT; a function
+     * is asked again whenever a new one is needed
+     */
+    token?: string | (() => string | Promise<string>);
+    /**
+     * who watches, where there are no tokens; so are
+     * device, account, limit and name. With tokens: something that differs for each
+     * viewer of one browser, if there are several
+     */
+    viewer?: string;
+    device?: string;
+    account?: string;
+    limit?: number;
+    name?: string;
+    /**
+     * such as {team: "KC"}
+     */
+    segments?: Record<string, string>;
+    /**
+     * whose state is told; default: it plays
+     */
+    video?: HTMLMediaElement;
+    /**
+     * kbit/s, if the player knows better than the element
+     */
+    bitrate?: () => number;
+    /**
+     * false: keep nothing in the browser
+     */
+    storage?: boolean;
+    onCounts?: (counts: Counts) => void;
+    /**
+     * this session may not play, and why; again when the reasons change
+     */
+    onBlocked?: (refusal: Refusal) => void;
+    onUnblocked?: () => void;
+    onState?: (state: ConnectionState) => void;
+    /**
+     * something could not be used; nothing has to be done
+     */
+    onError?: (error: {
+        code: string;
+        message: string;
+    }) => void;
+    /**
+     * every message, for a look inside
+     */
+    onMessage?: (text: string, from: "server" | "player") => void;
+};
+export type ConnectionState = {
+    /**
+     * closed: for good
+     */
+    state: "connecting" | "open" | "waiting" | "closed";
+    /**
+     * waiting: until the next try
+     */
+    retryMS?: number;
+    /**
+     * closed: unauthorized, forbidden, not_found, invalid, ended, or the close code
+     */
+    code?: string;
+    /**
+     * closed: a sentence
+     */
+    message?: string;
+    /**
+     * open
+     */
+    via?: "websocket" | "sse";
+};
+/**
+ * @typedef {import("./protocol.js").Counts} Counts
+ * @typedef {import("./protocol.js").Refusal} Refusal
+ *
+ * @typedef {object} Options
+ * @property {string} event
+ * @property {string} [url] of the gateway, http(s); default: where this script came from
+ * @property {string | (() => string | Promise<string>)} [token] a JWT; a function
+ *   is asked again whenever a new one is needed
+ * @property {string} [viewer] who watches, where there are no tokens; so are
+ *   device, account, limit and name. With tokens: something that differs for each
+ *   viewer of one browser, if there are several
+ * @property {string} [device] @property {string} [account] @property {number} [limit] @property {string} [name]
+ * @property {Record<string, string>} [segments] such as {team: "KC"}
+ * @property {HTMLMediaElement} [video] whose state is told; default: it plays
+ * @property {() => number} [bitrate] kbit/s, if the player knows better than the element
+ * @property {boolean} [storage] false: keep nothing in the browser
+ * @property {(counts: Counts) => void} [onCounts]
+ * @property {(refusal: Refusal) => void} [onBlocked] this session may not play, and why; again when the reasons change
+ * @property {() => void} [onUnblocked]
+ * @property {(state: ConnectionState) => void} [onState]
+ * @property {(error: {code: string, message: string}) => void} [onError] something could not be used; nothing has to be done
+ * @property {(text: string, from: "server" | "player") => void} [onMessage] every message, for a look inside
+ *
+ * @typedef {object} ConnectionState
+ * @property {"connecting" | "open" | "waiting" | "closed"} state closed: for good
+ * @property {number} [retryMS] waiting: until the next try
+ * @property {string} [code] closed: unauthorized, forbidden, not_found, invalid, ended, or the close code
+ * @property {string} [message] closed: a sentence
+ * @property {"websocket" | "sse"} [via] open
+ */
+/** One play of one event. */
+export declare class Client {
+    options: Options;
+    base: string;
+    shared: SharedSession;
+    outbox: Outbox;
+    seq: number;
+    /** @type {import("./socket.js").Link | null} */
+    link: import("./socket.js").Link | null;
+    running: boolean;
+    ready: boolean;
+    acks: boolean;
+    adopted: boolean;
+    attempt: number;
+    refusedUpgrades: number;
+    beatMS: number;
+    token: string;
+    order: number[];
+    /** The newest counts. @type {Counts | null} */
+    counts: Counts | null;
+    /** Why this session may not play; null: it may. @type {Refusal | null} */
+    blocked: Refusal | null;
+    /** @type {Record<string, ReturnType<typeof setTimeout>>} */
+    timers: Record<string, ReturnType<typeof setTimeout>>;
+    /** @type {Set<number>} seqs that are on their way */
+    sent: Set<number>;
+    sending: boolean;
+    /** @type {[EventTarget, string, (e: any) => void][]} */
+    listeners: [EventTarget, string, (e: any) => void][];
+    watch: VideoWatch | undefined;
+    trying: {} | undefined;
+    via: string | undefined;
+    leastMS: number | undefined;
+    renewed: boolean | undefined;
+    /** @param {Options} options @param {string} origin of this script */
+    constructor(options: Options, origin: string);
+    /** The id of the session, "" before the first hello. */
+    get session(): string;
+    /** Tells of something that happened. It arrives once, also after a crash. @param {string} name @param {object} [data] */
+    track(name: string, data?: object): boolean;
+    /** Changes dimensions that viewers may choose. @param {Record<string, string>} seg */
+    join(seg: Record<string, string>): boolean;
+    /**
+     * Asks to play here. codes end the sessions that they name (Refusal.conflicts),
+     * no more than it takes. It is answered by onUnblocked or onBlocked.
+     * @param {string[]} [codes]
+     */
+    takeover(codes?: string[]): boolean;
+    /** Cuts a wait short. */
+    retry(): void;
+    /** Says goodbye: this play is not counted from the next tick on. */
+    close(): void;
+    /** @param {string} name of an option @param {any[]} v */
+    tell(name: string, ...v: any[]): void;
+    /** @param {string} name @param {number} ms @param {() => void} f */
+    later(name: string, ms: number, f: () => void): void;
+    listen(): void;
+    hidden(): boolean;
+    start(): Promise<void>;
+    stop(): void;
+    /** @param {boolean} renew @returns {Promise<string>} */
+    newToken(renew: boolean): Promise<string>;
+    /** @param {string} path @param {boolean} ws */
+    address(path: string, ws: boolean): string;
+    /** @param {string} path @param {RequestInit} [init] */
+    request(path: string, init?: RequestInit): Promise<Response>;
+    connect(): Promise<void>;
+    /** @param {any} m */
+    receive(m: any): void | Promise<void>;
+    /** @param {any} m */
+    hello(m: any): void;
+    /** @param {any} m */
+    pace(m: any): void;
+    /** @param {Counts | null} c */
+    count(c: Counts | null): void;
+    /** @param {Refusal} r */
+    block(r: Refusal): void;
+    unblock(): void;
+    renew(): Promise<void>;
+    /** Beats now, and from then on in its interval. */
+    beat(): void;
+    /** @param {object} m @returns {boolean} false: there is no connection */
+    say(m: object): boolean;
+    /** Sends what waits: a few on the connection, many by requests whose answers say that all is durable. */
+    flush(): Promise<void>;
+    /**
+     * Sends events by a request. They are durable if it returns true.
+     * @param {import("./outbox.js").Item[]} items @param {string} session
+     */
+    post(items: import("./outbox.js").Item[], session: string): Promise<boolean>;
+    /** Sends what tabs left that are gone. @param {Map<string, import("./outbox.js").Item[]>} bySession */
+    deliver(bySession: Map<string, import("./outbox.js").Item[]>): Promise<void>;
+    /** @param {number} upTo */
+    acked(upTo: number): void;
+    /** @param {any} m */
+    refused(m: any): void;
+    /** The connection ended without our will. @param {number} code @param {string} reason @param {boolean} opened */
+    lost(code: number, reason: string, opened: boolean): Promise<void>;
+    /** @param {number} leastMS */
+    wait(leastMS: number): void;
+    /** Asks in plain HTTP why an upgrade was refused: a browser does not say. */
+    probe(): Promise<void>;
+    /** It is over, for good. @param {string} code @param {string} message */
+    end(code: string, message: string): void;
+    /** Lets go of the connection and of every timer. @param {boolean} goodbye */
+    drop(goodbye: boolean): void;
+}

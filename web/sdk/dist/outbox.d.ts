@@ -1,0 +1,59 @@
+/** Numbers of messages begin where the clock is, so that none comes twice in a session, whichever tab sends it. */
+export declare const SEQ_PER_MS = 100;
+export type Item = {
+    /**
+     * whose it is
+     */
+    tab: string;
+    /**
+     * which play it is of
+     */
+    scope: string;
+    /**
+     * that it belongs to; "" before the first hello
+     */
+    session: string;
+    seq: number;
+    /**
+     * the message, complete
+     */
+    body: string;
+};
+export declare class Outbox {
+    scope: string;
+    tab: string;
+    /** @type {Item[]} by seq */
+    items: Item[];
+    dropped: number;
+    /** @type {Promise<IDBDatabase | null>} */
+    db: Promise<IDBDatabase | null>;
+    release: () => void;
+    /** @param {string} scope @param {boolean} persistent */
+    constructor(scope: string, persistent: boolean);
+    /** @returns {Promise<IDBDatabase>} */
+    open(): Promise<IDBDatabase>;
+    /** Carries out changes; that they fail is no worse than a tab without storage. @param {(s: IDBObjectStore) => void} change */
+    write(change: (s: IDBObjectStore) => void): Promise<void>;
+    /** @param {string} session @param {number} seq @param {string} body */
+    add(session: string, seq: number, body: string): {
+        tab: string;
+        scope: string;
+        session: string;
+        seq: number;
+        body: string;
+    };
+    /** Says which session what waits belongs to. @param {string} session */
+    name(session: string): void;
+    /** @param {(i: Item) => boolean} which are durable, or can never be */
+    remove(which: (i: Item) => boolean): void;
+    /** @param {Item[]} items */
+    forget(items: Item[]): void;
+    /**
+     * What tabs left that are gone, of the same play, by session; "" is of those that
+     * never had one. They stay stored until forget. give is called with them while
+     * no other tab takes them too.
+     * @param {(bySession: Map<string, Item[]>) => Promise<void>} give
+     */
+    adopt(give: (bySession: Map<string, Item[]>) => Promise<void>): Promise<void>;
+    close(): Promise<void>;
+}

@@ -1,0 +1,32 @@
+export type PlayState = "starting" | "playing" | "paused" | "buffering" | "ended";
+/** @param {HTMLMediaElement} v @returns {PlayState} */
+export declare function stateOf(v: HTMLMediaElement): PlayState;
+/**
+ * Watches a media element. changed is called when its state does, track with what
+ * is worth an event of its own: startup, rebuffer, seek, error.
+ */
+export declare class VideoWatch {
+    video: HTMLMediaElement;
+    changed: () => void;
+    track: (name: string, data: object) => void;
+    state: PlayState;
+    since: number;
+    started: boolean;
+    seekFrom: number;
+    /** @type {[number, number]} */
+    decoded: [number, number];
+    look: (e: Event) => void;
+    /**
+     * @param {HTMLMediaElement} video
+     * @param {() => void} changed
+     * @param {(name: string, data: object) => void} track
+     */
+    constructor(video: HTMLMediaElement, changed: () => void, track: (name: string, data: object) => void);
+    /** @param {string} type of an event */
+    saw(type: string): void;
+    /** The bitrate since the last call in kbit/s, 0 if the browser does not tell. */
+    bitrate(): number;
+    stop(): void;
+}
+/** @param {HTMLMediaElement} v @returns {number} seconds; -1 if there is no such thing */
+export declare const position: (v: HTMLMediaElement) => number;

@@ -1,0 +1,489 @@
+import { Outbox, SEQ_PER_MS } from "./outbox.js";
+import { after, backoff, counts, parse, positive, refusal } from "./protocol.js";
+import { SharedSession } from "./session.js";
+import { Socket } from "./socket.js";
+import { VideoWatch, position } from "./video.js";
+
+const STEADY_MS = 10_000; // a connection that lasted so long was a good one
+const SLOW_MS = 10_000; // the least wait after too much was sent
+const HIDDEN_MS = 60_000; // the beat of a hidden tab, whose timers run once a minute
+const RULING_MS = 2_000; // after a hello; who is not told to be blocked by then is not
+const AGAIN_MS = 5_000; // after which what the server could not keep is sent again
+const SOON_MS = 250; // changes of the video within it make one beat
+const BURST = 20; // messages that may follow each other at once
+const BATCH = 50; // messages of one request
+const MESSAGE_BYTES = 4096;
+const BLOCKED_TRIES = 2; // upgrades that fail where plain HTTP works, before the fallback
+
+/**
+ * @typedef {import("./protocol.js").Counts} Counts
+ * @typedef {import("./protocol.js").Refusal} Refusal
+ *
+ * @typedef {object} Options
+ * @property {string} event
+ * @property {string} [url] of the gateway, http(s); default: where this script came from
+ * @property {string | (() => string | Promise<string>)} [token] a JWT; a function
+ *   is asked again whenever a new one is needed
+ * @property {string} [viewer] who watches, where there are no tokens; so are
+ *   device, account, limit and name. With tokens: something that differs for each
+ *   viewer of one browser, if there are several
+ * @property {string} [device] @property {string} [account] @property {number} [limit] @property {string} [name]
+ * @property {Record<string, string>} [segments] such as {team: "KC"}
+ * @property {HTMLMediaElement} [video] whose state is told; default: it plays
+ * @property {() => number} [bitrate] kbit/s, if the player knows better than the element
+ * @property {boolean} [storage] false: keep nothing in the browser
+ * @property {(counts: Counts) => void} [onCounts]
+ * @property {(refusal: Refusal) => void} [onBlocked] this session may not play, and why; again when the reasons change
+ * @property {() => void} [onUnblocked]
+ * @property {(state: ConnectionState) => void} [onState]
+ * @property {(error: {code: string, message: string}) => void} [onError] something could not be used; nothing has to be done
+ * @property {(text: string, from: "server" | "player") => void} [onMessage] every message, for a look inside
+ *
+ * @typedef {object} ConnectionState
+ * @property {"connecting" | "open" | "waiting" | "closed"} state closed: for good
+ * @property {number} [retryMS] waiting: until the next try
+ * @property {string} [code] closed: unauthorized, forbidden, not_found, invalid, ended, or the close code
+ * @property {string} [message] closed: a sentence
+ * @property {"websocket" | "sse"} [via] open
+ */
+
+/** One play of one event. */
+export class Client {
+  /** @param {Options} options @param {string} origin of this script */
+  constructor(options, origin) {
+    this.options = options;
+    this.base = new URL(options.url || origin).origin + "/v1/events/" + encodeURIComponent(options.event);
+    const scope = [new URL(this.base).host, options.event, options.viewer || "", options.device || "", options.account || ""];
+    this.shared = new SharedSession(scope);
+    this.outbox = new Outbox(JSON.stringify(scope), options.storage !== false && typeof indexedDB !== "undefined");
+    this.seq = Date.now() * SEQ_PER_MS + Math.floor(Math.random() * SEQ_PER_MS);
+    /** @type {import("./socket.js").Link | null} */
+    this.link = null;
+    this.running = this.ready = this.acks = this.adopted = false;
+    this.attempt = this.refusedUpgrades = 0;
+    this.beatMS = 10_000;
+    this.token = "";
+    this.order = [-1, -1]; // epoch and at of the last counts
+    /** The newest counts. @type {Counts | null} */
+    this.counts = null;
+    /** Why this session may not play; null: it may. @type {Refusal | null} */
+    this.blocked = null;
+    /** @type {Record<string, ReturnType<typeof setTimeout>>} */
+    this.timers = {};
+    /** @type {Set<number>} seqs that are on their way */
+    this.sent = new Set();
+    this.sending = false;
+    this.listen();
+    this.start();
+  }
+
+  /** The id of the session, "" before the first hello. */
+  get session() {
+    return this.shared.id;
+  }
+
+  /** Tells of something that happened. It arrives once, also after a crash. @param {string} name @param {object} [data] */
+  track(name, data) {
+    const body = JSON.stringify({ t: "event", seq: ++this.seq, name: String(name), ts: Date.now(), data });
+    if (new Blob([body]).size > MESSAGE_BYTES) {
+      this.tell("onError", { code: "too_large", message: "an event has at most 4 KB" });
+      return false;
+    }
+    this.outbox.add(this.session, this.seq, body);
+    this.flush();
+    return true;
+  }
+
+  /** Changes dimensions that viewers may choose. @param {Record<string, string>} seg */
+  join(seg) {
+    this.options.segments = { ...this.options.segments, ...seg };
+    return this.say({ t: "join", seg });
+  }
+
+  /**
+   * Asks to play here. codes end the sessions that they name (Refusal.conflicts),
+   * no more than it takes. It is answered by onUnblocked or onBlocked.
+   * @param {string[]} [codes]
+   */
+  takeover(codes = []) {
+    return this.say({ t: "takeover", codes });
+  }
+
+  /** Cuts a wait short. */
+  retry() {
+    if (this.running && !this.link) this.connect();
+  }
+
+  /** Says goodbye: this play is not counted from the next tick on. */
+  close() {
+    this.stop();
+    this.watch?.stop();
+    for (const [target, name, f] of this.listeners) target.removeEventListener(name, f);
+    this.outbox.close();
+  }
+
+  /** @param {string} name of an option @param {any[]} v */
+  tell(name, ...v) {
+    try {
+      /** @type {any} */ (this.options)[name]?.(...v);
+    } catch (err) {
+      console.error("grandstand:", name, err); // the page's own mistake must not stop the count
+    }
+  }
+
+  /** @param {string} name @param {number} ms @param {() => void} f */
+  later(name, ms, f) {
+    clearTimeout(this.timers[name]);
+    this.timers[name] = setTimeout(f, ms);
+  }
+
+  listen() {
+    /** @type {[EventTarget, string, (e: any) => void][]} */
+    this.listeners = [];
+    const on = (/** @type {EventTarget | undefined} */ target, /** @type {string} */ name, /** @type {(e: any) => void} */ f) => {
+      if (!target?.addEventListener) return;
+      target.addEventListener(name, f);
+      this.listeners.push([target, name, f]);
+    };
+    if (this.options.video) this.watch = new VideoWatch(this.options.video, () => this.later("soon", SOON_MS, () => this.beat()), (name, data) => this.track(name, data));
+    on(globalThis.document, "visibilitychange", () => {
+      if (this.ready) this.beat();
+      if (!this.hidden()) this.retry();
+    });
+    on(globalThis.window, "online", () => this.retry());
+    on(globalThis.window, "offline", () => this.link && this.lost(1006, "", this.ready));
+    on(globalThis.window, "pagehide", () => this.running && this.stop());
+    on(globalThis.window, "pageshow", (e) => e.persisted && this.start());
+  }
+
+  hidden() {
+    return Boolean(globalThis.document?.hidden);
+  }
+
+  async start() {
+    this.running = true;
+    const session = await this.shared.resume();
+    if (session) this.outbox.name(session);
+    if (this.running && !this.link) this.connect();
+  }
+
+  stop() {
+    this.running = false;
+    this.drop(true);
+  }
+
+  /** @param {boolean} renew @returns {Promise<string>} */
+  async newToken(renew) {
+    const { token } = this.options;
+    if (typeof token === "function" && (renew || !this.token)) this.token = String((await token()) || "");
+    else if (typeof token === "string") this.token = token;
+    return this.token;
+  }
+
+  /** @param {string} path @param {boolean} ws */
+  address(path, ws) {
+    const { options } = this, url = new URL(this.base + path);
+    if (ws) url.protocol = url.protocol.replace("http", "ws");
+    for (const name of /** @type {const} */ (["viewer", "device", "account", "limit", "name"])) if (options[name]) url.searchParams.set(name, String(options[name]));
+    for (const [dim, value] of Object.entries(options.segments || {})) url.searchParams.set(dim, value);
+    if (this.session) url.searchParams.set("session", this.session);
+    if (this.hidden()) url.searchParams.set("interval_ms", String(HIDDEN_MS));
+    return url.href;
+  }
+
+  /** @param {string} path @param {RequestInit} [init] */
+  request(path, init) {
+    const [route, query] = path.split("?");
+    const url = new URL(this.address(route, false));
+    for (const [k, v] of new URLSearchParams(query)) url.searchParams.set(k, v);
+    return fetch(url, { cache: "no-store", ...init, headers: this.token ? { Authorization: "Bearer " + this.token } : {} });
+  }
+
+  async connect() {
+    this.drop(false);
+    this.tell("onState", { state: "connecting" });
+    const mine = (this.trying = {});
+    this.via = this.refusedUpgrades < BLOCKED_TRIES ? "websocket" : "sse";
+    /** @type {typeof import("./sse.js") | undefined} */
+    let sse;
+    try {
+      await this.newToken(false);
+      if (this.via === "sse") sse = await import("./sse.js");
+    } catch {
+      if (mine === this.trying && this.running) this.wait(0); // whoever gives tokens is away
+      return;
+    }
+    if (mine !== this.trying || !this.running || this.link) return;
+    /** @type {import("./socket.js").Link | null} */
+    let link = null;
+    const listener = {
+      message: (/** @type {any} */ m) => this.link === link && this.receive(m),
+      lost: (/** @type {number} */ code, /** @type {string} */ reason, /** @type {boolean} */ opened) => this.link === link && this.lost(code, reason, opened),
+    };
+    try {
+      link = sse ? new sse.Sse((path, init) => this.request(path, init), listener, parse) : new Socket(this.address("/live", true), this.token, listener);
+      this.link = link;
+    } catch (err) {
+      this.end("invalid", "this address cannot be connected to: " + err);
+    }
+  }
+
+  /** @param {any} m */
+  receive(m) {
+    if (this.options.onMessage) this.tell("onMessage", JSON.stringify(m), "server");
+    switch (m.t) {
+      case "hello":
+        return this.hello(m);
+      case "counts":
+        return this.count(m.counts || counts(m));
+      case "ack":
+        return this.acked(m.seq);
+      case "pace":
+        return this.pace(m);
+      case "renew":
+        return this.renew();
+      case "drain":
+        this.leastMS = positive(m.retry_ms, 0);
+        return this.later("drain", this.leastMS, () => this.connect());
+      case "blocked":
+        return this.block(refusal(m));
+      case "unblocked":
+        return this.unblock();
+      case "ok":
+        return m.re === "takeover" ? this.unblock() : undefined;
+      case "error":
+        return this.refused(m);
+    }
+  }
+
+  /** @param {any} m */
+  hello(m) {
+    const id = String(m.session);
+    if (id !== this.session) this.order = [-1, -1]; // another play
+    this.shared.keep(id);
+    this.outbox.name(id);
+    this.ready = true;
+    this.acks = m.acks !== false;
+    this.sent.clear();
+    if (this.via === "websocket") this.refusedUpgrades = 0;
+    if (this.blocked) this.later("ruling", RULING_MS, () => this.unblock());
+    this.later("steady", STEADY_MS, () => (this.attempt = 0));
+    this.pace(m);
+    this.tell("onState", { state: "open", via: this.via });
+    this.flush();
+    if (!this.adopted && this.acks) {
+      this.adopted = true;
+      this.outbox.adopt((bySession) => this.deliver(bySession)).catch(() => {});
+    }
+  }
+
+  /** @param {any} m */
+  pace(m) {
+    this.beatMS = positive(m.beat_ms, this.beatMS);
+    if (this.ready) this.beat();
+  }
+
+  /** @param {Counts | null} c */
+  count(c) {
+    const [epoch, at] = this.order;
+    if (!c || c.epoch < epoch || (c.epoch === epoch && c.at < at)) return;
+    this.order = [c.epoch, c.at];
+    this.counts = c;
+    this.shared.keep(this.session);
+    this.tell("onCounts", c);
+  }
+
+  /** @param {Refusal} r */
+  block(r) {
+    clearTimeout(this.timers.ruling);
+    const first = !this.blocked;
+    this.blocked = r;
+    if (first) this.beat(); // says that it does not play
+    this.tell("onBlocked", r);
+  }
+
+  unblock() {
+    clearTimeout(this.timers.ruling);
+    if (!this.blocked) return;
+    this.blocked = null;
+    this.beat();
+    this.tell("onUnblocked");
+  }
+
+  async renew() {
+    try {
+      const token = await this.newToken(true);
+      if (token) this.say({ t: "auth", token });
+    } catch {
+      // The connection ends when the token does, and the next asks again.
+    }
+  }
+
+  /** Beats now, and from then on in its interval. */
+  beat() {
+    const every = this.hidden() ? Math.max(HIDDEN_MS, this.beatMS) : this.beatMS;
+    const { video, bitrate } = this.options;
+    const plays = this.watch ? this.watch.state : "playing";
+    const m = {
+      t: "beat", seq: ++this.seq, interval_ms: every,
+      state: !this.blocked ? plays : this.blocked.final ? "paused" : "starting",
+      pos: video && position(video) >= 0 ? position(video) : undefined,
+      bitrate: positive(bitrate ? bitrate() : this.watch?.bitrate(), 0) || undefined,
+    };
+    this.say(m);
+    this.later("beat", every, () => this.beat());
+  }
+
+  /** @param {object} m @returns {boolean} false: there is no connection */
+  say(m) {
+    const text = JSON.stringify(m);
+    if (!this.ready || !this.link?.send(text)) return false;
+    this.tell("onMessage", text, "player");
+    return true;
+  }
+
+  /** Sends what waits: a few on the connection, many by requests whose answers say that all is durable. */
+  async flush() {
+    if (!this.ready || this.sending) return;
+    const list = this.outbox.items.filter((i) => !this.sent.has(i.seq));
+    if (list.length <= BURST || !this.acks) {
+      for (const i of list.slice(0, BURST)) {
+        if (!this.link?.send(i.body)) return;
+        this.tell("onMessage", i.body, "player");
+        this.sent.add(i.seq);
+        if (!this.acks) this.outbox.remove((x) => x === i); // nothing ever says that it is kept
+      }
+      if (list.length > BURST) this.later("flush", AGAIN_MS, () => this.flush());
+      return;
+    }
+    this.sending = true;
+    const kept = await this.post(list.slice(0, BATCH), this.session);
+    this.sending = false;
+    if (kept) {
+      this.outbox.remove((i) => list.indexOf(i) >= 0 && list.indexOf(i) < BATCH);
+      this.flush();
+    } else {
+      this.later("flush", AGAIN_MS, () => this.flush());
+    }
+  }
+
+  /**
+   * Sends events by a request. They are durable if it returns true.
+   * @param {import("./outbox.js").Item[]} items @param {string} session
+   */
+  async post(items, session) {
+    try {
+      const bodies = items.map((i) => i.body);
+      // The last word of a play that is over.
+      if (session !== this.session) bodies.push(`{"t":"beat","state":"ended"}`);
+      const answer = await this.request("/beats?session=" + session, { method: "POST", body: `[${bodies}]` });
+      // What can never be taken is no use to keep.
+      return answer.ok || (answer.status >= 400 && answer.status < 500 && answer.status !== 401 && answer.status !== 429);
+    } catch {
+      return false;
+    }
+  }
+
+  /** Sends what tabs left that are gone. @param {Map<string, import("./outbox.js").Item[]>} bySession */
+  async deliver(bySession) {
+    for (const [session, items] of bySession) {
+      for (let from = 0; from < items.length; from += BATCH) {
+        const some = items.slice(from, from + BATCH);
+        if (!(await this.post(some, session || this.session))) return;
+        this.outbox.forget(some);
+      }
+    }
+  }
+
+  /** @param {number} upTo */
+  acked(upTo) {
+    this.outbox.remove((i) => this.sent.has(i.seq) && i.seq <= upTo);
+    for (const seq of this.sent) if (seq <= upTo) this.sent.delete(seq);
+    this.flush();
+  }
+
+  /** @param {any} m */
+  refused(m) {
+    if (m.seq && m.code === "unavailable") {
+      this.sent.delete(m.seq);
+      this.later("flush", AGAIN_MS, () => this.flush());
+      return;
+    }
+    if (m.seq) this.outbox.remove((i) => i.seq === m.seq);
+    this.tell("onError", { code: String(m.code), message: String(m.message) });
+  }
+
+  /** The connection ended without our will. @param {number} code @param {string} reason @param {boolean} opened */
+  async lost(code, reason, opened) {
+    const leastMS = this.leastMS || 0;
+    this.drop(false);
+    if (!this.running) return;
+    const what = after(code);
+    if (what === "final" || (what === "renew" && typeof this.options.token !== "function")) {
+      return this.end(what === "final" ? NAMES[code] || String(code) : "unauthorized", reason);
+    }
+    if (what === "renew") this.token = "";
+    this.wait(what === "slowly" ? SLOW_MS : leastMS);
+    if (!opened && this.via === "websocket") await this.probe();
+  }
+
+  /** @param {number} leastMS */
+  wait(leastMS) {
+    const ms = backoff(this.attempt++, leastMS);
+    this.later("wait", ms, () => this.running && this.connect());
+    this.tell("onState", { state: "waiting", retryMS: ms });
+  }
+
+  /** Asks in plain HTTP why an upgrade was refused: a browser does not say. */
+  async probe() {
+    const waiting = this.timers.wait;
+    /** @type {Response} */
+    let answer;
+    let said;
+    try {
+      answer = await this.request("/live", { signal: AbortSignal.timeout(5000) });
+      said = parse(await answer.text());
+    } catch {
+      return; // nobody is there: trying again is all there is
+    }
+    if (waiting !== this.timers.wait || !this.running || this.link) return;
+    const { status } = answer;
+    if (status === 429 || status === 503) {
+      this.attempt = Math.max(0, this.attempt - 1);
+      this.wait(1000 * positive(parseInt(answer.headers.get("Retry-After") || "", 10), 5));
+    } else if (status === 400 && /upgrade/.test(said.message)) {
+      this.refusedUpgrades++; // all is well but the way: something between does not let WebSockets through
+      if (this.refusedUpgrades >= BLOCKED_TRIES) this.connect();
+    } else if ((status === 400 || status === 403) && this.session) {
+      this.shared.forget(); // of a server that has a new secret since
+      this.connect();
+    } else if (status === 401 && typeof this.options.token === "function" && !this.renewed) {
+      this.renewed = true;
+      this.token = "";
+      this.connect();
+    } else if (status >= 400 && status < 500) {
+      this.end(said.code || String(status), said.message || "");
+    }
+  }
+
+  /** It is over, for good. @param {string} code @param {string} message */
+  end(code, message) {
+    this.running = false;
+    this.drop(false);
+    this.tell("onState", { state: "closed", code, message });
+  }
+
+  /** Lets go of the connection and of every timer. @param {boolean} goodbye */
+  drop(goodbye) {
+    for (const name in this.timers) clearTimeout(this.timers[name]);
+    const { link } = this;
+    this.link = null;
+    this.ready = false;
+    this.leastMS = 0;
+    this.sent.clear();
+    link?.leave(goodbye);
+  }
+}
+
+/** @type {Record<number, string>} */
+const NAMES = { 4503: "forbidden", 4504: "ended" };

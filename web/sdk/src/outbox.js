@@ -1,0 +1,127 @@
+// Events that wait for their acknowledgement, also over a crash of the tab: each
+// is in IndexedDB from the moment it was tracked until the server said that it is
+// durable. What another tab left behind is taken over by the next (its lock is
+// free then). Without IndexedDB the outbox is in memory only.
+
+const DB = "grandstand", STORE = "events";
+const MOST = 1000; // events that wait; the oldest give way
+const KEPT_MS = 7 * 86_400_000; // for which what nobody comes back to send is kept
+
+/** Numbers of messages begin where the clock is, so that none comes twice in a session, whichever tab sends it. */
+export const SEQ_PER_MS = 100;
+
+/**
+ * @typedef {object} Item
+ * @property {string} tab whose it is
+ * @property {string} scope which play it is of
+ * @property {string} session that it belongs to; "" before the first hello
+ * @property {number} seq
+ * @property {string} body the message, complete
+ */
+
+/** @param {IDBRequest} request @returns {Promise<any>} */
+const done = (request) => new Promise((resolve, reject) => {
+  request.onsuccess = () => resolve(request.result);
+  request.onerror = () => reject(request.error);
+});
+
+export class Outbox {
+  /** @param {string} scope @param {boolean} persistent */
+  constructor(scope, persistent) {
+    this.scope = scope;
+    this.tab = Math.random().toString(36).slice(2) + Date.now().toString(36);
+    /** @type {Item[]} by seq */
+    this.items = [];
+    this.dropped = 0;
+    /** @type {Promise<IDBDatabase | null>} */
+    this.db = persistent ? this.open().catch(() => null) : Promise.resolve(null);
+    this.release = () => {};
+  }
+
+  /** @returns {Promise<IDBDatabase>} */
+  async open() {
+    const request = indexedDB.open(DB, 1);
+    request.onupgradeneeded = () => request.result.createObjectStore(STORE, { keyPath: ["tab", "seq"] });
+    const db = await done(request);
+    db.onversionchange = () => db.close();
+    // The lock lives as long as the tab: that it is free says that the tab is gone.
+    globalThis.navigator?.locks?.request(lockOf(this.tab), () => new Promise((resolve) => (this.release = () => resolve(undefined)))).catch(() => {});
+    return db;
+  }
+
+  /** Carries out changes; that they fail is no worse than a tab without storage. @param {(s: IDBObjectStore) => void} change */
+  async write(change) {
+    const db = await this.db;
+    try {
+      if (db) change(db.transaction(STORE, "readwrite").objectStore(STORE));
+    } catch {
+      // As above.
+    }
+  }
+
+  /** @param {string} session @param {number} seq @param {string} body */
+  add(session, seq, body) {
+    const item = { tab: this.tab, scope: this.scope, session, seq, body };
+    this.items.push(item);
+    const gone = this.items.splice(0, Math.max(0, this.items.length - MOST));
+    this.dropped += gone.length;
+    this.write((s) => {
+      s.put(item);
+      for (const g of gone) s.delete([g.tab, g.seq]);
+    });
+    return item;
+  }
+
+  /** Says which session what waits belongs to. @param {string} session */
+  name(session) {
+    const nameless = this.items.filter((i) => !i.session);
+    for (const item of nameless) item.session = session;
+    if (nameless.length) this.write((s) => nameless.forEach((i) => s.put(i)));
+  }
+
+  /** @param {(i: Item) => boolean} which are durable, or can never be */
+  remove(which) {
+    const gone = this.items.filter(which);
+    if (!gone.length) return;
+    this.items = this.items.filter((i) => !gone.includes(i));
+    this.forget(gone);
+  }
+
+  /** @param {Item[]} items */
+  forget(items) {
+    this.write((s) => items.forEach((i) => s.delete([i.tab, i.seq])));
+  }
+
+  /**
+   * What tabs left that are gone, of the same play, by session; "" is of those that
+   * never had one. They stay stored until forget. give is called with them while
+   * no other tab takes them too.
+   * @param {(bySession: Map<string, Item[]>) => Promise<void>} give
+   */
+  async adopt(give) {
+    const db = await this.db, locks = globalThis.navigator?.locks;
+    if (!db || !locks) return;
+    /** @type {Item[]} */
+    const all = await done(db.transaction(STORE).objectStore(STORE).getAll());
+    for (const tab of new Set(all.map((i) => i.tab))) {
+      if (tab === this.tab) continue;
+      await locks.request(lockOf(tab), { ifAvailable: true }, async (lock) => {
+        if (!lock) return; // it lives
+        const theirs = all.filter((i) => i.tab === tab), old = Date.now() - KEPT_MS;
+        this.forget(theirs.filter((i) => i.seq / SEQ_PER_MS < old));
+        /** @type {Map<string, Item[]>} */
+        const bySession = new Map();
+        for (const i of theirs) if (i.scope === this.scope) bySession.set(i.session, [...(bySession.get(i.session) || []), i]);
+        await give(bySession);
+      });
+    }
+  }
+
+  async close() {
+    this.release();
+    (await this.db)?.close();
+  }
+}
+
+/** @param {string} tab */
+const lockOf = (tab) => "grandstand.tab." + tab;

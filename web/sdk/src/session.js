@@ -1,0 +1,77 @@
+// The session of a play, shared by all tabs of one device and kept over a reload.
+// Two tabs with a session each would take the device's one place from each other.
+// Without storage, or locks, each tab has a session of its own.
+
+const FRESH_MS = 150_000; // 2.5 × the beat of a hidden tab: after that, coming back is another play
+const TOUCH_MS = 5_000;
+const TURN_MS = 5_000; // for so long a tab waits for another that begins the same play
+const SPREAD_MS = 300; // in which all tabs see what one has stored
+const PREFIX = "grandstand.session.";
+
+/** @param {(s: Storage) => any} use @returns {any} undefined if storage is switched off, or full */
+function storage(use) {
+  try {
+    return use(localStorage);
+  } catch {
+    return undefined;
+  }
+}
+
+export class SharedSession {
+  /** @param {string[]} parts which play it is: the same in two tabs share a session */
+  constructor(parts) {
+    this.key = PREFIX + JSON.stringify(parts);
+    this.id = "";
+    this.touched = 0;
+    this.begun = () => {};
+  }
+
+  stored() {
+    const [id, at] = String(storage((s) => s.getItem(this.key)) || "").split(" ");
+    return id && Math.abs(Date.now() - +at) < FRESH_MS ? id : "";
+  }
+
+  /** The session to resume, "" if there is none: then other tabs that begin the same play wait until keep names it. */
+  async resume() {
+    if (!this.stored() && globalThis.navigator?.locks) await this.turn();
+    return (this.id = this.stored());
+  }
+
+  /** Waits until no other tab begins the play, and then has others wait. @returns {Promise<void>} */
+  turn() {
+    return new Promise((resolve) => {
+      navigator.locks
+        .request(this.key, { signal: AbortSignal.timeout(TURN_MS) }, () => {
+          resolve();
+          if (this.stored()) return undefined;
+          return /** @type {Promise<void>} */ (
+            new Promise((done) => {
+              this.begun = done;
+              setTimeout(done, TURN_MS);
+            })
+          );
+        })
+        .catch(() => resolve()); // the other tab is slow: go on alone
+    });
+  }
+
+  /** Remembers the session, and that it is alive. @param {string} id */
+  keep(id) {
+    const now = Date.now();
+    if (id === this.id) {
+      const stored = this.stored();
+      // If another tab has begun the play anew, that is the one to be remembered.
+      if (now - this.touched < TOUCH_MS || (stored && stored !== id)) return;
+    }
+    this.id = id;
+    this.touched = now;
+    storage((s) => s.setItem(this.key, id + " " + now));
+    setTimeout(this.begun, SPREAD_MS);
+  }
+
+  /** Makes the next play a new one. */
+  forget() {
+    this.id = "";
+    storage((s) => s.removeItem(this.key));
+  }
+}

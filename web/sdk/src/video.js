@@ -1,0 +1,78 @@
+// What a <video> or <audio> element is doing, in the words of a beat.
+
+/** @typedef {"starting" | "playing" | "paused" | "buffering" | "ended"} PlayState */
+
+const MOVING = ["playing", "pause", "waiting", "stalled", "seeking", "seeked", "ended", "error", "loadstart", "emptied", "canplay"];
+
+/** @param {HTMLMediaElement} v @returns {PlayState} */
+export function stateOf(v) {
+  if (v.ended) return "ended";
+  if (v.readyState === 0 || (v.played.length === 0 && v.currentTime === 0)) return v.paused && v.readyState ? "paused" : "starting";
+  if (v.paused) return "paused";
+  // HAVE_FUTURE_DATA: below it, the next frame is not there.
+  return v.seeking || v.readyState < 3 ? "buffering" : "playing";
+}
+
+/**
+ * Watches a media element. changed is called when its state does, track with what
+ * is worth an event of its own: startup, rebuffer, seek, error.
+ */
+export class VideoWatch {
+  /**
+   * @param {HTMLMediaElement} video
+   * @param {() => void} changed
+   * @param {(name: string, data: object) => void} track
+   */
+  constructor(video, changed, track) {
+    this.video = video;
+    this.changed = changed;
+    this.track = track;
+    this.state = stateOf(video);
+    this.since = performance.now();
+    this.started = false;
+    this.seekFrom = -1;
+    /** @type {[number, number]} */
+    this.decoded = [performance.now(), decodedBytes(video)];
+    this.look = (/** @type {Event} */ e) => this.saw(e.type);
+    for (const name of MOVING) video.addEventListener(name, this.look);
+  }
+
+  /** @param {string} type of an event */
+  saw(type) {
+    const now = performance.now(), was = this.state, took = Math.round(now - this.since);
+    if (type === "error") this.track("error", { code: this.video.error?.code || 0 });
+    if (type === "seeking" && this.seekFrom < 0) this.seekFrom = now;
+    if (type === "seeked" && this.seekFrom >= 0) {
+      this.track("seek", { ms: Math.round(now - this.seekFrom), to: position(this.video) });
+      this.seekFrom = -1;
+    }
+    const is = stateOf(this.video);
+    if (is === was) return;
+    this.state = is;
+    this.since = now;
+    if (is === "playing" && !this.started) {
+      this.started = true;
+      this.track("startup", { ms: took });
+    } else if (is === "playing" && was === "buffering" && this.seekFrom < 0 && type !== "seeked") {
+      this.track("rebuffer", { ms: took });
+    }
+    this.changed();
+  }
+
+  /** The bitrate since the last call in kbit/s, 0 if the browser does not tell. */
+  bitrate() {
+    const [then, before] = this.decoded, now = performance.now(), bytes = decodedBytes(this.video);
+    this.decoded = [now, bytes];
+    return this.state === "playing" && bytes > before ? Math.round(((bytes - before) * 8) / (now - then)) : 0;
+  }
+
+  stop() {
+    for (const name of MOVING) this.video.removeEventListener(name, this.look);
+  }
+}
+
+/** @param {HTMLMediaElement} v @returns {number} seconds; -1 if there is no such thing */
+export const position = (v) => (Number.isFinite(v.currentTime) ? Math.round(v.currentTime * 1000) / 1000 : -1);
+
+/** Chromium and Safari count what they decode. @param {any} v */
+const decodedBytes = (v) => (v.webkitVideoDecodedByteCount || 0) + (v.webkitAudioDecodedByteCount || 0);

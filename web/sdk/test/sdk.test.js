@@ -1,0 +1,307 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { afterEach, beforeEach, mock, test } from "node:test";
+
+import { Client } from "../src/client.js";
+import { after, backoff, compactCounts, counts, refusal } from "../src/protocol.js";
+import { stateOf } from "../src/video.js";
+import { FakeServer, FakeStorage, FakeVideo } from "./fakes.js";
+
+let server;
+
+beforeEach(() => {
+  mock.timers.enable({ apis: ["setTimeout", "setInterval", "Date"], now: 1_795_299_042_179 });
+  globalThis.localStorage = new FakeStorage();
+  server = new FakeServer();
+  server.onopen = (s) => s.hello();
+});
+afterEach(() => mock.timers.reset());
+
+// pass lets ms go by, with everything that is due on the way.
+async function pass(ms) {
+  for (let left = ms; left > 0; left -= 50) {
+    mock.timers.tick(Math.min(50, left));
+    await new Promise(setImmediate);
+  }
+}
+
+function play(options = {}) {
+  const told = { states: [], counts: [], blocked: [], unblocked: 0, errors: [] };
+  const client = new Client({
+    event: "final", url: "https://live.example.com", viewer: "v1",
+    onState: (s) => told.states.push(s), onCounts: (c) => told.counts.push(c), onBlocked: (r) => told.blocked.push(r),
+    onUnblocked: () => told.unblocked++, onError: (e) => told.errors.push(e), ...options,
+  }, "https://cdn.example.com/sdk.js");
+  return { client, told };
+}
+
+test("a play: hello, beats in their interval, counts, goodbye", async () => {
+  const { client, told } = play({ segments: { team: "KC" } });
+  await pass(100);
+  assert.equal(server.sockets.length, 1);
+  assert.equal(server.last.url, "wss://live.example.com/v1/events/final/live?viewer=v1&team=KC");
+  assert.deepEqual(server.last.protocols, ["grandstand.v1.bin", "grandstand.v1"]);
+  assert.deepEqual(told.states.map((s) => s.state), ["connecting", "open"]);
+  server.last.say({ t: "counts", at: 1000, age: 5, epoch: 1, n: { world: [10, 9], team: null } });
+  server.last.say({ t: "counts", at: 900, age: 5, epoch: 1, n: { world: [8, 8], team: null } }); // older: not shown
+  assert.deepEqual(told.counts, [{ at: 1000, age: 5, epoch: 1, quality: "live", segments: { world: { sessions: 10, fans: 9 }, team: null } }]);
+  const silent = setInterval(() => server.last.say({ t: "counts", at: Date.now(), age: 1, epoch: 1, n: {} }), 2000);
+  await pass(30_000);
+  clearInterval(silent);
+  const beats = server.last.of("beat");
+  assert.equal(beats.length, 4);
+  assert.ok(beats.every((b, i) => b.state === "playing" && b.interval_ms === 10000 && (i === 0 || b.seq > beats[i - 1].seq)));
+  client.close();
+  assert.equal(server.last.closedWith, 1000);
+  await pass(60_000);
+  assert.equal(server.sockets.length, 1);
+});
+
+test("counts in their compact form", async () => {
+  const hex = readFileSync(new URL("../../../testdata/counts-v1.hex", import.meta.url), "utf8").replace(/\s/g, "");
+  const bytes = (h) => Uint8Array.from(h.match(/../g), (x) => parseInt(x, 16)).buffer;
+  const dims = ["world", "country", "region", "team", "team+region"];
+  const want = { at: 1795299042179, age: 230, epoch: 3, quality: "partial", segments: {
+    world: { sessions: 3300000, fans: 3190211 }, country: { sessions: 3000000, fans: 2900000 }, region: null,
+    team: { sessions: 3299990, fans: 3190201 }, "team+region": { sessions: 3300000, fans: 3190211 } } };
+  assert.deepEqual(compactCounts(bytes(hex), dims), want);
+  for (let n = 0; n < hex.length; n += 2) assert.equal(compactCounts(bytes(hex).slice(0, n / 2), dims), null, "cut off after " + n / 2);
+  assert.equal(compactCounts(bytes("02" + hex.slice(2)), dims), null, "another version");
+  const { told } = play();
+  await pass(100);
+  server.last.say({ t: "hello", session: "s1", dims });
+  server.last.say(bytes(hex));
+  assert.deepEqual(told.counts, [want]);
+});
+
+test("what is not acknowledged is sent again, in its order, with its number", async () => {
+  const { client } = play();
+  await pass(100);
+  const first = server.last;
+  for (let i = 0; i < 5; i++) client.track("goal", { i });
+  const seqs = first.of("event").map((m) => m.seq);
+  assert.equal(seqs.length, 5);
+  first.say({ t: "ack", seq: seqs[1] });
+  first.gone(1006);
+  client.track("goal", { i: 5 });
+  await pass(2_000);
+  assert.notEqual(server.last, first);
+  assert.match(server.last.url, /session=s1/);
+  assert.deepEqual(server.last.of("event").map((m) => m.data.i), [2, 3, 4, 5]);
+  assert.deepEqual(server.last.of("event").slice(0, 3).map((m) => m.seq), seqs.slice(2));
+  server.last.say({ t: "error", code: "unavailable", seq: seqs[2] });
+  await pass(6_000);
+  assert.deepEqual(server.last.of("event").map((m) => m.data.i), [2, 3, 4, 5, 2]);
+  server.last.say({ t: "ack", seq: server.last.of("event").at(-2).seq });
+  assert.equal(client.outbox.items.length, 0);
+});
+
+test("a backlog goes by requests, whose answers say that it is durable", async () => {
+  server.up = false;
+  const { client } = play();
+  await pass(5_000);
+  for (let i = 0; i < 120; i++) client.track("goal", { i });
+  const got = [];
+  let refuse = 1;
+  server.answer = (url, init) => {
+    if (refuse-- > 0) return new Response("{}", { status: 503 });
+    assert.match(url.href, /\/beats\?.*session=s1/);
+    got.push(...JSON.parse(init.body).map((m) => m.data.i));
+    return new Response("{}");
+  };
+  server.up = true;
+  await pass(60_000);
+  got.push(...server.sockets.flatMap((s) => s.of("event")).map((m) => m.data.i));
+  server.last.say({ t: "ack", seq: Number.MAX_SAFE_INTEGER });
+  assert.deepEqual([...new Set(got)].sort((a, b) => a - b), Array.from({ length: 120 }, (_, i) => i));
+  assert.equal(client.outbox.items.length, 0);
+});
+
+test("close codes: what is final, what asks for a token, what for patience", async () => {
+  assert.deepEqual([1006, 1012, 1008, 4000, 4002, 4008, 4501, 4503, 4504].map(after), ["retry", "retry", "slowly", "retry", "renew", "retry", "renew", "final", "final"]);
+  let asked = 0;
+  const { told } = play({ token: async () => "t" + ++asked });
+  await pass(100);
+  assert.deepEqual(server.last.protocols, ["grandstand.v1.bin", "grandstand.v1", "bearer.t1"]);
+  server.last.say({ t: "renew" });
+  await pass(50);
+  assert.deepEqual(server.last.of("auth"), [{ t: "auth", token: "t2" }]);
+  server.last.gone(4002);
+  await pass(2_000);
+  assert.deepEqual(server.last.protocols.at(-1), "bearer.t3");
+  server.last.gone(1008);
+  await pass(9_000);
+  const n = server.sockets.length;
+  await pass(5_000);
+  assert.equal(server.sockets.length, n + 1, "patience");
+  server.last.gone(4504, "the event is over");
+  await pass(60_000);
+  assert.equal(server.sockets.length, n + 1);
+  assert.deepEqual(told.states.at(-1), { state: "closed", code: "ended", message: "the event is over" });
+});
+
+test("drain: elsewhere after the time that the server says", async () => {
+  play();
+  await pass(100);
+  server.last.say({ t: "drain", retry_ms: 8000 });
+  server.last.gone(1012);
+  await pass(7_900);
+  assert.equal(server.sockets.length, 1);
+  await pass(1_200);
+  assert.equal(server.sockets.length, 2);
+});
+
+test("a connection that says nothing is given up", async () => {
+  play();
+  await pass(30_000);
+  assert.equal(server.sockets[0].closedWith, 4000);
+  assert.ok(server.sockets.length >= 2);
+});
+
+test("blocked, and a takeover", async () => {
+  const { client, told } = play();
+  await pass(100);
+  server.last.say({ t: "blocked", code: "device_limit", message: "Two at a time.", limit: 2, conflicts: [{ device: "b", name: "TV", since: 2, termination_code: "y" }, { device: "a", since: 1, termination_code: "x" }, 7] });
+  assert.deepEqual(told.blocked[0].conflicts.map((c) => c.code), ["x", "y"]);
+  assert.equal(server.last.of("beat").at(-1).state, "starting");
+  client.takeover(["x"]);
+  assert.deepEqual(server.last.of("takeover"), [{ t: "takeover", codes: ["x"] }]);
+  server.last.say({ t: "ok", re: "takeover" });
+  assert.equal(told.unblocked, 1);
+  server.last.say({ t: "blocked", code: "taken_over", by: "TV" });
+  assert.equal(server.last.of("beat").at(-1).state, "paused");
+  assert.ok(client.blocked.final);
+  assert.deepEqual(refusal({ code: 7, conflicts: "x", limit: -1 }), { code: "", message: "", rule: "", by: "", limit: 0, current: 0, retryMS: 0, conflicts: [], final: false });
+});
+
+test("why an upgrade was refused is asked in plain HTTP", async () => {
+  server.upgrades = false;
+  for (const [status, body, want] of [
+    [404, { code: "not_found", message: "no event" }, "not_found"],
+    [401, { code: "unauthorized", message: "no token" }, "unauthorized"],
+    [403, { code: "forbidden", message: "another event" }, "forbidden"],
+  ]) {
+    server.answer = () => new Response(JSON.stringify(body), { status });
+    globalThis.localStorage = new FakeStorage();
+    const { told, client } = play();
+    await pass(500);
+    assert.deepEqual(told.states.at(-1), { state: "closed", code: want, message: body.message });
+    client.close();
+  }
+  server.answer = () => new Response("{}", { status: 503, headers: { "Retry-After": "7" } });
+  const { told, client } = play();
+  await pass(200);
+  assert.ok(told.states.at(-1).retryMS >= 7000 && told.states.at(-1).retryMS <= 8000, JSON.stringify(told.states.at(-1)));
+  client.close();
+});
+
+test("a session that the server does not take is given up", async () => {
+  localStorage.setItem(`grandstand.session.["live.example.com","final","v1","",""]`, "old " + Date.now());
+  server.onopen = (s) => (/session=old/.test(s.url) ? s.gone(1006) : s.hello());
+  server.answer = () => new Response(`{"code":"forbidden","message":"the session is of another viewer"}`, { status: 403 });
+  const { client } = play();
+  await pass(500);
+  assert.match(server.sockets[0].url, /session=old/);
+  assert.doesNotMatch(server.last.url, /session=/);
+  assert.equal(client.session, "s1");
+});
+
+test("where WebSockets are blocked it is Server-Sent Events", async () => {
+  server.upgrades = false;
+  const said = [];
+  const upgrade = server.answer;
+  server.answer = (url, init) => {
+    if (url.pathname.endsWith("/live")) return upgrade();
+    if (url.pathname.endsWith("/counts/stream")) {
+      said.push("stream " + url.searchParams.get("segment"));
+      return new Response(`retry: 3000\n\nid: 9\ndata: {"at":${Date.now()},"age_ms":7,"epoch":2,"quality":"live","dims":{"world":{"sessions":5,"fans":4},"team":{"KC":{"sessions":3,"fans":3}}}}\n\n`);
+    }
+    const list = JSON.parse(init.body);
+    said.push(...list.map((m) => m.t + " " + (m.name || m.state)));
+    return new Response(JSON.stringify({ session: "r1", interval_ms: 10000, segments: ["world", "team:KC"], verdict: { status: "allowed" }, frame: { t: "counts", at: 1, age: 1, epoch: 1, n: { world: [1, 1], team: [1, 1] } } }));
+  };
+  const { client, told } = play();
+  await pass(8_000);
+  assert.equal(told.states.at(-1).via, "sse");
+  client.track("goal");
+  await pass(12_000);
+  assert.ok(said.includes("stream world,team:KC") && said.includes("beat playing") && said.includes("event goal"), said.join());
+  assert.equal(client.outbox.items.length, 0);
+  assert.deepEqual(told.counts.at(-1).segments, { world: { sessions: 5, fans: 4 }, team: { sessions: 3, fans: 3 } });
+  client.close();
+  await pass(100);
+  assert.equal(JSON.parse(server.requests.at(-1).body)[0].state, "ended");
+});
+
+test("the video's state is the beat's", async () => {
+  const video = new FakeVideo();
+  const { client } = play({ video });
+  await pass(100);
+  const states = () => server.last.of("beat").map((b) => b.state);
+  assert.deepEqual(states(), ["starting"]);
+  await pass(400);
+  video.be({ readyState: 4, paused: false, currentTime: 0.1, played: { length: 1 } }, "playing");
+  await pass(300);
+  video.be({ readyState: 2 }, "waiting");
+  await pass(700);
+  video.be({ readyState: 4 }, "playing");
+  await pass(300);
+  video.be({ seeking: true }, "seeking");
+  await pass(300);
+  video.be({ seeking: false, currentTime: 60 }, "seeked");
+  await pass(300);
+  video.be({ paused: true }, "pause");
+  await pass(300);
+  video.be({ ended: true }, "ended");
+  await pass(300);
+  assert.deepEqual(states(), ["starting", "playing", "buffering", "playing", "buffering", "playing", "paused", "ended"]);
+  assert.equal(server.last.of("beat").at(-1).pos, 60);
+  assert.deepEqual(server.last.of("event").map((e) => e.name), ["startup", "rebuffer", "seek"]);
+  assert.equal(stateOf(new FakeVideo()), "starting");
+  client.close();
+});
+
+test("callbacks that throw stop nothing", async () => {
+  const errors = mock.method(console, "error", () => {});
+  play({ onCounts: () => { throw new Error("the page's"); }, onState: () => { throw new Error("too"); } });
+  await pass(100);
+  server.last.say({ t: "counts", at: 1000, age: 5, epoch: 1, n: { world: [10, 9] } });
+  for (const odd of ["", "null", "7", "[]", "{}", `{"t":7}`, `{"t":"counts","n":3}`, `{"t":"error"}`]) server.last.say(odd);
+  server.last.say(new ArrayBuffer(3));
+  await pass(12_000);
+  assert.ok(server.last.of("beat").length >= 2);
+  assert.ok(errors.mock.callCount() >= 2);
+  errors.mock.restore();
+});
+
+// A server that was lost for a while is not run over: the tries of a thousand
+// clients are spread evenly over the wait, whose ceiling doubles.
+test("a thousand clients come back as full jitter has it", async () => {
+  for (const [attempt, ceiling] of [[0, 1000], [3, 8000], [5, 30000], [50, 30000]]) {
+    const waits = Array.from({ length: 1000 }, () => backoff(attempt)).sort((a, b) => a - b);
+    assert.ok(waits[0] >= 0 && waits[999] <= ceiling);
+    // Kolmogorov and Smirnov: the largest distance to the uniform distribution, at 1 in 10,000.
+    const distance = Math.max(...waits.map((w, i) => Math.abs(w / ceiling - (i + 0.5) / 1000)));
+    assert.ok(distance < 2.23 / Math.sqrt(1000), `attempt ${attempt}: ${distance}`);
+  }
+  server.up = false;
+  globalThis.localStorage = undefined; // each has a session of its own
+  const all = Array.from({ length: 1000 }, (_, i) => play({ viewer: "v" + i, storage: false }).client);
+  await pass(20_000);
+  const back = new Map();
+  server.onopen = (s) => {
+    const viewer = new URL(s.url).searchParams.get("viewer");
+    back.set(viewer, (back.get(viewer) || 0) + 1);
+    s.hello();
+  };
+  server.up = true;
+  const perSecond = [];
+  for (let i = 0; i < 31; i++) {
+    const n = server.sockets.length;
+    await pass(1000);
+    perSecond.push(server.sockets.length - n);
+  }
+  assert.equal(back.size, 1000, "all are back within the longest wait");
+  assert.ok(Math.max(...perSecond) < 200, "no wave: " + perSecond);
+  for (const c of all) c.close();
+});
