@@ -27,12 +27,11 @@ type cluster struct {
 	t      *testing.T
 	fanout int
 
-	mu       sync.Mutex
-	nodes    map[string]*gatewayNode // by id, which is its address too
-	joined   int64
-	last     map[int]*grandstand.ShardBoard // of each shard
-	boards   int
-	watchers []*viewer
+	mu     sync.Mutex
+	nodes  map[string]*gatewayNode // by id, which is its address too
+	joined int64
+	last   map[int]*grandstand.ShardBoard // of each shard
+	boards int
 }
 
 // gatewayNode is one gateway as the tree knows it.
