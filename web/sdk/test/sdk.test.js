@@ -4,6 +4,7 @@ import { afterEach, beforeEach, mock, test } from "node:test";
 
 import { Client } from "../src/client.js";
 import { after, backoff, compactCounts, counts, refusal } from "../src/protocol.js";
+import "../src/sse.js"; // else it would be read from disk while time stands still
 import { stateOf } from "../src/video.js";
 import { FakeServer, FakeStorage, FakeVideo } from "./fakes.js";
 
