@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"hash/fnv"
 	"strconv"
 	"time"
 
@@ -16,12 +17,12 @@ import (
 //	gs:{s<bucket>}:<session>      string  owner and generation of a session (record.go)        recordTTL after it was last kept
 //	gs:{g<gateway>}:releases      stream  sessions that the gateway no longer owns             releaseTTL after the last; entries as long
 //	gs:{g<gateway>}:manifest      string  AppendManifest                                       tallyTTL after it was written
-//	gs:{t<gateway>/<shard>}:tally string  AppendShardTally                                     tallyTTL after it was written
+//	gs:{<tallyTag>}:tally:<gateway>/<shard> string AppendShardTally                            tallyTTL after it was written
 //	gs:{r<event>}:values          hash    "dim=value": 1, "#dim": how many, "#": how many      registryTTL after the last question
-//	gs:{b<shard mod 16>}:<shard>  stream  of length one: at, e(poch), d: AppendShardBoard      boardTTL after the last board
+//	gs:{<boardTag>}:board:<shard> stream  of length one: at, e(poch), d: AppendShardBoard      boardTTL after the last board
 //	gs:{e<event>}:event           hash    u(pdated at), d: JSON of the event                   for ever; endedTTL once it has ended
-//	gs:{h<shard>}:steps:<event>/<hour> list AppendStep, any order, possibly twice              historyTTL after the last step
-//	gs:{h<shard>}:reach:<event>   hash    segment: peak, its time, sketch (reach.go)           reachTTL after the last save
+//	gs:{<historyTag>}:steps:<event>/<hour> list AppendStep, any order, possibly twice          historyTTL after the last step
+//	gs:{<historyTag>}:reach:<event> hash    segment: peak, its time, sketch (reach.go)           reachTTL after the last save
 //	gs:{a<account>}:leases        string  who plays, waits, was ended (lua/leases/state.lua)   leasesTTL after the last change
 //	gs:{a<account>}:decisions     list    the last decisions, newest first (leaseforms.go)     decisionsTTL after the last
 //	gs:{n<member>}:notices        stream  n(umber), a(ccount) to look at again                 noticesTTL after the last was written or awaited
@@ -78,17 +79,31 @@ const (
 	poisoned     = 5 * time.Second // a stored board further ahead is replaced under a new epoch, a lease is moved to now
 )
 
-// boardTags is the number of slots that the board streams lie in: so many
-// connections a follower needs in a cluster.
-const boardTags = 16
+const (
+	// boardTags is the number of slots that the board streams lie in: so many
+	// connections a follower needs in a cluster.
+	boardTags = 16
+
+	// tallySlots is the number of slots that the tallies of one gateway lie in: so
+	// many commands it takes to write or to read all of them. They are of
+	// tallyTags, beginning at another one for each gateway.
+	tallySlots = 16
+	tallyTags  = 256
+)
+
+// Tags that are evenly spaced over the slots.
+var (
+	boardTag   = spreadTags("b", boardTags)
+	tallyTag   = spreadTags("t", tallyTags)
+	historyTag = spreadTags("h", grandstand.Shards)
+)
 
 const (
-	membersKey  = "gs:{members}:list"
-	bootKey     = "gs:{members}:boot"
-	shardsKey   = "gs:{members}:shards"
-	eventsKey   = "gs:{members}:events"
-	versionKey  = "gs:{members}:version"
-	boardPrefix = "gs:{b"
+	membersKey = "gs:{members}:list"
+	bootKey    = "gs:{members}:boot"
+	shardsKey  = "gs:{members}:shards"
+	eventsKey  = "gs:{members}:events"
+	versionKey = "gs:{members}:version"
 )
 
 func recordKey(session string) string {
@@ -100,13 +115,19 @@ func releasesKey(gateway string) string { return "gs:{g" + gateway + "}:releases
 func manifestKey(gateway string) string { return "gs:{g" + gateway + "}:manifest" }
 
 func tallyKey(gateway string, shard int) string {
-	return "gs:{t" + gateway + "/" + strconv.Itoa(shard) + "}:tally"
+	return "gs:{" + tallyTagOf(gateway, shard) + "}:tally:" + gateway + "/" + strconv.Itoa(shard)
+}
+
+func tallyTagOf(gateway string, shard int) string {
+	h := fnv.New32a()
+	h.Write([]byte(gateway))
+	return tallyTag[(h.Sum32()+uint32(shard%tallySlots*(tallyTags/tallySlots)))%tallyTags]
 }
 
 func valuesKey(event string) string { return "gs:{r" + event + "}:values" }
 
 func boardKey(shard int) string {
-	return boardPrefix + strconv.Itoa(shard%boardTags) + "}:" + strconv.Itoa(shard)
+	return "gs:{" + boardTag[shard%boardTags] + "}:board:" + strconv.Itoa(shard)
 }
 
 func eventKey(event string) string { return "gs:{e" + event + "}:event" }
@@ -118,7 +139,7 @@ func stepsKey(event string, hour int64) string {
 func reachKey(event string) string { return historyPrefix(event) + "reach:" + event }
 
 func historyPrefix(event string) string {
-	return "gs:{h" + strconv.Itoa(grandstand.ShardOf(event)) + "}:"
+	return "gs:{" + historyTag[grandstand.ShardOf(event)] + "}:"
 }
 
 func leasesKey(account grandstand.Key) string { return "gs:{a" + account.Text() + "}:leases" }

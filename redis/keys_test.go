@@ -6,11 +6,13 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"grandstand"
+	"grandstand/redis/redistest"
 )
 
 // oneTag is what every key looks like: exactly one hash tag, near the front.
@@ -127,9 +129,30 @@ func TestKeysSpread(t *testing.T) {
 	if len(tags) != 1000 {
 		t.Errorf("1000 accounts have %d tags", len(tags))
 	}
-	if tag(tallyKey("A", 1)) == tag(tallyKey("A", 2)) {
-		t.Error("a gateway's tallies lie in one slot")
+	// Each third of the slots has its third of a gateway's tallies, and of the rest.
+	thirds := func(what string, n int, key func(i int) string) {
+		t.Helper()
+		var shares [3]int
+		for i := range n {
+			shares[slotOf(tag(key(i)))*3/clusterSlots]++
+		}
+		if slices.Max(shares[:]) > n/3+n/12+1 {
+			t.Errorf("three masters share %s like %v", what, shares)
+		}
 	}
+	for i := range 20 {
+		g := fmt.Sprint("gateway-", i)
+		thirds("the tallies of "+g, grandstand.Shards, func(shard int) string { return tallyKey(g, shard) })
+		clear(tags)
+		for shard := range grandstand.Shards {
+			tags[tag(tallyKey(g, shard))] = true
+		}
+		if len(tags) != tallySlots {
+			t.Errorf("the tallies of %s have %d tags, want %d", g, len(tags), tallySlots)
+		}
+	}
+	thirds("the boards", grandstand.Shards, boardKey)
+	thirds("the series", 1000, func(i int) string { return reachKey(fmt.Sprint("event-", i)) })
 	clear(tags)
 	for i := range 1000 {
 		e := fmt.Sprint("event-", i)
@@ -144,6 +167,16 @@ func TestKeysSpread(t *testing.T) {
 	for _, k := range []string{bootKey, shardsKey, eventsKey, versionKey} {
 		if tag(k) != tag(membersKey) {
 			t.Errorf("%s is not in the slot of %s", k, membersKey)
+		}
+	}
+}
+
+// The slot of a tag is what the server says it is.
+func TestSlotsAreTheServers(t *testing.T) {
+	c := redistest.StartCluster(t)
+	for i, tag := range slices.Concat(boardTag, tallyTag[:8], historyTag[:8]) {
+		if want := c.Nodes[0].Do("CLUSTER", "KEYSLOT", "gs:{"+tag+"}:x"); strconv.Itoa(slotOf(tag)) != want {
+			t.Errorf("tag %d, %s: slot %d, the server says %s", i, tag, slotOf(tag), want)
 		}
 	}
 }

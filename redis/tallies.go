@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"slices"
+	"strconv"
 
 	"github.com/redis/rueidis"
 
@@ -17,12 +18,26 @@ const readPortion = 1000
 // out. Values live for tallyTTL, so a gateway writes each again before that,
 // changed or not.
 func (c *Client) WriteTallies(ctx context.Context, shards []*grandstand.ShardTally, m *grandstand.Manifest) error {
-	cmds := make([]rueidis.Completed, len(shards))
-	for i, t := range shards {
-		cmds[i] = c.set(tallyKey(t.Gateway, t.Shard), grandstand.AppendShardTally(nil, t))
+	bySlot := map[string]*call{}
+	for _, t := range shards {
+		tag := tallyTagOf(t.Gateway, t.Shard)
+		if bySlot[tag] == nil {
+			bySlot[tag] = &call{args: []string{ms(tallyTTL)}}
+		}
+		bySlot[tag].keys = append(bySlot[tag].keys, tallyKey(t.Gateway, t.Shard))
+		bySlot[tag].args = append(bySlot[tag].args, rueidis.BinaryString(grandstand.AppendShardTally(nil, t)))
 	}
-	if err := c.doAll(ctx, "write_tallies", cmds...); err != nil || m == nil {
-		return err
+	calls := make([]call, 0, len(bySlot))
+	for _, cl := range bySlot {
+		calls = append(calls, *cl)
+	}
+	for _, r := range c.eval(ctx, writeTalliesScript, calls...) {
+		if err := r.Error(); err != nil {
+			return c.fail(writeTalliesScript.op, err)
+		}
+	}
+	if m == nil {
+		return nil
 	}
 	return c.doAll(ctx, "write_manifest", c.set(manifestKey(m.Gateway), grandstand.AppendManifest(nil, m)))
 }
@@ -46,11 +61,44 @@ func (c *Client) Manifests(ctx context.Context, gateways []string) ([]*grandstan
 // nil where there is none or it cannot be read. What it holds of each event is
 // left encoded: most of it is what it was at the tick before.
 func (c *Client) ShardTallies(ctx context.Context, refs []grandstand.TallyRef) ([]*grandstand.EncodedShardTally, error) {
-	keys := make([]string, len(refs))
+	const op = "shard_tallies"
+	bySlot := map[string][]int{} // indices of refs
 	for i, r := range refs {
-		keys[i] = tallyKey(r.Gateway, r.Shard)
+		tag := tallyTagOf(r.Gateway, r.Shard)
+		bySlot[tag] = append(bySlot[tag], i)
 	}
-	return getAll(ctx, c, "shard_tallies", keys, grandstand.DecodeEncodedShardTally)
+	asked := make([][]int, 0, len(bySlot))
+	cmds := make([]rueidis.Completed, 0, len(bySlot))
+	for _, list := range bySlot {
+		keys := make([]string, len(list))
+		for k, i := range list {
+			keys[k] = tallyKey(refs[i].Gateway, refs[i].Shard)
+		}
+		asked, cmds = append(asked, list), append(cmds, c.rc.B().Mget().Key(keys...).Build())
+	}
+	out := make([]*grandstand.EncodedShardTally, len(refs))
+	for n, r := range c.do(ctx, op, cmds...) {
+		values, err := r.ToArray()
+		if err == nil && len(values) != len(asked[n]) {
+			err = strconv.ErrRange
+		}
+		if err != nil {
+			return nil, c.fail(op, err)
+		}
+		for k, i := range asked[n] {
+			if values[k].IsNil() {
+				continue
+			}
+			b, err := values[k].AsBytes()
+			if err == nil {
+				out[i], err = grandstand.DecodeEncodedShardTally(b)
+			}
+			if err != nil {
+				c.corrupt(op, tallyKey(refs[i].Gateway, refs[i].Shard), err)
+			}
+		}
+	}
+	return out, nil
 }
 
 // getAll reads and decodes strings, nil for each that is missing or corrupt.
