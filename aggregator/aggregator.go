@@ -84,6 +84,7 @@ type Aggregator struct {
 	membership grandstand.Membership
 	lost       bool // the data in Redis was lost before membership.BootAt, and we were there
 	configs    configs
+	recordAt   [grandstand.Shards]int64 // what changed of a shard's events is written not before
 	records    *worker
 	archive    *worker
 	parting    []*event // of shards that were given up, until they are saved

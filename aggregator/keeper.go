@@ -72,17 +72,29 @@ func (a *Aggregator) recordJobs(at int64, last bool) (jobs []job) {
 			}
 			return
 		}
+		shard := grandstand.ShardOf(e.name)
+		if !parting && at < a.recordAt[shard] {
+			return
+		}
 		if u := e.update(at); u != nil {
-			shard := grandstand.ShardOf(e.name)
 			updates[shard] = append(updates[shard], u)
 		}
 	})
-	for _, list := range updates {
+	for shard, list := range updates {
 		if len(list) > 0 {
 			jobs = append(jobs, a.recordJob(list))
+			a.recordAt[shard] = nextRecord(shard, at)
 		}
 	}
 	return jobs
+}
+
+// nextRecord returns when what changes of a shard's events is written again. Each
+// shard has a moment of its own in reachEveryMS.
+func nextRecord(shard int, at int64) int64 {
+	moment := int64(shard) * reachEveryMS / grandstand.Shards
+	next := at + reachEveryMS
+	return next - (next-moment)%reachEveryMS
 }
 
 // loadJob reads what a former holder wrote. It adds to what is known; nothing

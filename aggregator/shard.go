@@ -102,6 +102,7 @@ func (a *Aggregator) join(ms grandstand.Membership) {
 		return
 	}
 	a.cfg.Logger.Warn("the data in Redis was lost: write again what is known", "boot_at", ms.BootAt)
+	a.recordAt = [grandstand.Shards]int64{}
 	for _, g := range a.gateways {
 		for _, h := range g.holdings {
 			if h != nil {
