@@ -76,6 +76,12 @@ func (c *counts) appendJSON(dst []byte, now int64) []byte {
 	return append(dst, c.tail...)
 }
 
+// AppendCounts appends what GET counts answers the public of a board at now, in
+// Unix ms: for whoever shows boards without a gateway.
+func AppendCounts(dst []byte, b *grandstand.Board, now int64) []byte {
+	return encodeCounts(b, selection{}).appendJSON(dst, now)
+}
+
 // encodeCounts encodes a selection of b.
 func encodeCounts(b *grandstand.Board, s selection) *counts {
 	c := &counts{board: b}
