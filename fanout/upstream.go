@@ -291,7 +291,11 @@ func (u *Upstream) judgeTrial(now time.Time) {
 		t.cancel()
 		u.trial = nil
 		u.metrics.failures.Inc()
-		u.cfg.Logger.Debug("relay is of no use", "relay", t.address, "error", t.reason())
+		level := slog.LevelDebug
+		if u.failed[t.address].count == 0 { // once in a row
+			level = slog.LevelWarn
+		}
+		u.cfg.Logger.Log(context.Background(), level, "relay is of no use, it is tried again later", "relay", t.address, "error", t.reason())
 		u.fail(now, t.address)
 	case t.ready():
 		u.trial = nil

@@ -193,7 +193,7 @@ func TestTreeLosesRelays(t *testing.T) {
 			return err
 		})
 	}
-	for _, w := range watchWhile(t, append(list[2:], remote), 3*time.Second, list[0].kill, list[1].kill) {
+	for _, w := range watchWhile(t, append(list[2:], remote), 2500*time.Millisecond, list[0].kill, list[1].kill) {
 		w.judge(t, time.Second)
 	}
 	if hops := scrape(t, list[6].admin)("grandstand_fanout_hop_seconds_count"); hops == 0 {
