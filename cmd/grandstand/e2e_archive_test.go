@@ -136,7 +136,7 @@ func (s *sender) listen(ctx context.Context, ws *websocket.Conn, acked *atomic.U
 }
 
 // Everything that was acknowledged is in the bucket, once in the end, though a
-// gateway and an archiver are killed, Redis loses its data, the bucket is away
+// gateway and an archiver are killed, Redis is killed and emptied, the bucket is away
 // for a while, players send twice and to two gateways, and a simulated crowd
 // changes networks all the time.
 func TestEveryAcknowledgedEventIsArchived(t *testing.T) {
@@ -186,6 +186,8 @@ func TestEveryAcknowledgedEventIsArchived(t *testing.T) {
 	one.Load().kill()
 	one.Store(gateway("1")) // adopts what the killed one left
 	reached(40)
+	server.Kill()
+	server.Restart() // empty
 	archivers[0].kill()
 	minio.Kill()
 	reached(55)
