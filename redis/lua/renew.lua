@@ -7,29 +7,28 @@ local t = redis.call('TIME')
 local now = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
 local stamp = string.format('%.0f', now)
 
-local boot = redis.call('GET', KEYS[2])
+local found = redis.call('MGET', KEYS[2], KEYS[3])
+local boot, version = found[1], found[2] or '0'
 if not boot then
   boot = ARGV[5] .. ' ' .. stamp
   redis.call('SET', KEYS[2], boot)
 end
 
-local joined = stamp
-local mine = redis.call('HGET', KEYS[1], ARGV[1])
-if mine then
-  joined = string.match(mine, '^(%d+) ') or stamp
-end
-redis.call('HSET', KEYS[1], ARGV[1], joined .. ' ' .. stamp .. ' ' .. ARGV[2])
-redis.call('PEXPIRE', KEYS[1], ARGV[4])
-
-local reply = {stamp, boot, redis.call('GET', KEYS[3]) or '0'}
+local joined, reply = stamp, {stamp, boot, version}
 local all = redis.call('HGETALL', KEYS[1])
 for i = 1, #all, 2 do
   local _, _, j, seen, json = string.find(all[i + 1], '^(%d+) (%d+) (.*)$')
-  if not j or tonumber(seen) + tonumber(ARGV[3]) < now then
+  if all[i] == ARGV[1] then
+    joined = j or stamp
+  elseif not j or tonumber(seen) + tonumber(ARGV[3]) < now then
     redis.call('HDEL', KEYS[1], all[i])
   else
     local n = #reply
     reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4] = all[i], j, seen, json
   end
 end
+redis.call('HSET', KEYS[1], ARGV[1], joined .. ' ' .. stamp .. ' ' .. ARGV[2])
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+local n = #reply
+reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4] = ARGV[1], joined, stamp, ARGV[2]
 return reply
