@@ -8,10 +8,10 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.8.0
 MINIO       := github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c
 GOBIN_DIR   := $(shell $(GO) env GOPATH)/bin
 
-.PHONY: demo build test check unit tools web sdk fuzz measure bench audit clean help
+.PHONY: demo build test check unit tools web sdk fuzz measure bench bench-full bench-go audit clean help
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: ## run everything on this machine, with a simulated crowd
 	$(GO) run ./cmd/grandstand demo
@@ -55,7 +55,14 @@ measure: ## the figures of docs/measured.md over real processes (a quiet machine
 	PATH="$$PATH:$(GOBIN_DIR)" $(GO) test -tags measure -run Measure -v -count 1 -timeout 30m ./cmd/grandstand
 	PATH="$$PATH:$(GOBIN_DIR)" $(GO) test -tags measure -run 'Killed|Compact|Memory|Acknowledged' -v -count 1 ./archiver ./gateway/journal
 
-bench: ## the benchmarks of the hot paths
+bench: build ## what a viewer costs here, against docs/bench-baseline.json (two minutes, a quiet machine)
+	$(BIN)/grandstand bench --size small --baseline docs/bench-baseline.json
+
+bench-full: build ## the figures of docs/capacity.md and the table of its targets (half an hour, a quiet machine)
+	$(BIN)/grandstand bench --size full --json $(BIN)/bench.json
+	$(BIN)/grandstand bench --model $(BIN)/bench.json
+
+bench-go: ## the benchmarks of the hot paths
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 audit: ## known vulnerabilities (needs https://vuln.go.dev) and the module list

@@ -25,10 +25,16 @@ func (r *Report) Baseline() *Baseline {
 	return b
 }
 
+// Regression is a figure that is worse than in a baseline.
+type Regression struct {
+	Key  string
+	What string // that and the baseline's
+}
+
 // Compare returns what is over Tolerance worse than in the baseline, or is in
-// it and was not measured, in the order of the rows; an error if the two do not
-// compare.
-func (r *Report) Compare(b *Baseline) (worse []string, err error) {
+// it and could not be measured, in the order of the rows; an error if the two do
+// not compare. Rows that were not asked for are left out.
+func (r *Report) Compare(b *Baseline) (worse []Regression, err error) {
 	if r.Size != b.Size {
 		return nil, fmt.Errorf("the baseline is of size %s, this run is %s: their figures do not compare", b.Size, r.Size)
 	}
@@ -38,9 +44,9 @@ func (r *Report) Compare(b *Baseline) (worse []string, err error) {
 		switch is := row.Judged(); {
 		case !known || !row.Guarded && row.Missing == "":
 		case row.Missing != "":
-			worse = append(worse, fmt.Sprintf("%s: not measured: %s", row.Key, row.Missing))
+			worse = append(worse, Regression{row.Key, "not measured: " + row.Missing})
 		case row.AtLeast && is < was*(1-Tolerance), !row.AtLeast && is > was*(1+Tolerance):
-			worse = append(worse, fmt.Sprintf("%s: %s, the baseline is %s", row.Key, number(is), number(was)))
+			worse = append(worse, Regression{row.Key, fmt.Sprintf("%s, the baseline is %s", number(is), number(was))})
 		}
 	}
 	return worse, nil

@@ -13,6 +13,9 @@ func (b *run) events(ctx context.Context) ([]Row, error) {
 		return nil, err
 	}
 	defer d.end()
+	if err := pause(ctx, 5*tick); err != nil { // until the aggregator holds all shards
+		return nil, err
+	}
 	path := "/v1/events/bench-{e}/live?viewer=v{i}&device=d{i}&country=US&region=US-{a}&team=T{a}&interval_ms=60000"
 	c, err := b.gather(ctx, LoadConfig{Path: path, Audiences: audiences, PerEvent: 2, Expect: 2, Conns: b.scale.events, Rate: min(b.scale.rate/2, 1000)}, d.addrs()...)
 	if err != nil {

@@ -8,3 +8,14 @@ type FloorConfig struct {
 }
 
 const maxFloorPayload = 4096
+
+// appendServerFrame appends a text frame.
+func appendServerFrame(b, payload []byte) []byte {
+	b = append(b, 0x80|opText)
+	if len(payload) < 126 {
+		b = append(b, byte(len(payload)))
+	} else {
+		b = append(b, 126, byte(len(payload)>>8), byte(len(payload)))
+	}
+	return append(b, payload...)
+}

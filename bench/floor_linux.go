@@ -140,17 +140,6 @@ func write(fd int, b []byte) {
 	syscall.RawSyscall(syscall.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
 }
 
-// appendServerFrame appends a text frame.
-func appendServerFrame(b, payload []byte) []byte {
-	b = append(b, 0x80|opText)
-	if len(payload) < 126 {
-		b = append(b, byte(len(payload)))
-	} else {
-		b = append(b, 126, byte(len(payload)>>8), byte(len(payload)))
-	}
-	return append(b, payload...)
-}
-
 func sockaddr(addr string) (*syscall.SockaddrInet4, error) {
 	a, err := netip.ParseAddrPort(addr)
 	if err != nil || !a.Addr().Is4() {

@@ -20,7 +20,7 @@ func (b *run) join(ctx context.Context) ([]Row, error) {
 		return nil, fmt.Errorf("serve the key set: %w", err)
 	}
 	server := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(jwks) })}
-	go server.Serve(l) //nolint:errcheck // ends with Close
+	go server.Serve(l)
 	defer server.Close()
 
 	const admin = "the-administrator-of-a-benchmark"

@@ -46,7 +46,7 @@ func (b *run) slow(ctx context.Context) ([]Row, error) {
 		if _, err := c.opened(ctx, time.Minute); err != nil {
 			return 0, 0, nil, err
 		}
-		if err := c.beat(200 * time.Millisecond); err != nil { // of those that do not read: messages that are answered
+		if err := c.beat(125 * time.Millisecond); err != nil { // of those that do not read: messages that are answered
 			return 0, 0, nil, err
 		}
 		o, err := b.observe(ctx, others, g.child)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 
 	"grandstand/bench"
 )
@@ -23,7 +24,7 @@ type benchCmd struct {
 	Model         string   `help:"Report of a run: print what large audiences need by its costs, and measure nothing." type:"existingfile" placeholder:"FILE"`
 }
 
-// Run measures and prints. It returns errBroken if a ratio is much worse than
+// Run measures and prints. It returns errBroken if a figure is much worse than
 // the baseline's.
 func (c *benchCmd) Run(ctx context.Context) error {
 	if c.List {
@@ -35,14 +36,7 @@ func (c *benchCmd) Run(ctx context.Context) error {
 	if c.Model != "" {
 		return c.model(os.Stdout)
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("find this program: %w", err)
-	}
-	report, err := bench.Run(ctx, bench.Config{
-		Self: self, Redis: c.Redis, Size: bench.Size(c.Size), Only: c.Only, Feed: feedTallies,
-		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
-	})
+	report, err := c.measure(ctx, c.Only)
 	if report == nil {
 		return err
 	}
@@ -52,11 +46,6 @@ func (c *benchCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.compare(report)
-}
-
-// compare compares with the baseline, and writes the next one.
-func (c *benchCmd) compare(report *bench.Report) error {
 	if c.WriteBaseline != "" {
 		if err := writeJSON(c.WriteBaseline, report.Baseline()); err != nil {
 			return err
@@ -65,6 +54,24 @@ func (c *benchCmd) compare(report *bench.Report) error {
 	if c.Baseline == "" {
 		return nil
 	}
+	return c.compare(ctx, report)
+}
+
+func (c *benchCmd) measure(ctx context.Context, only []string) (*bench.Report, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find this program: %w", err)
+	}
+	return bench.Run(ctx, bench.Config{
+		Self: self, Redis: c.Redis, Size: bench.Size(c.Size), Only: only, Feed: feedTallies,
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+	})
+}
+
+// compare compares with the baseline. What is worse is measured once more, and
+// only what is worse again counts: the machine may have had something else to
+// do.
+func (c *benchCmd) compare(ctx context.Context, report *bench.Report) error {
 	base := new(bench.Baseline)
 	if err := readJSON(c.Baseline, base); err != nil {
 		return err
@@ -73,8 +80,20 @@ func (c *benchCmd) compare(report *bench.Report) error {
 	if err != nil {
 		return wrongUse{err}
 	}
+	if len(worse) > 0 {
+		var again []string
+		for _, w := range worse {
+			fmt.Fprintf(os.Stderr, "%s seems worse and is measured again: %s\n", w.Key, w.What)
+			again = append(again, w.Key)
+		}
+		if report, err = c.measure(ctx, again); err != nil {
+			return err
+		}
+		second, _ := report.Compare(base) // of the same size
+		worse = slices.DeleteFunc(second, func(w bench.Regression) bool { return !slices.Contains(again, w.Key) })
+	}
 	for _, w := range worse {
-		fmt.Fprintf(os.Stderr, "worse than %s by over %.0f %%: %s\n", c.Baseline, 100*bench.Tolerance, w)
+		fmt.Fprintf(os.Stderr, "%s is over %.0f %% worse than in %s: %s\n", w.Key, 100*bench.Tolerance, c.Baseline, w.What)
 	}
 	if len(worse) > 0 {
 		return errBroken

@@ -49,7 +49,8 @@ type cli struct {
 	BenchLoad  benchLoadCmd  `cmd:"" hidden:""`
 }
 
-// errBroken is returned by simulate when a promise was broken: exit code 3.
+// errBroken is returned by simulate when a promise was broken, and by bench when
+// a figure is much worse than its baseline: exit code 3.
 var errBroken = errors.New("a promise was broken")
 
 func main() { os.Exit(run(os.Args[1:])) }
