@@ -137,7 +137,7 @@ func TestChildrenLeaveNothing(t *testing.T) {
 				t.Errorf("hello has %d boards", len(f.Boards))
 			}
 			receive(t, conn)
-			if len(relay.sources) == 0 {
+			if events, _ := relay.serves(); events == 0 {
 				t.Error("nothing is sent")
 			}
 			go func() {
@@ -150,12 +150,19 @@ func TestChildrenLeaveNothing(t *testing.T) {
 			end(conn)
 			time.Sleep(childSilence + time.Second)
 			synctest.Wait()
-			if len(relay.sources) != 0 || len(relay.children) != 0 {
-				t.Errorf("%d events and %d children are left", len(relay.sources), len(relay.children))
+			if events, children := relay.serves(); events+children != 0 {
+				t.Errorf("%d events and %d children are left", events, children)
 			}
 			conn.CloseNow()
 		}
 	})
+}
+
+// serves returns how many events the relay sends, and to how many children.
+func (r *Relay) serves() (events, children int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.sources), len(r.children)
 }
 
 func ask(t *testing.T, conn *websocket.Conn, w grandstand.FeedWatch) {

@@ -288,15 +288,7 @@ func (u *Upstream) judgeTrial(now time.Time) {
 	switch {
 	case t == nil:
 	case t.ended() || now.Sub(u.trialSince) > tryWithin || t.silent(now, u.silence):
-		t.cancel()
-		u.trial = nil
-		u.metrics.failures.Inc()
-		level := slog.LevelDebug
-		if u.failed[t.address].count == 0 { // once in a row
-			level = slog.LevelWarn
-		}
-		u.cfg.Logger.Log(context.Background(), level, "relay is of no use, it is tried again later", "relay", t.address, "error", t.reason())
-		u.fail(now, t.address)
+		u.giveUp(now)
 	case t.ready():
 		u.trial = nil
 		if u.parent == nil {
@@ -307,6 +299,20 @@ func (u *Upstream) judgeTrial(now time.Time) {
 		}
 		u.parent, u.parentSince, u.behindSince = t, now, time.Time{}
 	}
+}
+
+// giveUp ends the trial, and says so once in a row.
+func (u *Upstream) giveUp(now time.Time) {
+	t := u.trial
+	t.cancel()
+	u.trial = nil
+	u.metrics.failures.Inc()
+	level := slog.LevelDebug
+	if u.failed[t.address].count == 0 {
+		level = slog.LevelWarn
+	}
+	u.cfg.Logger.Log(context.Background(), level, "relay is of no use, it is tried again later", "relay", t.address, "error", t.reason())
+	u.fail(now, t.address)
 }
 
 // choose begins to try a relay if there is a better one than the parent.

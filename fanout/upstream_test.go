@@ -2,6 +2,7 @@ package fanout
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"testing"
 	"testing/synctest"
@@ -77,7 +78,7 @@ func TestLatestAsksTheRelay(t *testing.T) {
 		}
 		time.Sleep(70 * time.Second) // it is watched no more
 		c.tick("final")
-		if e := list[0].relay.sources["final"]; e != nil {
+		if events, _ := list[0].relay.serves(); events != 0 {
 			t.Error("the relay sends an event that nobody has asked for in a minute")
 		}
 		if b, took := ask("final"); worldOf(b) != uint64(10+c.boards-1) || took > 100*time.Millisecond {
@@ -348,11 +349,9 @@ func treeInTrouble(t *testing.T, rnd *rand.Rand) {
 		for range 4 {
 			c.tick("final")
 		}
-		for id, o := range c.nodes { // the leases of the dead have ended
-			if viewers[o] == nil {
-				delete(c.nodes, id)
-			}
-		}
+		c.mu.Lock()
+		maps.DeleteFunc(c.nodes, func(_ string, n *gatewayNode) bool { return viewers[n] == nil }) // the leases of the dead have ended
+		c.mu.Unlock()
 		c.tell()
 		for o, v := range viewers {
 			if gap := v.longest(); gap > lossBound && o != sick {

@@ -25,8 +25,10 @@ func TestMeasureTree(t *testing.T) {
 	t.Logf("the longest any viewer was without a new board: %v at ticks of 1 s", worst.Round(time.Millisecond))
 	for _, g := range list[5:] {
 		read := scrape(t, g.admin)
-		t.Logf("%s: depth %v, %v children, %v bytes received; switches: lost %v, silent %v, behind %v, moved %v", g.name,
-			read("grandstand_fanout_depth"), read("grandstand_fanout_children"), read("grandstand_fanout_feed_received_bytes_total"),
+		hops := read("grandstand_fanout_hop_seconds_count")
+		t.Logf("%s: depth %v, %v children, %.2f ms a hop, %v bytes received; switches: lost %v, silent %v, behind %v, moved %v", g.name,
+			read("grandstand_fanout_depth"), read("grandstand_fanout_children"),
+			1000*read("grandstand_fanout_hop_seconds_sum")/hops, read("grandstand_fanout_feed_received_bytes_total"),
 			read("grandstand_fanout_switches_total", `"lost"`), read("grandstand_fanout_switches_total", `"silent"`),
 			read("grandstand_fanout_switches_total", `"behind"`), read("grandstand_fanout_switches_total", `"moved"`))
 	}
