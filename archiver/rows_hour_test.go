@@ -16,7 +16,7 @@ import (
 func TestRowsThatDoNotFitInMemory(t *testing.T) {
 	s := openMem(t)
 	r := rand.New(rand.NewPCG(1, 1))
-	const files, inEach = 20, 300 // more than are read at once
+	const files, inEach = 20, 60 // more than are read at once
 	for n := range uint64(files) {
 		var raws []*grandstand.RawEvent
 		for i := range inEach {
@@ -55,20 +55,20 @@ func TestRowsThatDoNotFitInMemory(t *testing.T) {
 			seen[key] = true
 		}
 	}
-	if len(want)-len(seen) != files*inEach/3 || len(seen) < 2000 {
+	if len(want)-len(seen) != files*inEach/3 || len(seen) < 600 {
 		t.Errorf("%d rows with a number, %d without", len(seen), len(want)-len(seen))
 	}
-	for _, limit := range []int{20_000, 1000} { // some runs, and more than are merged at once
+	for _, limit := range []int{5000, 100} { // some runs, and more than are merged at once
 		if got := read(limit); !slices.Equal(got, want) {
 			t.Errorf("with %d bytes in memory there are %d rows, or another order", limit, len(got))
 		}
 	}
 	mustCompact(t, s, closing(t))
-	if got := read(1000); len(got) != len(want) {
+	if got := read(5000); len(got) != len(want) {
 		t.Errorf("%d rows of the closed hour, want %d", len(got), len(want))
 	}
 	stop := errors.New("enough")
-	for _, limit := range []int{0, 1000} {
+	for _, limit := range []int{0, 5000} {
 		if err := s.Rows(t.Context(), RowsOptions{Event: "a", sortBytes: limit}, func(*Row) error { return stop }); !errors.Is(err, stop) {
 			t.Error(err)
 		}

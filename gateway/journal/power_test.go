@@ -17,9 +17,9 @@ import (
 // a run in turn, goes on with one of the directories that may be left, and cuts
 // it again.
 func TestNothingAcknowledgedIsLostWithThePower(t *testing.T) {
-	variants := 10
-	if testing.Short() {
-		variants = 3
+	variants := 3
+	if fullRounds {
+		variants = 30
 	}
 	points := 0
 	for n := 1; ; n++ {
