@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	rewriteMS    = 60_000 // after which a shard that did not change is written again
+	rewriteMS    = 10_000 // after which a shard that did not change is written again
 	spreadAbove  = 64     // members from which on gateways spread their ticks
 	spreadMS     = 150    // over so long: the aggregators read 250 ms after the phase
 	writeTimeout = 1 * time.Second
