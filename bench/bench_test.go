@@ -125,9 +125,15 @@ func TestProcIsRead(t *testing.T) {
 	if err != nil || pages != 33 {
 		t.Errorf("%v pages, %v", pages, err)
 	}
-	// What this very process says.
-	if cpu, err := cpuOf(os.Getpid()); err != nil || cpu < 0 {
-		t.Errorf("%v s, %v", cpu, err)
+	// What this very process says. The two ways to read its time agree.
+	b, err := os.ReadFile("/proc/self/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rough, err1 := parseStat(b)
+	fine, err2 := cpuOf(os.Getpid())
+	if err1 != nil || err2 != nil || fine <= 0 || math.Abs(fine-rough) > 0.1 {
+		t.Errorf("%v s (%v), %v s (%v)", fine, err2, rough, err1)
 	}
 	if rss, err := rssOf(os.Getpid()); err != nil || rss < 1<<20 {
 		t.Errorf("%v bytes, %v", rss, err)

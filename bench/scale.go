@@ -30,7 +30,7 @@ type scale struct {
 const tick = 2 * time.Second
 
 var scales = map[Size]scale{
-	Small: {conns: 2_000, rate: 2_000, idle: 5 * time.Second, settle: 2 * time.Second, window: 4 * tick, rounds: 1,
+	Small: {conns: 4_000, rate: 2_000, idle: 5 * time.Second, settle: 2 * time.Second, window: 4 * tick, rounds: 1,
 		payload: 16 * time.Second, silence: 45 * time.Second, joins: 2_000, beaters: 5_000, merge: Feed{Gateways: 34, Viewers: 660_000},
 		slow: 100, tree: 7, treeConns: 50, events: 500, gateways: 2, crowd: 2_000, stay: 20 * time.Second,
 		checks: []int{500, 1_000, 2_000}, fits: [2]int{250, 1_500}},
