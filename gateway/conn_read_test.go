@@ -290,3 +290,26 @@ func TestOnlyTCPIsPolled(t *testing.T) {
 		t.Error("a pipe is polled")
 	}
 }
+
+// A goodbye is heard even if the client cuts the connection right after it, with
+// frames unread.
+func TestAGoodbyeIsHeardThoughTheClientIsGone(t *testing.T) {
+	rg := newRig(t, rigConfig{tcp: true})
+	waitReady(rg)
+	const n = 100
+	for i := range n {
+		rc := rg.raw("viewer=v1&team=KC")
+		rc.nextOf() // hello
+		rg.hub.show(board("final", time.Now().UnixMilli(), uint64(i+1), "team:KC", 2))
+		rc.Conn.Write(frame(0x88, []byte{3, 0xe8}))
+		if i%2 == 0 {
+			rc.Conn.(*net.TCPConn).SetLinger(0) // a reset
+		}
+		rc.Close()
+	}
+	until(t, "all connections are gone", func() bool { return rg.metric("connections", "") == 0 })
+	if said := rg.metric("closes_total", "normal"); said != n {
+		t.Errorf("%v of %d goodbyes are heard", said, n)
+	}
+	rg.stop()
+}

@@ -116,6 +116,7 @@ type worker struct {
 	view   *grandstand.View
 	at     int64      // ms at which the messages of this pass were made
 	pass   uint64     // counts the passes over one view
+	conns  []*conn    // of the group that is served
 	byAud  []rendered // by audience id
 	counts [shownClosed + 1]int
 	bytes  int
@@ -148,8 +149,9 @@ func (w *worker) serve(gr *group) {
 	live := isLive(v.Board)
 	clear(w.counts[:])
 	w.bytes = 0
-	gr.mu.Lock()
-	for _, c := range gr.conns {
+	// Without the lock: whoever comes or goes does not wait for all the writes.
+	w.conns = gr.appendTo(w.conns[:0])
+	for _, c := range w.conns {
 		f, message := w.message(c.session.audience(), c.w.compact)
 		result := c.w.show(f, live, message, now)
 		w.counts[result]++
@@ -157,7 +159,7 @@ func (w *worker) serve(gr *group) {
 			w.bytes += len(message)
 		}
 	}
-	gr.mu.Unlock()
+	clear(w.conns)
 	for result, n := range w.counts {
 		if n > 0 {
 			w.g.metrics.shownBy[result].Add(float64(n))

@@ -31,8 +31,8 @@ type poller struct {
 }
 
 // gather is for how long what becomes readable gathers. A beat then costs its
-// share of a wake-up and one read, and none is so urgent that 5 ms matter.
-const gather = 5 * time.Millisecond
+// share of a wake-up and one read, and none is so urgent that 2 ms matter.
+const gather = 2 * time.Millisecond
 
 // start starts the poller, if it is not, and reports whether it runs.
 func (p *poller) start() bool {
