@@ -76,11 +76,7 @@ func (b *run) productCost(ctx context.Context) (e expense, err error) {
 		return e, err
 	}
 	g := d.gateways[0]
-	encodes := func() (float64, error) {
-		m, err := g.metrics()
-		return m.sum("grandstand_fanout_encodes_total", ""), err
-	}
-	return b.sockets(ctx, g.child, g.addr, playerPath, encodes)
+	return b.sockets(ctx, target{child: g.child, addr: g.addr, path: playerPath, gateway: g})
 }
 
 // floorEnv keeps Go from interrupting the floor's only thread, which it would
@@ -101,13 +97,29 @@ func (b *run) floorCost(ctx context.Context, payload int) (e expense, err error)
 	if err := f.await(ctx, readyBound, func() error { return dialable(addrs[0]) }); err != nil {
 		return e, err
 	}
-	return b.sockets(ctx, f, addrs[0], "/", func() (float64, error) { return 0, nil })
+	return b.sockets(ctx, target{child: f, addr: addrs[0], path: "/"})
+}
+
+// target is a server whose sockets are measured.
+type target struct {
+	*child
+	addr, path string
+	gateway    *service // nil: it is the floor
+}
+
+// encodes returns how many frames were encoded.
+func (t *target) encodes() (float64, error) {
+	if t.gateway == nil {
+		return 0, nil
+	}
+	m, err := t.gateway.metrics()
+	return m.sum("grandstand_fanout_encodes_total", ""), err
 }
 
 // sockets measures a server: idle connections, then frames, then frames and
 // beats.
-func (b *run) sockets(ctx context.Context, server *child, addr, path string, encodes func() (float64, error)) (e expense, err error) {
-	rss, err := rssOf(server.pid())
+func (b *run) sockets(ctx context.Context, t target) (e expense, err error) {
+	rss, err := rssOf(t.pid())
 	if err != nil {
 		return e, err
 	}
@@ -115,7 +127,7 @@ func (b *run) sockets(ctx context.Context, server *child, addr, path string, enc
 	if err != nil {
 		return e, err
 	}
-	c, err := b.gather(ctx, LoadConfig{Path: path, Audiences: audiences, Conns: b.scale.conns, Rate: b.scale.rate}, addr)
+	c, err := b.gather(ctx, LoadConfig{Path: t.path, Audiences: audiences, Conns: b.scale.conns, Rate: b.scale.rate}, t.addr)
 	if err != nil {
 		return e, err
 	}
@@ -130,7 +142,7 @@ func (b *run) sockets(ctx context.Context, server *child, addr, path string, enc
 	if err := c.lives(ctx, b.scale.idle); err != nil {
 		return e, err
 	}
-	after, err := rssOf(server.pid())
+	after, err := rssOf(t.pid())
 	if err != nil {
 		return e, err
 	}
@@ -145,22 +157,26 @@ func (b *run) sockets(ctx context.Context, server *child, addr, path string, enc
 	if err := c.grow(tick); err != nil { // so that a number moves at each tick
 		return e, err
 	}
-	before, err := encodes()
+	before, err := t.encodes()
 	if err != nil {
 		return e, err
 	}
-	quiet, err := b.observe(ctx, c, server)
+	profiled := b.profile(t.gateway, "frame", b.scale.settle+b.scale.window)
+	quiet, err := b.observe(ctx, c, t.child)
+	profiled()
 	if err != nil {
 		return e, err
 	}
-	now, err := encodes()
+	now, err := t.encodes()
 	if err != nil {
 		return e, err
 	}
 	if err := c.beat(time.Second); err != nil {
 		return e, err
 	}
-	busy, err := b.observe(ctx, c, server)
+	profiled = b.profile(t.gateway, "beat", b.scale.settle+b.scale.window)
+	busy, err := b.observe(ctx, c, t.child)
+	profiled()
 	if err != nil {
 		return e, err
 	}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -133,7 +134,9 @@ func (d *deployment) end() {
 
 var client = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 
-func get(url string) ([]byte, error) {
+func get(url string) ([]byte, error) { return getWith(client, url) }
+
+func getWith(client *http.Client, url string) ([]byte, error) {
 	resp, err := client.Get(url)
 	if err != nil {
 		return nil, err
@@ -152,6 +155,28 @@ func (s *service) metrics() (scrape, error) {
 		return nil, fmt.Errorf("read metrics of %s: %w", s.name, err)
 	}
 	return parseMetrics(text), nil
+}
+
+// profile begins a profile of the service, if profiles are wanted. The function
+// returned waits for it.
+func (b *run) profile(s *service, name string, d time.Duration) (wait func()) {
+	if b.cfg.Profiles == "" || s == nil {
+		return func() {}
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		file := filepath.Join(b.cfg.Profiles, name+".pprof")
+		slow := &http.Client{Timeout: d + 10*time.Second, Transport: client.Transport}
+		text, err := getWith(slow, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", s.admin, int(d.Seconds())))
+		if err == nil {
+			err = os.WriteFile(file, text, 0o644)
+		}
+		if err != nil {
+			b.cfg.Logger.Warn("no profile", "row", name, "error", err)
+		}
+	}()
+	return func() { <-done }
 }
 
 // put configures an event at the first gateway. A token is needed unless

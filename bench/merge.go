@@ -45,7 +45,10 @@ func (b *run) merge(ctx context.Context) ([]Row, error) {
 		return nil, err
 	}
 	first := f.Rounds.Load()
-	if err := pause(ctx, b.scale.window); err != nil {
+	profiled := b.profile(d.aggregator, "merge", b.scale.window)
+	err = pause(ctx, b.scale.window)
+	profiled()
+	if err != nil {
 		return nil, err
 	}
 	rounds := float64(f.Rounds.Load() - first)

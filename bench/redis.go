@@ -20,19 +20,31 @@ type redisServer struct {
 	child     *child // nil: a given one
 }
 
-// startRedis starts a redis-server that keeps nothing on disk, unless one is
-// given. A given one must serve nobody else: its counters are read.
-func startRedis(ctx context.Context, given, dir string) (*redisServer, error) {
+// findRedis returns the program of a redis-server, or "" and the address of the
+// one that is given.
+func findRedis(given string) (program, addr string, err error) {
 	if given != "" {
 		u, err := url.Parse(given)
 		if err != nil || u.Scheme != "redis" || u.Host == "" || u.User != nil {
-			return nil, fmt.Errorf("redis %q is not redis://host:port", given)
+			return "", "", fmt.Errorf("redis %q is not redis://host:port", given)
 		}
-		return &redisServer{url: given, addr: u.Host}, dialable(u.Host)
+		if err := dialable(u.Host); err != nil {
+			return "", "", fmt.Errorf("reach redis: %w", err)
+		}
+		return "", u.Host, nil
 	}
-	program, err := exec.LookPath("redis-server")
-	if err != nil {
-		return nil, errors.New("there is no redis-server on the PATH: install one (apt-get install redis-server), or give one with --redis")
+	if program, err = exec.LookPath("redis-server"); err != nil {
+		return "", "", errors.New("there is no redis-server on the PATH: install one (apt-get install redis-server), or give one with --redis")
+	}
+	return program, "", nil
+}
+
+// startRedis starts a redis-server that keeps nothing on disk, unless one is
+// given. A given one must serve nobody else: its counters are read.
+func startRedis(ctx context.Context, given, dir string) (*redisServer, error) {
+	program, addr, err := findRedis(given)
+	if err != nil || program == "" {
+		return &redisServer{url: given, addr: addr}, err
 	}
 	addrs, err := freeAddrs(1)
 	if err != nil {

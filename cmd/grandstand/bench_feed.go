@@ -21,6 +21,7 @@ type feed struct {
 	auds     *grandstand.Audiences
 	tallier  *grandstand.Tallier
 	rng      *rand.Rand
+	known    uint64 // viewers who come and go
 	gateways []feedGateway
 }
 
@@ -46,8 +47,8 @@ const (
 const feedWriters = 8
 
 // feedTallies writes the tallies of an audience to Redis at each tick until ctx
-// ends. At each tick one viewer of fifty is another one, so that every tally is
-// new.
+// ends. At each tick one viewer of a hundred is another one of twice as many, so
+// that every tally is new and most of its segments are.
 func feedTallies(ctx context.Context, cfg bench.Feed) error {
 	client, err := redis.Open(ctx, redis.Config{Address: cfg.Redis})
 	if err != nil {
@@ -60,7 +61,7 @@ func feedTallies(ctx context.Context, cfg bench.Feed) error {
 	defer clock.Wait()
 	defer stop()
 
-	f := &feed{client: client, tallier: grandstand.NewTallier(), rng: rand.New(rand.NewPCG(1, 2))}
+	f := &feed{client: client, tallier: grandstand.NewTallier(), rng: rand.New(rand.NewPCG(1, 2)), known: 2 * uint64(cfg.Viewers)}
 	f.event = &grandstand.Event{Name: "bench-feed", State: grandstand.EventLive,
 		Dims: []grandstand.Dimension{{Name: "country"}, {Name: "region"}, {Name: "team"}, {Name: "team+country"}}}
 	if err := f.event.Normalize(); err != nil {
@@ -89,9 +90,18 @@ func (f *feed) crowd(n int) []feedViewer {
 	viewers := make([]feedViewer, n)
 	for i := range viewers {
 		country, region, team := "C"+strconv.Itoa(f.rng.IntN(feedCountries)), "R"+strconv.Itoa(f.rng.IntN(feedRegions)), "T"+strconv.Itoa(f.rng.IntN(feedTeams))
-		viewers[i] = feedViewer{aud: f.auds.Intern([]string{country, region, team, team + "+" + country}), hash: f.rng.Uint64()}
+		viewers[i] = feedViewer{aud: f.auds.Intern([]string{country, region, team, team + "+" + country}), hash: f.viewer()}
 	}
 	return viewers
+}
+
+// viewer returns the hash of one of those who are known: the finalizer of
+// SplitMix64 spreads their numbers over all hashes.
+func (f *feed) viewer() uint64 {
+	z := (f.rng.Uint64N(f.known) + 1) * 0x9e3779b97f4a7c15
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return z ^ z>>31
 }
 
 // build counts everybody again, after some were replaced.
@@ -99,8 +109,8 @@ func (f *feed) build() []*grandstand.ShardTally {
 	shard := grandstand.ShardOf(f.event.Name)
 	tallies := make([]*grandstand.ShardTally, len(f.gateways))
 	for i, g := range f.gateways {
-		for range len(g.viewers) / 50 {
-			g.viewers[f.rng.IntN(len(g.viewers))].hash = f.rng.Uint64()
+		for range len(g.viewers) / 100 {
+			g.viewers[f.rng.IntN(len(g.viewers))].hash = f.viewer()
 		}
 		segments := f.auds.Segments()
 		f.tallier.Reset(len(segments))
