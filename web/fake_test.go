@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -33,6 +34,7 @@ type fakeGateway struct {
 	beats     []map[string]any
 	closes    []websocket.StatusCode
 	sessions  int
+	streams   []string // queries of the streams that were opened
 	accounts  *fakeAccounts
 }
 
@@ -64,6 +66,11 @@ func newFakeGateway(t *testing.T) *fakeGateway {
 	})
 	m.HandleFunc("GET /v1/events/{event}", f.event)
 	m.HandleFunc("GET /v1/events/{event}/counts", func(w http.ResponseWriter, _ *http.Request) { w.Write(f.board()) })
+	m.HandleFunc("GET /v1/events/{event}/counts/stream", f.stream)
+	m.HandleFunc("GET /v1/events/{event}/history", func(w http.ResponseWriter, _ *http.Request) {
+		now := time.Now().UnixMilli()
+		fmt.Fprintf(w, `{"points":[[%d,7000,6900],null,[%d,9100,9000],[%d,8000,7900]]}`, now-60_000, now-40_000, now-20_000)
+	})
 	m.HandleFunc("GET /v1/events/{event}/live", f.live)
 	f.accounts.routes(m)
 	f.Server = httptest.NewServer(m)
@@ -138,7 +145,7 @@ func (f *fakeGateway) board() []byte {
 			dims[dim] = segs[""]
 		}
 	}
-	b, _ := json.Marshal(map[string]any{"event": "demo", "at": time.Now().UnixMilli(), "age_ms": 100, "quality": "live", "dims": dims, "error": 0.0081})
+	b, _ := json.Marshal(map[string]any{"event": "demo", "at": time.Now().UnixMilli(), "age_ms": 100, "quality": cmp.Or(f.quality, "live"), "dims": dims, "error": 0.0081})
 	return b
 }
 
@@ -288,4 +295,19 @@ func (f *fakeGateway) openings() []url.Values {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return append([]url.Values(nil), f.opened...)
+}
+
+// stream sends the whole board each tick: a reader takes from it what it asked
+// for.
+func (f *fakeGateway) stream(w http.ResponseWriter, r *http.Request) {
+	f.locked(func() { f.streams = append(f.streams, r.URL.RawQuery) })
+	w.Header().Set("Content-Type", "text/event-stream")
+	for r.Context().Err() == nil {
+		fmt.Fprintf(w, "data: %s\n\n", f.board())
+		_ = http.NewResponseController(w).Flush()
+		select {
+		case <-time.After(f.tick):
+		case <-r.Context().Done():
+		}
+	}
 }

@@ -5,12 +5,15 @@
 //
 // In: GET and HEAD requests of browsers.
 //
-// Out: the pages at / and /device, their parts under /static/, the SDK at /sdk.js,
-// and for every other path an error in the form that all roles use.
+// Out: the pages at / and /device, their parts under /static/; for the pages of
+// others the SDK at /sdk.js, elements at /live-counts.js, an overlay at
+// /overlay/{event} and badges at /badge/{event}.svg; for every other path an error
+// in the form that all roles use.
 package web
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
@@ -19,6 +22,7 @@ import (
 	"html/template"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"path"
 	"strings"
 	"time"
@@ -39,6 +43,10 @@ type Config struct {
 	// Event is the event that the demo page opens when its URL names none.
 	// Default "demo".
 	Event string
+
+	// Counts answers GET /v1/events/{event}/counts of a gateway, for badges. It
+	// may be called at the same time. Default: there are no badges.
+	Counts func(ctx context.Context, event string, query url.Values) (status int, body []byte)
 }
 
 func (c *Config) validate() error {
@@ -57,6 +65,7 @@ type file struct {
 	body   []byte
 	etag   string
 	shared bool // by pages of every origin
+	framed bool // by pages of every origin
 }
 
 // The kinds of files there are. They do not come from the machine's MIME table,
@@ -93,10 +102,16 @@ func New(cfg Config) (http.Handler, error) {
 				return nil, err
 			}
 		}
-		r.Handle(address(e.Name()), newFile(e.Name(), body)).Methods(http.MethodGet, http.MethodHead)
+		f := newFile(e.Name(), body)
+		f.framed = e.Name() == overlay
+		r.Handle(address(e.Name()), f).Methods(http.MethodGet, http.MethodHead)
 	}
+	r.Handle("/badge/{event}.svg", badge{cfg}).Methods(http.MethodGet, http.MethodHead)
 	return secured(r), addSDK(r)
 }
+
+// overlay is the page that others lay over their pictures.
+const overlay = "overlay.html"
 
 // addSDK serves the SDK and the parts that it loads.
 func addSDK(r *mux.Router) error {
@@ -122,6 +137,8 @@ func address(name string) string {
 	switch page, isPage := strings.CutSuffix(name, ".html"); {
 	case page == "index":
 		return "/"
+	case name == overlay:
+		return "/overlay/{event}"
 	case isPage:
 		return "/" + page
 	}
@@ -154,6 +171,10 @@ func (f *file) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", kinds[path.Ext(f.name)])
 	h.Set("ETag", f.etag)
 	h.Set("Cache-Control", "no-cache")
+	if f.framed {
+		h.Set("Content-Security-Policy", strings.Replace(policy, "frame-ancestors 'none'", "frame-ancestors *", 1))
+		h.Del("Cross-Origin-Opener-Policy")
+	}
 	if f.shared {
 		h.Set("Cache-Control", "public, max-age=600")
 		h.Set("Access-Control-Allow-Origin", "*")

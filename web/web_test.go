@@ -1,13 +1,17 @@
 package web
 
 import (
+	"context"
 	"encoding/json"
+	"encoding/xml"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -167,6 +171,69 @@ func TestTheSDKIsForEveryPage(t *testing.T) {
 	for _, p := range parts {
 		if w := get(h, "GET", "/"+p[1]); w.Code != 200 || w.Header().Get("Access-Control-Allow-Origin") != "*" {
 			t.Errorf("%s: %d", p[1], w.Code)
+		}
+	}
+}
+
+// A badge says in words what nobody sees as a status, and shows hostile text as
+// text.
+func TestBadges(t *testing.T) {
+	asked := ""
+	answers := map[string]string{
+		"segment=world":              `{"dims":{"world":{"sessions":1234567,"fans":98000,"peak":7,"reach":8}}}`,
+		"segment=team%3AKC":          `{"dims":{"team":{"KC":{"sessions":41,"fans":40}}}}`,
+		"key=k1&segment=team%3ASF":   `{"dims":{"team":{"SF":null}}}`,
+		"segment=%22%3E%3Cscript%3E": "400",
+		"segment=secret%3Ax":         "403",
+		"segment=gone%3Ax":           "404",
+		"segment=away%3Ax":           "503",
+		"segment=broken%3Ax":         `{"dims":`,
+		"segment=nobody%3Ax":         `{"dims":{}}`,
+	}
+	h := newHandler(t, Config{Counts: func(_ context.Context, event string, q url.Values) (int, []byte) {
+		asked = event + " " + q.Encode()
+		a := answers[q.Encode()]
+		if status, err := strconv.Atoi(a); err == nil {
+			return status, nil
+		}
+		return 200, []byte(a)
+	}})
+	for target, want := range map[string]struct {
+		status int
+		text   string
+	}{
+		"/badge/final.svg":                               {200, ">1\u202f234\u202f567<"},
+		"/badge/final.svg?value=fans":                    {200, ">≈ 98\u202f000<"},
+		"/badge/final.svg?segment=team:KC&label=KC+fans": {200, ">KC fans<"},
+		"/badge/final.svg?segment=team:SF&key=k1":        {200, ">few<"},
+		"/badge/final.svg?segment=%22%3E%3Cscript%3E":    {400, ">no such segment<"},
+		"/badge/final.svg?segment=secret:x":              {403, ">not public<"},
+		"/badge/final.svg?segment=gone:x":                {404, ">no such event<"},
+		"/badge/final.svg?segment=away:x":                {503, ">not known now<"},
+		"/badge/final.svg?segment=broken:x":              {200, ">not known now<"},
+		"/badge/final.svg?segment=nobody:x":              {200, ">0<"},
+		"/badge/a%20b.svg":                               {404, ">no such event<"},
+		"/badge/final.svg?label=%3C/text%3E%3Cscript%3E": {200, ">&lt;/text&gt;&lt;script&gt;<"},
+	} {
+		w := get(h, "GET", target)
+		if w.Code != want.status || !strings.Contains(w.Body.String(), want.text) || w.Header().Get("Content-Type") != "image/svg+xml" {
+			t.Errorf("%s (asked for %s): %d %s", target, asked, w.Code, w.Body)
+		}
+		if err := xml.Unmarshal(w.Body.Bytes(), new(struct{})); err != nil {
+			t.Errorf("%s: not XML: %v", target, err)
+		}
+	}
+	if w := get(newHandler(t, Config{}), "GET", "/badge/final.svg"); w.Code != 503 || !strings.Contains(w.Body.String(), "no gateway") {
+		t.Errorf("without a gateway: %d %s", w.Code, w.Body)
+	}
+}
+
+// The overlay may be framed by every page, the others by none.
+func TestTheOverlayMayBeFramed(t *testing.T) {
+	h := newHandler(t, Config{})
+	for target, want := range map[string]string{"/overlay/final": "frame-ancestors *", "/": "frame-ancestors 'none'", "/device": "frame-ancestors 'none'"} {
+		if w := get(h, "GET", target); w.Code != 200 || !strings.Contains(w.Header().Get("Content-Security-Policy"), want) {
+			t.Errorf("%s: %d %v", target, w.Code, w.Header())
 		}
 	}
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -108,6 +110,9 @@ func TestTwoFansSeeEachOther(t *testing.T) {
 	c, err := getCounts(url, "final")
 	if err != nil || c.World.Sessions != 3 || c.World.Fans != 3 || c.dim(t, "team")["KC"].Sessions != 2 {
 		t.Errorf("counts say %+v, %v", c, err)
+	}
+	if status, badge := request(t, http.MethodGet, url+"/badge/final.svg?segment=team:KC", "", nil); status != http.StatusOK || !strings.Contains(badge, ">2<") {
+		t.Errorf("the badge says %d %s", status, badge)
 	}
 	for b := range frames {
 		var f struct {

@@ -20,7 +20,6 @@ import (
 	"grandstand/fanout"
 	"grandstand/gateway"
 	"grandstand/redis"
-	"grandstand/web"
 )
 
 // node is what all roles of one process share. Roles are added to it in the
@@ -265,14 +264,6 @@ func (n *node) listen(p *public, h handlers) (string, error) {
 		n.onStop("blocker's streams", 0, h.accounts.close)
 	}
 	return addr.String(), nil
-}
-
-func (n *node) pages() (http.Handler, error) {
-	h, err := web.New(web.Config{})
-	if err != nil {
-		return nil, fmt.Errorf("web: %w", err)
-	}
-	return h, nil
 }
 
 // randomText returns n random bytes in hexadecimal.

@@ -35,10 +35,6 @@ func (c *allCmd) start(ctx context.Context, f *file) (*node, string, error) {
 	}
 	n.addAggregator(c.minCohort(c.Auth == "none"))
 	addr, err := func() (string, error) {
-		pages, err := n.pages()
-		if err != nil {
-			return "", err
-		}
 		door, err := n.door(&c.public, &c.believing, &c.serving)
 		if err != nil {
 			return "", err
@@ -57,6 +53,10 @@ func (c *allCmd) start(ctx context.Context, f *file) (*node, string, error) {
 			}
 		}
 		players, err := n.addGateway(door, &c.serving, w, f.events)
+		if err != nil {
+			return "", err
+		}
+		pages, err := n.pages(askHere(players))
 		if err != nil {
 			return "", err
 		}
@@ -136,6 +136,7 @@ func errNeedsRedis(role string) error {
 
 type webCmd struct {
 	public
+	Gateway   string `help:"URL of a gateway, which badges are asked of. Default: there are no badges." placeholder:"URL"`
 	LogLevel  string `help:"debug, info, warn or error." enum:"debug,info,warn,error" default:"info"`
 	LogFormat string `help:"text or json." enum:"text,json" default:"text"`
 }
@@ -144,7 +145,11 @@ type webCmd struct {
 func (c *webCmd) Run(ctx context.Context) error {
 	cfg := common{LogLevel: c.LogLevel, LogFormat: c.LogFormat}
 	n := &node{life: newLife(cfg.logger()), cfg: &cfg}
-	pages, err := n.pages()
+	var counts asker
+	if c.Gateway != "" {
+		counts = askOver(c.Gateway)
+	}
+	pages, err := n.pages(counts)
 	if err == nil {
 		_, err = n.listen(&c.public, handlers{players: http.NotFoundHandler(), pages: pages})
 	}

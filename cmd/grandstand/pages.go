@@ -1,0 +1,74 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+
+	"grandstand/web"
+)
+
+// asker is web.Config.Counts.
+type asker func(ctx context.Context, event string, query url.Values) (status int, body []byte)
+
+func (n *node) pages(counts asker) (http.Handler, error) {
+	h, err := web.New(web.Config{Counts: counts})
+	if err != nil {
+		return nil, fmt.Errorf("web: %w", err)
+	}
+	return h, nil
+}
+
+func countsPath(event string, query url.Values) string {
+	return "/v1/events/" + url.PathEscape(event) + "/counts?" + query.Encode()
+}
+
+// askHere asks the gateway of this process.
+func askHere(gateway http.Handler) asker {
+	return func(ctx context.Context, event string, query url.Values) (int, []byte) {
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost"+countsPath(event, query), nil)
+		if err != nil {
+			return http.StatusServiceUnavailable, nil
+		}
+		w := &answer{header: http.Header{}, status: http.StatusOK}
+		gateway.ServeHTTP(w, r)
+		return w.status, w.body.Bytes()
+	}
+}
+
+// answer is an http.ResponseWriter that keeps what is written.
+type answer struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+func (a *answer) Header() http.Header         { return a.header }
+func (a *answer) WriteHeader(status int)      { a.status = status }
+func (a *answer) Write(b []byte) (int, error) { return a.body.Write(b) }
+
+// askOver asks the gateway at a URL.
+func askOver(base string) asker {
+	const patience, most = 2 * time.Second, 1 << 20
+	client := &http.Client{Timeout: patience}
+	return func(ctx context.Context, event string, query url.Values) (int, []byte) {
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, base+countsPath(event, query), nil)
+		if err != nil {
+			return http.StatusServiceUnavailable, nil
+		}
+		resp, err := client.Do(r)
+		if err != nil {
+			return http.StatusServiceUnavailable, nil
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(io.LimitReader(resp.Body, most))
+		if err != nil {
+			return http.StatusServiceUnavailable, nil
+		}
+		return resp.StatusCode, body
+	}
+}

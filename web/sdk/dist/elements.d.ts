@@ -1,0 +1,1 @@
+export type Board = import("./source.js").Board;

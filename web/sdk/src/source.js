@@ -1,0 +1,124 @@
+// Where elements have their numbers from, if not from a play of the page's own:
+// one stream of Server-Sent Events for all elements that show the same event. It
+// only reads: whoever looks at an overlay is not counted by it.
+
+import { backoff, parse } from "./protocol.js";
+
+/**
+ * @typedef {object} Shown one segment
+ * @property {number} sessions @property {number} fans
+ * @property {number} [peak] sessions at most, since the event began
+ * @property {number} [reach] distinct viewers since the event began, an estimate
+ *
+ * @typedef {object} Board
+ * @property {number} at Unix ms of the state that was counted
+ * @property {number} age ms when it came
+ * @property {"live" | "partial" | "stale" | "final" | ""} quality "": there is none yet
+ * @property {Map<string, Shown | null>} segments by "team:KC" or "world"; null for one too small to be shown
+ * @property {string} [trouble] a sentence: why there are no numbers
+ */
+
+const WAIT_MS = 100; // for elements that come at once to share a stream
+
+/** @type {Map<string, Source>} */
+const sources = new Map();
+
+/**
+ * @param {string} base .../v1/events/{event} @param {string} key for reading, "" if none
+ * @param {string} dim of which all segments are wanted, "" if certain ones are
+ * @returns {Source}
+ */
+export function sourceOf(base, key, dim) {
+  const name = [base, key, dim].join(" ");
+  const s = sources.get(name) || new Source(base, key, dim);
+  sources.set(name, s);
+  return s;
+}
+
+class Source {
+  /** @param {string} base @param {string} key @param {string} dim */
+  constructor(base, key, dim) {
+    this.base = base;
+    this.key = key;
+    this.dim = dim;
+    /** @type {Map<(b: Board) => void, string[]>} */
+    this.readers = new Map();
+    this.attempt = 0;
+    this.open = "";
+    /** @type {Board} */
+    this.board = { at: 0, age: 0, quality: "", segments: new Map() };
+  }
+
+  /** @param {string[]} segments @param {(b: Board) => void} show @returns {() => void} stops */
+  follow(segments, show) {
+    this.readers.set(show, segments);
+    if (this.board.quality || this.board.trouble) show(this.board);
+    this.soon(WAIT_MS);
+    return () => {
+      this.readers.delete(show);
+      this.soon(WAIT_MS);
+    };
+  }
+
+  /** @param {number} ms */
+  soon(ms) {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.connect(), ms);
+  }
+
+  connect() {
+    const segments = this.dim ? (this.readers.size ? this.dim : "") : [...new Set([...this.readers.values()].flat())].sort().slice(0, 16).join(",");
+    if (segments === this.open && this.stream) return;
+    this.stream?.close();
+    this.stream = undefined;
+    this.open = segments;
+    if (!segments) return;
+    const url = new URL(this.base + "/counts/stream");
+    url.searchParams.set(this.dim ? "dim" : "segment", segments);
+    if (this.key) url.searchParams.set("key", this.key);
+    const stream = (this.stream = new EventSource(url));
+    stream.onmessage = (e) => {
+      this.attempt = 0;
+      this.take(parse(e.data));
+    };
+    stream.onerror = () => {
+      if (stream.readyState !== EventSource.CLOSED) return; // it comes back by itself
+      if (this.stream === stream) this.stream = undefined;
+      this.ask(url);
+    };
+  }
+
+  /** Asks why there is no stream: a browser does not say. @param {URL} url */
+  async ask(url) {
+    let status = 0;
+    let said;
+    try {
+      const once = new URL(String(url).replace("/stream", ""));
+      const answer = await fetch(once, { cache: "no-store" });
+      status = answer.status;
+      said = parse(await answer.text());
+    } catch {
+      // Nobody is there.
+    }
+    if (status === 200) this.take(said);
+    else if (status >= 400 && status < 500) this.show({ ...this.board, trouble: said.message || "HTTP " + status });
+    if (this.board.quality !== "final") this.soon(backoff(this.attempt++, status === 404 || status === 401 ? 10_000 : 1000));
+  }
+
+  /** @param {any} m GET counts */
+  take(m) {
+    if (!m.dims) return;
+    const segments = new Map();
+    for (const [dim, of] of Object.entries(m.dims)) {
+      if (dim === "world") segments.set("world", of);
+      else for (const [value, c] of Object.entries(of)) segments.set(dim + ":" + value, c);
+    }
+    this.show({ at: m.at, age: m.age_ms, quality: m.quality, segments });
+  }
+
+  /** @param {Board} b */
+  show(b) {
+    this.board = b;
+    for (const show of this.readers.keys()) show(b);
+  }
+}
