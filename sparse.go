@@ -67,8 +67,12 @@ func (s *keySet) add(key uint32) { s.keys = append(s.keys, key) }
 // stays so when others join; so equal sets have equal bytes.
 func (s *keySet) compact() (fits bool) {
 	if s.sorted < len(s.keys) {
-		s.sort()
-		s.keys = slices.Compact(s.keys)
+		if s.sorted > 0 && slices.IsSorted(s.keys[s.sorted:]) {
+			s.merge()
+		} else {
+			s.sort()
+			s.keys = slices.Compact(s.keys)
+		}
 		s.sorted, s.size = len(s.keys), 0
 		last := uint32(0)
 		for _, k := range s.keys {
@@ -77,6 +81,28 @@ func (s *keySet) compact() (fits bool) {
 		}
 	}
 	return s.size <= registers
+}
+
+// merge brings the sorted keys and those after them, which are sorted too, in one
+// order without doubles: what a sketch adds to a union, or a union to a reach.
+func (s *keySet) merge() {
+	a, b := s.keys[:s.sorted], s.keys[s.sorted:]
+	out := slices.Grow(s.spare[:0], len(s.keys))
+	for len(a) > 0 && len(b) > 0 {
+		k := min(a[0], b[0])
+		out = append(out, k)
+		if a[0] == k {
+			a = a[1:]
+		}
+		for len(b) > 0 && b[0] == k {
+			b = b[1:]
+		}
+	}
+	out = append(out, a...)
+	first := len(out)
+	out = append(out, b...)
+	out = out[:first+len(slices.Compact(out[first:]))]
+	s.keys, s.spare = out, s.keys
 }
 
 // sort is a radix sort of four passes, for small sets the standard one.
@@ -184,7 +210,9 @@ func (s *keySet) addBinary(b []byte) error {
 	if shift != 0 || len(keys)-before != int(count) || uint32(key) != last {
 		return errSketch
 	}
-	s.keys = keys
+	if s.keys = keys; before == 0 {
+		s.sorted, s.size = len(keys), len(stream)
+	}
 	return nil
 }
 

@@ -50,6 +50,9 @@ func (u *Union) MergeUnion(o *Union) {
 		mergeRegisters((*[registers]byte)(u.regs), (*[registers]byte)(o.regs))
 		return
 	}
+	if !u.dense && len(u.keys.keys) == 0 {
+		u.keys.sorted, u.keys.size = o.keys.sorted, o.keys.size
+	}
 	u.keys.keys = append(u.keys.keys, o.keys.keys...)
 	u.added()
 }
