@@ -263,6 +263,14 @@ func TestModelIsLinear(t *testing.T) {
 	}
 }
 
+// A tally of n viewers grows with them, and stops to when its sketches are dense.
+func TestTallyTraffic(t *testing.T) {
+	small, large, huge := tallyTraffic(1_000), tallyTraffic(10_000), tallyTraffic(100_000)
+	if small < 4_000 || small > 40_000 || large < 2*small || huge > 8*large {
+		t.Errorf("%.0f, %.0f and %.0f bytes a second", small, large, huge)
+	}
+}
+
 func TestConfigIsChecked(t *testing.T) {
 	for _, bad := range []Config{{}, {Self: "x", Size: "huge"}, {Self: "x", Only: []string{"nothing"}}} {
 		if err := bad.validate(); err == nil {

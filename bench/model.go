@@ -28,7 +28,7 @@ type Units struct {
 	Cores      Line `json:"cores"`       // of gateways, processor seconds per second
 	Memory     Line `json:"memory"`      // of gateways, bytes
 	Commands   Line `json:"commands"`    // of Redis, per second
-	RedisBytes Line `json:"redis_bytes"` // in and out of Redis, per second
+	RedisBytes Line `json:"redis_bytes"` // in and out of Redis but for tallies, per second
 	RedisCores Line `json:"redis_cores"`
 	Egress     Line `json:"egress"` // payload to viewers, bytes per second
 	Messages   Line `json:"messages"`
@@ -45,13 +45,14 @@ type Units struct {
 var resources = []struct {
 	name, unit string
 	scale      float64
+	tallies    bool // they are added
 	line       func(*Units) *Line
 }{
-	{"gateway", "cores", 1, func(u *Units) *Line { return &u.Cores }},
-	{"gateway memory", "MB", 1 << 20, func(u *Units) *Line { return &u.Memory }},
-	{"Redis", "commands/s", 1, func(u *Units) *Line { return &u.Commands }},
-	{"Redis traffic", "KB/s", 1 << 10, func(u *Units) *Line { return &u.RedisBytes }},
-	{"payload to viewers", "KB/s", 1 << 10, func(u *Units) *Line { return &u.Egress }},
+	{"gateway", "cores", 1, false, func(u *Units) *Line { return &u.Cores }},
+	{"gateway memory", "MB", 1 << 20, false, func(u *Units) *Line { return &u.Memory }},
+	{"Redis", "commands/s", 1, false, func(u *Units) *Line { return &u.Commands }},
+	{"Redis traffic", "KB/s", 1 << 10, true, func(u *Units) *Line { return &u.RedisBytes }},
+	{"payload to viewers", "KB/s", 1 << 10, false, func(u *Units) *Line { return &u.Egress }},
 }
 
 // Prediction is what Units say of an audience on one gateway, and what was
