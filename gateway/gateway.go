@@ -250,6 +250,7 @@ func (g *Gateway) routes() http.Handler {
 	m.HandleFunc("/v1/events/{event}/counts", g.getCounts).Methods(http.MethodGet, http.MethodHead)
 	m.HandleFunc("/v1/events/{event}/counts/stream", g.streamCounts).Methods(http.MethodGet)
 	m.HandleFunc("/v1/events/{event}/history", g.getHistory).Methods(http.MethodGet)
+	m.HandleFunc("/v1/events/{event}/timeline.{form:json|vtt}", g.getTimeline).Methods(http.MethodGet)
 	m.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		g.fail(w, "none", grandstand.Errorf(grandstand.CodeNotFound, "there is nothing at this address"))
 	})

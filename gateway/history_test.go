@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -100,6 +101,16 @@ func TestHistory(t *testing.T) {
 		for _, query := range []string{"from=5&to=4", "from=x", "from=1&to=1000000000000&step=10000", "from=-1", fmt.Sprintf("from=%d&to=%d&step=10000", hour-6*hourMS, hour)} {
 			if got := get(query); got != "400" {
 				t.Errorf("%s is answered %s", query, got)
+			}
+		}
+		for form, want := range map[string]string{
+			"json": `"cues":[{"start":0,"end":30000,"sessions":50,"fans":`,
+			"vtt":  "\n00:01:30.000 --> 00:02:00.000\n{\"sessions\":70,",
+			"txt":  "",
+		} {
+			status, text, header := rg.do(http.MethodGet, "/v1/events/final/timeline."+form+"?"+span+"&step=30000", "")
+			if status != 200 && want != "" || !strings.Contains(text, want) || form == "vtt" && header.Get("Content-Type") != "text/vtt; charset=utf-8" {
+				t.Errorf("timeline.%s: %d %s", form, status, text)
 			}
 		}
 		if n := len(get("")); n == 0 {
