@@ -230,10 +230,10 @@ type remoteFile struct {
 	tag  string // what it was when size was so; "": nobody replaces it
 }
 
-// moved returns errMoved for an object that looks damaged because another one
-// took its place while it was read, else the error.
+// moved returns errMoved for an object that looks damaged, or shorter, because
+// another one took its place while it was read, else the error.
 func (r *remoteFile) moved(err error) error {
-	if grandstand.CodeOf(err) != grandstand.CodeInvalid || r.tag == "" {
+	if r.tag == "" {
 		return err
 	}
 	sw, e := r.s.switcher()

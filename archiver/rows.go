@@ -38,15 +38,23 @@ func (s *Store) Rows(ctx context.Context, opt RowsOptions, each func(*Row) error
 	if opt.sortBytes == 0 {
 		opt.sortBytes = sortBytes
 	}
-	live := slices.DeleteFunc(slices.Clone(list), func(o Object) bool { return !o.Live() })
 	for _, hour := range spanned(list, opt) {
-		// A file is in the folder of its first event: its last may be of the hour
-		// after.
-		if err := s.hourRows(ctx, hour, append(of(live, hour-hourMS), of(live, hour)...), opt, each); err != nil {
+		if err := s.hourRows(ctx, hour, liveOf(list, hour), opt, each); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// liveOf returns the live objects that may have rows of an hour. A file is in the
+// folder of its first event: its last may be of the hour after.
+func liveOf(list []Object, hour int64) (some []Object) {
+	for _, o := range list {
+		if o.Live() && (o.Hour == hour || o.Hour == hour-hourMS) {
+			some = append(some, o)
+		}
+	}
+	return some
 }
 
 // spanned returns the hours that may have rows, in order.
@@ -63,15 +71,6 @@ func spanned(list []Object, opt RowsOptions) []int64 {
 	return slices.DeleteFunc(hours, func(h int64) bool {
 		return opt.From > 0 && h+hourMS <= opt.From || opt.To > 0 && h >= opt.To
 	})
-}
-
-func of(list []Object, hour int64) (some []Object) {
-	for _, o := range list {
-		if o.Hour == hour {
-			some = append(some, o)
-		}
-	}
-	return some
 }
 
 // withObject calls do with an object in a temporary file.

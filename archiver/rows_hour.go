@@ -27,7 +27,13 @@ func (s *Store) hourRows(ctx context.Context, hour int64, live []Object, opt Row
 		if grandstand.CodeOf(err) != grandstand.CodeConflict && !errors.Is(err, errNoObject) {
 			return err
 		}
-		// The hour was compacted meanwhile, or pruned. Nobody has seen a row yet.
+		// The hour was compacted meanwhile, or what was compacted is removed. Nobody
+		// has seen a row yet.
+		list, err := s.Objects(ctx, opt.Event)
+		if err != nil {
+			return err
+		}
+		live = liveOf(list, hour)
 	}
 	return err
 }
@@ -70,7 +76,7 @@ func (s *Store) sessionRows(ctx context.Context, hour int64, live []Object, opt 
 		if err != nil {
 			return nil, err
 		}
-		live = slices.DeleteFunc(slices.Clone(live), func(o Object) bool { return m.has(strings.TrimPrefix(o.Key, livePrefix)) })
+		live = slices.DeleteFunc(live, func(o Object) bool { return m.has(strings.TrimPrefix(o.Key, livePrefix)) })
 	}
 	inputs := make([]input, len(live))
 	for i, o := range live {

@@ -1,6 +1,7 @@
 package archiver
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -90,4 +91,55 @@ func TestTheMemoryOfRowsIsBounded(t *testing.T) {
 	if n != rows || peak > memoryLimit {
 		t.Errorf("%d of %d rows, at most %d MiB in the heap", n, rows, peak>>20)
 	}
+}
+
+// Rows are all there, and once, while the hour is compacted again and again and
+// its live objects are removed.
+func TestRowsAreReadWhileTheHourIsCompacted(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, s *Store) {
+		const inEach = 40
+		put := func(n uint64) {
+			var raws []*grandstand.RawEvent
+			for i := range uint64(inEach) {
+				raws = append(raws, beatAt(fmt.Sprint("s", i%7), n*inEach+i, compactHour+int64(n)))
+			}
+			putLive(t, s, testJournal, n, raws)
+		}
+		put(1)
+		ctx, cancel := context.WithCancel(t.Context())
+		opt := closing(t)
+		ended := make(chan error, 1)
+		go func() {
+			var err error
+			for err == nil && ctx.Err() == nil {
+				_, err = s.Compact(t.Context(), opt)
+				if err == nil {
+					err = s.Prune(t.Context(), PruneOptions{Now: opt.Now, Do: true}, func(Object) {})
+				}
+			}
+			ended <- err
+		}()
+		for n := uint64(1); n <= uint64(rounds(10, 100)); n++ {
+			seen := map[string]bool{}
+			if err := s.Rows(t.Context(), RowsOptions{Event: "a"}, func(r *Row) error {
+				key := fmt.Sprintf("%s#%d", r.Session, r.Seq)
+				if seen[key] {
+					return errors.New(key + " is there twice")
+				}
+				seen[key] = true
+				return nil
+			}); err != nil {
+				t.Error(err)
+				break
+			}
+			if len(seen) != int(n)*inEach {
+				t.Errorf("%d rows of %d", len(seen), n*inEach)
+			}
+			put(n + 1)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 }
