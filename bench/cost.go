@@ -27,7 +27,7 @@ type expense struct {
 	frame   float64 // processor seconds
 	beat    float64 // processor seconds
 	payload float64 // bytes of a frame
-	encodes float64 // frames encoded per tick
+	encodes float64 // frames encoded per board
 }
 
 // least is the cheaper of two rounds in everything: what else runs on the
@@ -107,13 +107,13 @@ type target struct {
 	gateway    *service // nil: it is the floor
 }
 
-// encodes returns how many frames were encoded.
-func (t *target) encodes() (float64, error) {
+// encoded returns how many frames were encoded, and how many boards had come.
+func (t *target) encoded() (frames, boards float64, err error) {
 	if t.gateway == nil {
-		return 0, nil
+		return 0, 0, nil
 	}
 	m, err := t.gateway.metrics()
-	return m.sum("grandstand_fanout_encodes_total", ""), err
+	return m.sum("grandstand_fanout_encodes_total", ""), m.sum("grandstand_fanout_boards_applied_total", ""), err
 }
 
 // sockets measures a server: idle connections, then frames, then frames and
@@ -157,7 +157,7 @@ func (b *run) sockets(ctx context.Context, t target) (e expense, err error) {
 	if err := c.grow(tick); err != nil { // so that a number moves at each tick
 		return e, err
 	}
-	before, err := t.encodes()
+	frames, boards, err := t.encoded()
 	if err != nil {
 		return e, err
 	}
@@ -167,7 +167,7 @@ func (b *run) sockets(ctx context.Context, t target) (e expense, err error) {
 	if err != nil {
 		return e, err
 	}
-	now, err := t.encodes()
+	frames2, boards2, err := t.encoded()
 	if err != nil {
 		return e, err
 	}
@@ -186,7 +186,7 @@ func (b *run) sockets(ctx context.Context, t target) (e expense, err error) {
 	e.frame = quiet.cpu / float64(quiet.stats.Frames)
 	e.beat = (busy.cpu/busy.seconds - quiet.cpu/quiet.seconds) * busy.seconds / float64(busy.stats.Beats)
 	e.payload = float64(quiet.stats.Bytes) / float64(quiet.stats.Frames)
-	e.encodes = (now - before) / ((b.scale.settle + b.scale.window).Seconds() / tick.Seconds())
+	e.encodes = (frames2 - frames) / max(boards2-boards, 1)
 	if quiet.stats.Closed+busy.stats.Closed > 0 {
 		err = fmt.Errorf("%d connections were closed: %s", busy.stats.Closed, busy.stats.Reason)
 	}
