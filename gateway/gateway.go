@@ -72,8 +72,8 @@ type Config struct {
 	MinCohort int
 
 	// MaxConns is how many WebSockets, streams included, are taken; the rest
-	// is told 503. Default 50,000. An idle one takes about 2 KB,
-	// or 12 KB where there is no poller.
+	// is told 503. Default 50,000. An idle one takes about 2 KB of memory where
+	// connections are polled (Linux, plain TCP), and 10 KB elsewhere.
 	MaxConns int
 
 	// MaxSessions is how many sessions are taken, those without a WebSocket

@@ -505,21 +505,21 @@ func TestOnlyChangesAreWritten(t *testing.T) {
 			return rg.redis.written
 		}
 		before, at := written(), rg.redis.manifest(rg.g.ID()).At
-		for range 20 {
+		for range 4 {
 			ticked()
 		}
 		if n := written() - before; n != 0 {
-			t.Errorf("%d shard tallies in 40 s in which nothing changed", n)
+			t.Errorf("%d shard tallies in 8 s in which nothing changed", n)
 		}
 		m := rg.redis.manifest(rg.g.ID())
-		if m.At != at+40_000 || len(m.Shards) != 1 || m.Shards[0].At != at || m.Sessions != 1 {
+		if m.At != at+8_000 || len(m.Shards) != 1 || m.Shards[0].At != at || m.Sessions != 1 {
 			t.Errorf("manifest %+v", m)
 		}
-		for range 12 {
+		for range 28 {
 			ticked()
 		}
-		if n := written() - before; n != 1 {
-			t.Errorf("%d shard tallies after a minute, want 1", n)
+		if n := written() - before; n != 6 {
+			t.Errorf("%d shard tallies after 64 s, want one for each 10 s", n)
 		}
 		if n := rg.redis.calls["Keep"]; n > 3 {
 			t.Errorf("%d keeps of one session in a minute", n)
