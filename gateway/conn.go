@@ -96,7 +96,9 @@ func (c *conn) end(status closeCode) {
 	}
 	code, byUs := c.w.closed()
 	c.g.metrics.closes.WithLabelValues(reasonOf(code, byUs, status)).Inc()
-	c.session.remove(c, !byUs && (status == closeNormal || status == closeAway))
+	// A goodbye is one even if it crossed a close frame of ours, which is answered
+	// with our own code.
+	c.session.remove(c, status == closeNormal || status == closeAway)
 	c.group.remove(c)
 }
 

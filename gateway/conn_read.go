@@ -108,8 +108,8 @@ func (c *conn) frame(f clientFrame, in *incoming, now int64, mayWait bool) progr
 		if !ok {
 			return c.breach(closeProtocol)
 		}
+		c.end(status) // before the answer, which says that it was heard
 		c.w.echo(f.payload)
-		c.end(status)
 		return finished
 	}
 	if (f.op == opContinuation) != (c.in.op != opContinuation) {
