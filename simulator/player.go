@@ -287,7 +287,8 @@ func (p *player) obey(w *wire, c command) ending {
 		p.seq++
 		w.write(opText, appendBeat(buf[:0], p.seq, "ended", p.seq*p.interval.Milliseconds(), p.interval.Milliseconds()))
 	}
-	w.writeClose(1000 + uint16(p.seq%2))
+	code := 1000 + uint16(p.seq%2)
+	w.writeClose(code)
 	w.conn.SetReadDeadline(time.Now().Add(closeTimeout))
 	for {
 		op, b, err := w.next()
@@ -296,7 +297,11 @@ func (p *player) obey(w *wire, c command) ending {
 			break
 		}
 		if op == opClose {
-			truth.doubt(p.pres, ms(time.Now())) // it was read before that
+			heard := ms(time.Now())
+			if closeCode(b) != int(code) {
+				heard = p.asTally(time.Now()) // the gateway closed by itself, and may not have read on
+			}
+			truth.doubt(p.pres, heard)
 			break
 		}
 		if op == opText && isAck(b) {

@@ -308,11 +308,18 @@ func (t *truth) unsettled(at int64) bool {
 	return at <= t.shaken
 }
 
-// doubt: the goodbye of the session may have been heard as late as at the time.
+// doubt: the goodbye of the session may have been heard as late as at the time,
+// and so not be in a tally of before.
 func (t *truth) doubt(p *presence, until int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.extendLocked(p, until+t.window)
+	if i := slices.IndexFunc(t.left, func(f farewell) bool { return f.p == p }); i >= 0 {
+		t.left[i].at = max(t.left[i].at, until)
+	}
+	if c, ok := t.crashed[p.gateway]; ok && until-c.at < crashNoticedMS {
+		t.extendLocked(p, c.until)
+	}
 }
 
 // extendLocked lets a session possibly count until the time at least.
