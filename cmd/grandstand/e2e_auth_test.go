@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -439,26 +440,32 @@ func TestSmallSegmentsAreForOperators(t *testing.T) {
 		}
 		break
 	}
-	last := func(segment string, header http.Header) string {
-		_, text := request(t, "GET", g.url+"/v1/events/final/history?segment="+segment, "", header)
+	var span string
+	points := func(segment string, header http.Header) []*[3]int64 {
+		_, text := request(t, "GET", g.url+"/v1/events/final/history?segment="+segment+span, "", header)
 		var s struct{ Points []*[3]int64 }
 		if err := json.Unmarshal([]byte(text), &s); err != nil {
 			t.Fatalf("%v in %s", err, text)
 		}
-		out := "none"
-		for _, p := range s.Points {
-			if p != nil {
-				out = fmt.Sprint(p[1], p[2])
-			}
-		}
-		return out
+		return s.Points
 	}
+	now := -1 // the point at which all were there
 	eventually(t, 40*time.Second, "history has the world of now", func() error {
-		if n := last("world", nil); n != "28 28" {
-			return fmt.Errorf("the world is %s", n)
+		to := time.Now().UnixMilli()
+		span = fmt.Sprintf("&from=%d&to=%d&step=10000", to-300_000, to)
+		list := points("world", nil)
+		now = slices.IndexFunc(list, func(p *[3]int64) bool { return p != nil && p[1] == 28 && p[2] == 28 })
+		if now < 0 {
+			return errNotYet
 		}
 		return nil
 	})
+	last := func(segment string, header http.Header) string {
+		if p := points(segment, header)[now]; p != nil {
+			return fmt.Sprint(p[1], p[2])
+		}
+		return "none"
+	}
 	for segment, want := range map[string][2]string{"team:KC": {"14 14", "14 14"}, "team:NY": {"none", "11 11"}, "team:SF": {"none", "3 3"}, "team:other": {"14 14", "0 0"}} {
 		if got := [2]string{last(segment, nil), last(segment, admin)}; got != want {
 			t.Errorf("history of %s is %s for the public, %s for operators; want %s", segment, got[0], got[1], want)

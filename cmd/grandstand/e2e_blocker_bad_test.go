@@ -388,7 +388,7 @@ func TestAllRolesOnOneAddress(t *testing.T) {
 	if code := p.wait(10 * time.Second); code != 0 {
 		t.Errorf("it ends with code %d", code)
 	}
-	if d := time.Since(begin); d > 4*time.Second {
+	if d := time.Since(begin); d > 8*time.Second {
 		t.Errorf("it took %v to stop", d)
 	}
 }

@@ -237,7 +237,7 @@ func TestSIGHUPWithoutAFileEndsTheProcess(t *testing.T) {
 	t.Parallel()
 	g := startGateway(t, "gateway", redistest.StartServer(t).URL())
 	g.signal(syscall.SIGHUP)
-	g.wait(5 * time.Second)
+	g.wait(20 * time.Second)
 	if _, err := http.Get(g.url + "/readyz"); err == nil {
 		t.Error("it still answers")
 	}

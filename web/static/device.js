@@ -116,8 +116,9 @@ function show(s) {
     return;
   }
   const names = list ? list.devices.filter((d) => d.status === "playing").map((d) => d.name || "a device without a name") : [];
-  if (!s.limit) verdict("idle", "Not now", "Nothing is playing on it. How many streams the account may have is not known here.");
-  else if (s.current < s.limit) verdict("idle", "Yes, whenever it likes", `Nothing is playing on it now. ${use}`);
+  const limit = s.limit || which.limit;
+  if (!limit) verdict("idle", "Not now", "Nothing is playing on it. How many streams the account may have is not known here.");
+  else if (s.current < limit) verdict("idle", "Yes, whenever it likes", `Nothing is playing on it now. ${use}`);
   else verdict("full", "Not right now", `Nothing is playing on it, and all places of the account are taken${names.length ? ` by ${listed(names)}` : ""}. Sign one out below, or choose on the device when it asks.`);
 }
 
