@@ -313,3 +313,29 @@ func TestAGoodbyeIsHeardThoughTheClientIsGone(t *testing.T) {
 	}
 	rg.stop()
 }
+
+// A client says goodbye and the gateway closes, at once: it is a goodbye. One that
+// only answers our close frame says our code, and may come back elsewhere.
+func TestAGoodbyeMayCrossACloseFrame(t *testing.T) {
+	for code, left := range map[uint16]bool{1000: true, 1001: true, 1012: false} {
+		overBoth(t, nil, func(t *testing.T, rg *rig) {
+			rc := rg.raw("viewer=v1")
+			if first, _ := rc.nextOf(); first != 0x81 {
+				t.Fatalf("hello is %x", first)
+			}
+			s := rg.g.roomOf("final").sockets()[0].session
+			rg.g.hangUp(closeRestart)
+			rc.write(frame(0x88, binary.BigEndian.AppendUint16(nil, code)))
+			for first := byte(0); first != 0x88; first, _ = rc.nextOf() {
+			}
+			for rg.g.conns.Load() > 0 {
+				time.Sleep(time.Millisecond)
+			}
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if s.Left != left {
+				t.Errorf("after %d the session has left: %t", code, s.Left)
+			}
+		})
+	}
+}
