@@ -160,7 +160,7 @@ func open(t *testing.T, g *process, path, token string) (*websocket.Conn, int) {
 const finalLive = "/v1/events/final/live"
 
 func TestTokens(t *testing.T) {
-	t.Parallel() // it mostly waits
+	beside(t) // it mostly waits
 	i := newIssuer(t)
 	g := startJWT(t, i)
 	configure(t, g, "final", fast)
@@ -371,7 +371,7 @@ func renewal(t *testing.T, g *process, i *issuer) {
 // What is smaller than min_cohort is shown to operators only, in counts, streams,
 // frames and history, also in an event that leaves min_cohort to the deployment.
 func TestSmallSegmentsAreForOperators(t *testing.T) {
-	t.Parallel() // it mostly waits
+	beside(t) // it mostly waits
 	i := newIssuer(t)
 	g := startJWT(t, i)
 	configure(t, g, "final", `{"dims":["team"],"tick_ms":1000,"public":true}`)

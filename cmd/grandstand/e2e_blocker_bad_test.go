@@ -78,7 +78,7 @@ func (h *household) check(t *testing.T, b *process) {
 // Whatever is sent to the accounts' routes has its answer and its counter, and an
 // honest account plays on.
 func TestBadAccountsDisturbNobody(t *testing.T) {
-	t.Parallel()
+	beside(t)
 	redis := redistest.StartServer(t).URL()
 	admin := freeAddr(t)
 	g, b := startGateway(t, "gateway", redis), startBlocker(t, "blocker", redis, "--admin", admin)
@@ -299,7 +299,7 @@ func tooManyStreams(t *testing.T, _, b *process) {
 // Redis does not answer, and the rules deny: who plays plays on, who comes is
 // told so and plays by itself when Redis is back.
 func TestNobodyComesInWhileNobodyCanBeAsked(t *testing.T) {
-	t.Parallel()
+	beside(t)
 	server := redistest.StartServer(t)
 	config := configFile(t, "rules: {limit: 2, on_outage: deny}\n")
 	g, b := startGateway(t, "gateway", server.URL(), "--config", config), startBlocker(t, "blocker", server.URL(), "--config", config)
@@ -343,7 +343,7 @@ func TestNobodyComesInWhileNobodyCanBeAsked(t *testing.T) {
 // One process serves players, accounts and pages on one address; at its end
 // nobody's list of devices holds it up.
 func TestAllRolesOnOneAddress(t *testing.T) {
-	t.Parallel()
+	beside(t)
 	addr, admin := freeAddr(t), freeAddr(t)
 	p := start(t, "all", "all", "--listen", addr, "--admin", admin, "--archive", "file:"+archiveOf(t), "--drain-over", "1s").ready(addr)
 	p.url = "http://" + addr

@@ -33,7 +33,7 @@ var two = []string{"limit", "2"}
 // third is told who plays, gets the place of one that leaves, and takes the
 // place of one that does not, whichever way both play.
 func TestDevicesOfOneAccount(t *testing.T) {
-	t.Parallel()
+	beside(t)
 	for name, redis := range map[string]func(t *testing.T) string{
 		"server":  func(t *testing.T) string { return redistest.StartServer(t).URL() },
 		"cluster": func(t *testing.T) string { return redistest.StartCluster(t).URL() },
@@ -164,7 +164,7 @@ func (d *device) neverBlocked(n int) {
 // play on and have the places that they had; who came meanwhile does not keep
 // one of theirs.
 func TestPlacesOutliveRedis(t *testing.T) {
-	t.Parallel()
+	beside(t)
 	server := redistest.StartServer(t)
 	g1, g2 := startGateway(t, "gateway-1", server.URL()), startGateway(t, "gateway-2", server.URL())
 	b := startBlocker(t, "blocker", server.URL())
@@ -229,7 +229,7 @@ func TestPlacesOutliveRedis(t *testing.T) {
 // A gateway is killed: its devices go on at the other one in the places that
 // they had, and who waits there gets none of them.
 func TestPlacesOutliveAGateway(t *testing.T) {
-	t.Parallel()
+	beside(t)
 	redis := redistest.StartServer(t).URL()
 	g1, g2 := startGateway(t, "gateway-1", redis), startGateway(t, "gateway-2", redis)
 	b := startBlocker(t, "blocker", redis)
@@ -279,7 +279,7 @@ func TestPlacesOutliveAGateway(t *testing.T) {
 // SIGHUP lowers a limit: the youngest is blocked at its next beat. It is raised
 // again: the device plays again.
 func TestALimitIsChangedWhileDevicesPlay(t *testing.T) {
-	t.Parallel()
+	beside(t)
 	redis := redistest.StartServer(t).URL()
 	config := configFile(t, "rules: {limit: 3, plans: {basic: 1}}\n")
 	g, b := startGateway(t, "gateway", redis, "--config", config), startBlocker(t, "blocker", redis, "--config", config)
@@ -334,7 +334,7 @@ func TestALimitIsChangedWhileDevicesPlay(t *testing.T) {
 // With tokens everybody sees and ends the devices of his own account only; a
 // service acts for all.
 func TestAccountsWithTokens(t *testing.T) {
-	t.Parallel()
+	beside(t)
 	redis := redistest.StartServer(t).URL()
 	tokens := newIssuer(t)
 	settings := []string{"--auth", "jwt", "--jwks-url", tokens.url, "--jwt-secret", jwtSecret, "--admin-token", adminToken, "--read-keys", readKey}
@@ -398,7 +398,7 @@ func TestAccountsWithTokens(t *testing.T) {
 
 // Whoever looks at an account's devices sees every change within a second.
 func TestTheListOfDevicesIsLive(t *testing.T) {
-	t.Parallel()
+	beside(t)
 	redis := redistest.StartServer(t).URL()
 	g, b := startGateway(t, "gateway", redis), startBlocker(t, "blocker", redis)
 	const account = "a1"

@@ -173,7 +173,7 @@ func (s *screen) verdict() (gap time.Duration, trouble []string) {
 // The master that knows the members, the leases and the time is killed under
 // load, and with it the boards and tallies of a third of the events.
 func TestAMasterOfTheClusterIsKilled(t *testing.T) {
-	t.Parallel() // it mostly waits
+	beside(t) // it mostly waits
 	a := openArena(t)
 	victim := a.redis.MasterOf("gs:{members}:list")
 	worst := a.away(victim.Kill)

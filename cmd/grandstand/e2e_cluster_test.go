@@ -33,7 +33,7 @@ func session(t *testing.T, messages <-chan []byte) string {
 // The whole path on a Redis Cluster of three masters: viewers on two gateways,
 // moves between them, and a crowd that knows the truth.
 func TestOnARedisCluster(t *testing.T) {
-	t.Parallel() // it mostly waits
+	beside(t) // it mostly waits
 	redis := redistest.StartCluster(t).URL()
 	g1, g2 := startGateway(t, "gateway-1", redis), startGateway(t, "gateway-2", redis)
 	startAggregator(t, "aggregator", redis)

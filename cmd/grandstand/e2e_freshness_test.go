@@ -73,6 +73,6 @@ func (f *freshness) measure(over, want time.Duration) {
 // The aim is five seconds, which TestMeasureFreshnessOfTheArchive checks on a
 // machine that has nothing else to do.
 func TestAnEventIsQueryableWithinSeconds(t *testing.T) {
-	t.Parallel() // it mostly waits
+	beside(t) // it mostly waits
 	newFreshness(t, "2s").measure(3*time.Second, 10*time.Second)
 }

@@ -140,7 +140,7 @@ func beat(ctx context.Context, c *websocket.Conn, seq int) error {
 // good number, marked stale when it is old, and are right again within two
 // beats.
 func TestRedisIsLost(t *testing.T) {
-	t.Parallel() // it mostly waits
+	beside(t) // it mostly waits
 	server := redistest.StartServer(t)
 	g := startGateway(t, "gateway", server.URL())
 	startAggregator(t, "aggregator", server.URL())

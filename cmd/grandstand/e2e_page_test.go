@@ -85,7 +85,7 @@ func screenshot(t *testing.T, tab context.Context, name string) {
 // Two people open the demo page in Chromium: each sees the other counted, by
 // state and team too, and gone when the tab is closed.
 func TestTwoFansSeeEachOther(t *testing.T) {
-	t.Parallel() // it mostly waits
+	beside(t) // it mostly waits
 	addr := freeAddr(t)
 	start(t, "all", "all", "--listen", addr, "--admin", "", "--archive", "file:"+archiveOf(t)).ready(addr)
 	url := "http://" + addr

@@ -43,7 +43,7 @@ func around(b []byte, text string) []byte {
 // are in nothing that is sent to Redis or kept by it, in no file of a journal, no
 // row and no check-point of the archive, and no log, whatever its level.
 func TestIdsStayAtTheEdge(t *testing.T) {
-	t.Parallel() // it mostly waits
+	beside(t) // it mostly waits
 	server := redistest.StartServer(t)
 	sent := monitor(t, server)
 	tokens := newIssuer(t)

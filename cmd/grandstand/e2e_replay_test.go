@@ -18,7 +18,7 @@ import (
 // A replay serves its boards as a gateway does: those of fifteen seconds, ten
 // times as fast, and the last one until it is interrupted.
 func TestAReplayServesItsBoards(t *testing.T) {
-	t.Parallel() // it mostly waits
+	beside(t) // it mostly waits
 	const begin = 1_795_299_000_000
 	event := grandstand.Event{Name: "final", Dims: []grandstand.Dimension{{Name: "team"}}, TickMS: 1000, BeatMS: 10_000}
 	if err := event.Normalize(); err != nil {

@@ -32,7 +32,7 @@ const stored = `(async () => {
 // A page of another origin, with one line for the SDK, on a server that is killed
 // and in a tab that crashes: every event that it told of is archived, once.
 func TestTheSDKLosesNothing(t *testing.T) {
-	t.Parallel() // it mostly waits
+	beside(t) // it mostly waits
 	addr, redis, archive := freeAddr(t), redistest.StartServer(t).URL(), "file:"+archiveOf(t)
 	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html")

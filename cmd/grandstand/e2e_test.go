@@ -9,6 +9,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -182,29 +183,45 @@ func eventually(t *testing.T, d time.Duration, what string, f func() error) {
 	}
 }
 
+// slots are for the tests that run beside each other: each starts processes of its
+// own, and two cores carry the waiting of a few.
+var slots = make(chan struct{}, 5)
+
+// beside has a test run beside others, which mostly wait as it does.
+func beside(t *testing.T) {
+	t.Helper()
+	t.Parallel()
+	slots <- struct{}{}
+	t.Cleanup(func() { <-slots })
+}
+
 var (
 	portsMu sync.Mutex
-	ports   = map[string]bool{}
+	ports   = map[int]bool{}
 )
 
 // freeAddr returns a loopback address that nothing listens on and that no other
-// test was given.
+// test was given. Its port is below those that the kernel gives to whoever
+// connects: one of these could take it before it is listened on.
 func freeAddr(t *testing.T) string {
 	t.Helper()
 	portsMu.Lock()
 	defer portsMu.Unlock()
-	for {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for range 1000 {
+		port := 12_000 + rand.N(20_000)
+		if ports[port] {
+			continue
+		}
+		ports[port] = true
+		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", port))
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
-		addr := l.Addr().String()
 		l.Close()
-		if !ports[addr] {
-			ports[addr] = true
-			return addr
-		}
+		return l.Addr().String()
 	}
+	t.Fatal("no port is free")
+	return ""
 }
 
 func startGateway(t *testing.T, name, redis string, more ...string) *process {

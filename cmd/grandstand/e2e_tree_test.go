@@ -172,7 +172,7 @@ func (w *watched) judge(t *testing.T, tick time.Duration) {
 // by hand. All show the boards of every event. Relays are killed: nobody's
 // socket closes, and no viewer is without a new number for long.
 func TestTreeLosesRelays(t *testing.T) {
-	t.Parallel() // it mostly waits
+	beside(t) // it mostly waits
 	redis, list := tree(t, 7)
 	for i, g := range list {
 		g.atDepth(t, min(i/3, 1))

@@ -186,7 +186,7 @@ func rewrite(t *testing.T, path, text string) {
 
 // SIGHUP applies good rules, refuses bad ones with the line, and drops nobody.
 func TestRulesAreReadAgainAtSIGHUP(t *testing.T) {
-	t.Parallel()
+	beside(t)
 	redis := redistest.StartServer(t).URL()
 	admin := freeAddr(t)
 	config := configFile(t, "rules:\n  limit: 1\n")
@@ -234,7 +234,7 @@ func TestRulesAreReadAgainAtSIGHUP(t *testing.T) {
 // Without a file there is nothing to read again: the signal ends the process,
 // as a closed terminal must.
 func TestSIGHUPWithoutAFileEndsTheProcess(t *testing.T) {
-	t.Parallel()
+	beside(t)
 	g := startGateway(t, "gateway", redistest.StartServer(t).URL())
 	g.signal(syscall.SIGHUP)
 	g.wait(20 * time.Second)
