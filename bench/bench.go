@@ -198,8 +198,9 @@ func (m *measurement) missing(rows []Row, err error) []Row {
 
 // machine describes where this runs.
 func machine() string {
-	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
-	text := fmt.Sprintf("%d cores, Linux %s, %s", runtime.NumCPU(), strings.TrimSpace(string(kernel)), runtime.Version())
+	release, _ := os.ReadFile("/proc/sys/kernel/osrelease")
+	kernel, _, _ := strings.Cut(strings.TrimSpace(string(release)), "-") // without what a distribution adds
+	text := fmt.Sprintf("%d cores, Linux %s, %s", runtime.NumCPU(), kernel, runtime.Version())
 	if b, err := os.ReadFile("/proc/meminfo"); err == nil {
 		if total, err := parseKB(b, "MemTotal"); err == nil {
 			text += fmt.Sprintf(", %.0f GiB", total/(1<<30))
