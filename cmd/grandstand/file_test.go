@@ -237,7 +237,7 @@ func TestSIGHUPWithoutAFileEndsTheProcess(t *testing.T) {
 	beside(t)
 	g := startGateway(t, "gateway", redistest.StartServer(t).URL())
 	g.signal(syscall.SIGHUP)
-	g.wait(20 * time.Second)
+	g.wait(5 * time.Second)
 	if _, err := http.Get(g.url + "/readyz"); err == nil {
 		t.Error("it still answers")
 	}
