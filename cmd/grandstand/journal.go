@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -106,9 +107,13 @@ func (w *gatewayJournal) sources() []archiver.Source {
 // seal waits until all is archived, and says what is left.
 func (w *gatewayJournal) seal(ctx context.Context, n *node) error {
 	ctx, cancel := context.WithTimeout(ctx, w.SealOver)
-	defer cancel()
+	var found sync.WaitGroup
+	defer func() {
+		cancel()
+		found.Wait() // it uses Redis, which is closed next
+	}()
 	if w.peer != "" {
-		go w.beFound(ctx, n)
+		found.Go(func() { w.beFound(ctx, n) })
 	}
 	left, err := w.journal.Load().Seal(ctx)
 	if len(left) == 0 {
