@@ -228,7 +228,8 @@ type arrival struct {
 	parts []part
 }
 
-// part is the tally of one event. It keeps nothing of the message in memory.
+// part is the tally of one event. It keeps nothing of the message in memory,
+// unless it is most of it.
 type part struct {
 	event *event            // nil: not known yet
 	same  *contribution     // that the tally is; nil: it is another
@@ -259,6 +260,10 @@ func (a *Aggregator) unwrapAll(refs []grandstand.TallyRef, list []*grandstand.En
 func (a *Aggregator) unwrap(t *grandstand.EncodedShardTally) (*arrival, error) {
 	sh := &a.shards[t.Shard]
 	arrived := &arrival{t, make([]part, 0, len(t.Tallies))}
+	whole := 0
+	for _, raw := range t.Tallies {
+		whole += len(raw)
+	}
 	for _, raw := range t.Tallies {
 		name, err := grandstand.EventOfTally(raw)
 		if err != nil {
@@ -274,7 +279,9 @@ func (a *Aggregator) unwrap(t *grandstand.EncodedShardTally) (*arrival, error) {
 			}
 		}
 		if p.same == nil {
-			p.raw = bytes.Clone(raw)
+			if p.raw = raw; 2*len(raw) < whole {
+				p.raw = bytes.Clone(raw)
+			}
 			if p.tally, err = grandstand.DecodeTally(p.raw); err != nil {
 				return nil, err
 			}
