@@ -36,6 +36,7 @@ func (b *run) join(ctx context.Context) ([]Row, error) {
 	if err != nil {
 		return nil, err
 	}
+	profiled := b.profile(d.gateways[0], "join", 3*time.Second)
 	c, err := b.gather(ctx, LoadConfig{Path: "/v1/events/bench/live?interval_ms=60000", Audiences: audiences, Conns: b.scale.joins, Key: key, Event: "bench"}, d.gateways[0].addr)
 	if err != nil {
 		return nil, err
@@ -46,6 +47,7 @@ func (b *run) join(ctx context.Context) ([]Row, error) {
 		return nil, err
 	}
 	after, err := cpuOf(d.gateways[0].pid())
+	profiled()
 	if err != nil {
 		return nil, err
 	}

@@ -19,7 +19,7 @@ type benchCmd struct {
 	Redis         string   `help:"redis://host:port of a server that serves nobody else. Default: a redis-server of the PATH for each measurement." placeholder:"URL"`
 	JSON          string   `help:"File for the report as JSON." name:"json" type:"path" placeholder:"FILE"`
 	Output        string   `help:"table or json." short:"o" enum:"table,json" default:"table"`
-	Profiles      string   `help:"Directory for processor profiles of the rows frame, beat and merge, which makes them some percent dearer." type:"existingdir" placeholder:"DIR"`
+	Profiles      string   `help:"Directory for processor profiles of the rows frame, beat, join and merge, which makes them some percent dearer." type:"existingdir" placeholder:"DIR"`
 	Baseline      string   `help:"Baseline to compare with: figures that are over 15 %% worse are exit code 3." type:"existingfile" placeholder:"FILE"`
 	WriteBaseline string   `help:"File to write the baseline of later comparisons to." type:"path" placeholder:"FILE"`
 	Model         string   `help:"Report of a run: print what large audiences need by its costs, and measure nothing." type:"existingfile" placeholder:"FILE"`
