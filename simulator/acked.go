@@ -104,6 +104,7 @@ func (p *player) write(w *wire, seq int64) error {
 
 // beat sends a beat and returns when the next is due.
 func (p *player) beat(w *wire, now time.Time) time.Time {
+	p.doubt(now)
 	p.sendAgain(w)
 	p.seq++
 	if p.write(w, p.seq) == nil {

@@ -2,9 +2,11 @@ package simulator
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"grandstand"
@@ -46,14 +48,14 @@ const (
 // audit compares what is shown with the truth. A state is judged a while after
 // it was counted, when all transitions around it are known.
 type audit struct {
-	cfg   *Config
-	truth *truth
-	stats *stats
+	cfg    *Config
+	truth  *truth
+	stats  *stats
+	offset atomic.Int64 // local ms minus Redis ms, the least seen; never: not known
 
 	mu         sync.Mutex
 	states     map[int64]*state // by at
-	offset     int64            // local ms minus Redis ms; the least seen
-	synced     bool             // offset is known
+	epoch      int64            // the highest seen; offset is of it
 	newest     int64            // at
 	waiting    []*moment        // joins that no board has shown yet
 	boardAt    int64            // of the newest full board
@@ -85,12 +87,14 @@ type state struct {
 }
 
 func newAudit(cfg *Config, t *truth, s *stats) *audit {
-	return &audit{
-		cfg: cfg, truth: t, stats: s, offset: math.MaxInt64,
+	a := &audit{
+		cfg: cfg, truth: t, stats: s,
 		states: map[int64]*state{}, folded: map[string]bool{}, violated: map[string]int{},
 		peaks: map[grandstand.Segment]uint64{},
 		final: make(chan struct{}),
 	}
+	a.offset.Store(never)
+	return a
 }
 
 func (a *audit) violate(check string, at int64, format string, args ...any) {
@@ -122,11 +126,13 @@ func (a *audit) joined(m *moment) {
 func (a *audit) frame(who *person, c *counts, now time.Time, settled bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.syncLocked(now, c.At+c.Age)
+	if !a.syncLocked(now, c.At+c.Age, c.Epoch) {
+		return
+	}
 	s := a.stateLocked(c.At, c.Epoch, now)
 	s.live = c.Q == ""
 	if settled && s.live {
-		a.stats.delivery.add(float64(max(ms(now)-c.At-a.offset, 0)) / 1000)
+		a.stats.delivery.add(float64(max(ms(now)-c.At-a.offset.Load(), 0)) / 1000)
 	}
 	for _, seg := range who.segments() {
 		if n := c.N[seg.Dim]; n != nil && (!a.folded[seg.Dim] || seg.Dim == grandstand.World) {
@@ -140,7 +146,9 @@ func (a *audit) board(b *fullBoard, now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.boards++
-	a.syncLocked(now, b.At+b.AgeMS)
+	if !a.syncLocked(now, b.At+b.AgeMS, b.Epoch) {
+		return
+	}
 	if b.Epoch == a.boardEpoch && b.At < a.boardAt {
 		a.violateLocked(checkOrder, b.At, "the stream of full boards went back from %d to %d", a.boardAt, b.At)
 	}
@@ -170,10 +178,19 @@ func (a *audit) board(b *fullBoard, now time.Time) {
 }
 
 // syncLocked learns the difference of the clocks: whatever was sent at Redis ms
-// arrived later than that, so the least difference is the best.
-func (a *audit) syncLocked(now time.Time, redis int64) {
-	a.offset = min(a.offset, ms(now)-redis)
-	a.synced = true
+// arrived later than that, so the least difference is the best. With a new epoch
+// the clock of Redis may be another one: what was shown of the epoch before and
+// is not judged yet stays so. It reports whether the epoch is the newest.
+func (a *audit) syncLocked(now time.Time, redis, epoch int64) bool {
+	if epoch > a.epoch {
+		a.epoch, a.newest = epoch, 0
+		a.offset.Store(never)
+		maps.DeleteFunc(a.states, func(_ int64, s *state) bool { return !s.judged })
+	}
+	if epoch == a.epoch {
+		a.offset.Store(min(a.offset.Load(), ms(now)-redis))
+	}
+	return epoch == a.epoch
 }
 
 func (a *audit) stateLocked(at, epoch int64, now time.Time) *state {
@@ -186,7 +203,7 @@ func (a *audit) stateLocked(at, epoch int64, now time.Time) *state {
 	if at > a.newest {
 		a.newest = at
 		a.waiting = slices.DeleteFunc(a.waiting, func(m *moment) bool {
-			if ms(m.hello) > at+a.offset {
+			if ms(m.hello) > at+a.offset.Load() {
 				return false
 			}
 			a.stats.joinBoard.add(now.Sub(m.asked).Seconds())
@@ -219,13 +236,14 @@ func (a *audit) judge(now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	defer a.truth.forget(ms(now) - forgetAfterMS)
-	if !a.synced {
+	offset := a.offset.Load()
+	if offset == never {
 		return
 	}
 	var due []*state
 	for at, s := range a.states {
 		switch {
-		case !s.judged && at+a.offset+judgeAfterMS+a.cfg.Window.Milliseconds() <= ms(now):
+		case !s.judged && at+offset+judgeAfterMS+a.cfg.Window.Milliseconds() <= ms(now):
 			due = append(due, s)
 		case s.judged && now.Sub(s.first) > 30*time.Second:
 			delete(a.states, at)
@@ -237,7 +255,7 @@ func (a *audit) judge(now time.Time) {
 		if a.cfg.Shared {
 			continue
 		}
-		if truth := a.truth.at(s.at + a.offset); truth != nil {
+		if truth := a.truth.at(s.at + offset); truth != nil {
 			for seg, b := range truth {
 				truth[seg] = b.with(a.cfg.Guests)
 			}
@@ -264,7 +282,7 @@ func (a *audit) judgeLocked(s *state, truth map[grandstand.Segment]bounds) {
 		}
 		a.compareLocked(s, seg, n, b)
 	}
-	if a.finalFrom > 0 && s.full != nil && s.live && s.at+a.offset >= a.finalFrom {
+	if a.finalFrom > 0 && s.full != nil && s.live && s.at+a.offset.Load() >= a.finalFrom {
 		a.finishLocked(s, truth)
 	}
 }
@@ -318,7 +336,7 @@ func (a *audit) compareLocked(s *state, seg grandstand.Segment, n [2]uint64, t b
 	fansOff := outside(fans, t.FansLo-missing, t.FansHi)
 	if t.FansHi <= fansExact {
 		above := 1
-		if !s.live || a.truth.unsettled(s.at+a.offset) {
+		if !s.live || a.truth.unsettled(s.at+a.offset.Load()) {
 			above = max(3, int(fansErrorMax*float64(t.FansHi)))
 		}
 		if fansOff > above || fansOff < -1-few {

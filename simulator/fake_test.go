@@ -26,11 +26,14 @@ type fake struct {
 	tellOne    func(n int, b fakeBoard) []byte // changes what the n-th connection gets; nil: as it is
 	keep       func(c *fakeConn, seq int64)    // takes a beat to the journal
 	ignore     func(viewer, team string) bool  // sessions that are never counted
+	frozen     func(gateway int) bool          // reads nothing and says nothing
 
 	mu       sync.Mutex
 	sessions map[string]*fakeSession
 	conns    map[*fakeConn]bool
 	made     int
+	epoch    int64
+	ahead    int64 // ms, of its clock
 	newest   fakeBoard
 	peaks    map[grandstand.Segment]int
 	watchers map[chan fakeBoard]bool
@@ -56,6 +59,8 @@ type fakeConn struct {
 
 type fakeBoard struct {
 	at       int64
+	epoch    int64
+	ahead    int64
 	sessions map[grandstand.Segment]int
 	fans     map[grandstand.Segment]int
 	peaks    map[grandstand.Segment]int
@@ -66,7 +71,7 @@ type fakeBoard struct {
 
 func newFake() *fake {
 	return &fake{
-		tick: 2 * time.Second, beat: 10 * time.Second,
+		tick: 2 * time.Second, beat: 10 * time.Second, epoch: 1,
 		sessions: map[string]*fakeSession{}, conns: map[*fakeConn]bool{},
 		peaks: map[grandstand.Segment]int{}, watchers: map[chan fakeBoard]bool{},
 	}
@@ -154,7 +159,9 @@ func (f *fake) count() {
 	defer f.mu.Unlock()
 	now := time.Now()
 	b := fakeBoard{
-		at:       now.UnixMilli(),
+		at:       now.UnixMilli() + f.ahead,
+		epoch:    f.epoch,
+		ahead:    f.ahead,
 		sessions: map[grandstand.Segment]int{grandstand.WorldSegment: 0},
 		fans:     map[grandstand.Segment]int{},
 	}
@@ -201,7 +208,7 @@ func (f *fake) count() {
 }
 
 func (f *fake) send(c *fakeConn) {
-	if f.newest.at == 0 {
+	if f.newest.at == 0 || f.isFrozen(c.gateway) {
 		return
 	}
 	msg := f.newest.frame(c.session.segs)
@@ -225,9 +232,12 @@ func (b fakeBoard) frame(segs []grandstand.Segment) []byte {
 	if b.quality != "" {
 		q = fmt.Sprintf(`"q":%q,`, b.quality)
 	}
-	return fmt.Appendf(nil, `{"t":"counts","at":%d,"age":%d,"epoch":1,%s"n":{%s}}`,
-		b.at, time.Now().UnixMilli()-b.at, q, strings.Join(parts, ","))
+	return fmt.Appendf(nil, `{"t":"counts","at":%d,"age":%d,"epoch":%d,%s"n":{%s}}`,
+		b.at, b.age(), b.epoch, q, strings.Join(parts, ","))
 }
+
+// age returns ms since the board was counted.
+func (b fakeBoard) age() int64 { return time.Now().UnixMilli() + b.ahead - b.at }
 
 func (b fakeBoard) json() []byte {
 	dims := map[string]any{}
@@ -246,7 +256,7 @@ func (b fakeBoard) json() []byte {
 	if q == "" {
 		q = "live"
 	}
-	body := map[string]any{"event": "final", "at": b.at, "age_ms": time.Now().UnixMilli() - b.at, "epoch": 1, "quality": q, "dims": dims}
+	body := map[string]any{"event": "final", "at": b.at, "age_ms": b.age(), "epoch": b.epoch, "quality": q, "dims": dims}
 	if b.full != nil {
 		b.full(dims)
 	}
@@ -278,8 +288,15 @@ func (f *fake) stream(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// isFrozen reports whether the gateway hangs.
+func (f *fake) isFrozen(gateway int) bool { return f.frozen != nil && f.frozen(gateway) }
+
 // live serves one viewer.
 func (f *fake) live(w http.ResponseWriter, r *http.Request, gateway int) {
+	if f.isFrozen(gateway) {
+		<-r.Context().Done()
+		return
+	}
 	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"grandstand.v1"}})
 	if err != nil {
 		return
@@ -331,7 +348,7 @@ func (f *fake) message(c *fakeConn, b []byte) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if c.session.conn != c {
+	if c.session.conn != c || f.isFrozen(c.gateway) {
 		return
 	}
 	c.session.beatAt = time.Now()

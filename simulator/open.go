@@ -87,6 +87,7 @@ func (p *player) welcome(hello notice, gateway int, asked time.Time) {
 		p.acked = p.seq // a number belongs to its session
 	}
 	p.again = true
+	p.heard, p.doubted = now, 0
 	p.session = hello.Session
 	p.tick = time.Duration(hello.TickMS) * time.Millisecond
 	p.interval = time.Duration(hello.BeatMS) * time.Millisecond

@@ -34,6 +34,7 @@ type player struct {
 	polite  bool // leaves with a beat; breaks down with an open socket; changes networks slowly
 	pres    *presence
 	observe func(*counts, time.Time) // of a probe lane: sees every frame in full
+	screen  screen
 
 	cmd    atomic.Int32
 	wake   chan struct{}          // ends a pause between two connections
@@ -52,6 +53,8 @@ type player struct {
 	interval time.Duration // of beats
 	tick     time.Duration // as the gateway says
 	beats    [2]beatSent   // the last two
+	heard    time.Time     // when the gateway said something last
+	doubted  int64         // ms after which it may have given the session up, having read nothing; 0: it reads
 	opened   bool          // has said hello once
 	rest     time.Duration // without a network, before it reconnects
 	dropped  time.Time     // when the connection was lost; zero while there is one
@@ -73,7 +76,8 @@ type beatSent struct {
 const (
 	dialTimeout  = 5 * time.Second
 	closeTimeout = 2 * time.Second
-	longestGap   = 3 * time.Second // between two networks
+	deadAfter    = 20 * time.Second // and three ticks without a word: so says the SDK, too
+	longestGap   = 3 * time.Second  // between two networks
 )
 
 // tell gives the player an order. Of two orders the later holds.
@@ -107,6 +111,8 @@ const (
 
 // run plays until the session is over.
 func (p *player) run(ctx context.Context) {
+	p.screen.on(time.Now())
+	defer p.screen.off()
 	for try := 0; ; {
 		w, err := p.open(ctx)
 		if err != nil {
@@ -179,6 +185,9 @@ func (p *player) watch(w *wire) ending {
 	var away time.Time                                                   // when to reconnect after a drain; zero: not asked to
 	for {
 		due := next
+		if dead := p.dead(); dead.Before(due) {
+			due = dead
+		}
 		if !away.IsZero() && away.Before(due) {
 			due = away
 		}
@@ -194,6 +203,7 @@ func (p *player) watch(w *wire) ending {
 				}
 				return p.lost(w, "reset", crashed)
 			}
+			p.hear(time.Now())
 			switch op {
 			case opText:
 				switch n := p.read(b); n.T {
@@ -223,12 +233,35 @@ func (p *player) watch(w *wire) ending {
 		switch {
 		case !away.IsZero() && !now.Before(away):
 			return p.lost(w, "drain", wentDown)
+		case !now.Before(p.dead()):
+			return p.lost(w, "silent", crashed)
 		case !now.Before(next):
 			p.beat(w, now)
 			if next = next.Add(p.interval); next.Before(now) {
 				next = now.Add(p.interval)
 			}
 		}
+	}
+}
+
+// dead returns when the connection is given up unless something is heard.
+func (p *player) dead() time.Time { return p.heard.Add(deadAfter + 3*p.tick) }
+
+// hear takes note that the gateway said something.
+func (p *player) hear(now time.Time) {
+	p.heard = now
+	if p.doubted != 0 { // what it missed is made up for by the next beat
+		p.doubted = 0
+		p.crowd.truth.believe(p.pres, ms(now.Add(p.interval))+p.crowd.cfg.Window.Milliseconds())
+	}
+}
+
+// doubt takes note that the gateway may not have read a beat since it said
+// something: the session lapses, for all that is known.
+func (p *player) doubt(now time.Time) {
+	if p.doubted == 0 && now.Sub(p.heard) > p.interval+2*p.tick {
+		p.doubted = ms(p.heard.Add(-p.interval)) + grandstand.LingerMS(p.interval.Milliseconds())
+		p.crowd.truth.disbelieve(p.pres, p.doubted)
 	}
 }
 
@@ -242,6 +275,9 @@ func (p *player) deadline(now time.Time) (lo, hi int64) {
 	if now.Sub(last.at) < p.crowd.cfg.Window {
 		other := ms(first.at.Add(first.linger))
 		lo, hi = min(lo, other), max(hi, other)
+	}
+	if p.doubted != 0 {
+		lo = min(lo, p.doubted)
 	}
 	return lo, hi
 }
@@ -262,6 +298,9 @@ func (p *player) bury(now time.Time, crashed bool) {
 func (p *player) obey(w *wire, c command) ending {
 	now := time.Now()
 	stats, truth := &p.crowd.stats, p.crowd.truth
+	if c != change {
+		p.screen.off()
+	}
 	switch c {
 	case change:
 		stats.changes.Add(1)
@@ -403,6 +442,7 @@ func (p *player) read(b []byte) (n notice) {
 	}
 	p.order(g)
 	p.seen = g
+	p.screen.show(g, now, p.crowd.audit.offset.Load())
 	return n
 }
 

@@ -58,6 +58,8 @@ type Report struct {
 
 	CPUSeconds float64 `json:"cpu_seconds"` // of this process
 
+	Screens []Second `json:"screens"` // how fresh the numbers on them were
+
 	Violations []Violation    `json:"violations"` // at most 20 of each check
 	Violated   map[string]int `json:"violated"`   // how many there were, by check
 }
@@ -79,7 +81,7 @@ func (c *crowd) report(started time.Time) *Report {
 		JoinBoard: s.joinBoard.quantiles(), Delivery: s.delivery.quantiles(), Away: s.away.quantiles(),
 	}
 	s.mu.Lock()
-	r.Drops, r.Failures = s.drops, s.failures
+	r.Drops, r.Failures, r.Screens = s.drops, s.failures, s.screens
 	s.mu.Unlock()
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -109,6 +111,8 @@ func (r *Report) WriteTable(w io.Writer) error {
 		r.Joins, r.Leaves, r.SilentLeaves, r.NetworkChanges, r.Reconnects)
 	fmt.Fprintf(t, "traffic\t%d beats sent, %d again, %d acknowledged; %d frames received, %s stale, %s partial\n",
 		r.Beats, r.Resent, r.Acked, r.Frames, share(r.StaleFrames, r.Frames), share(r.PartialFrames, r.Frames))
+	fresh, seconds := freshShare(r.Screens)
+	fmt.Fprintf(t, "screens\t%.3f %% of %d viewer-seconds with a number younger than 10 s\n", 100*fresh, seconds)
 	fmt.Fprintf(t, "drops\t%s\n", reasons(r.Drops))
 	fmt.Fprintf(t, "failures\t%s\n", reasons(r.Failures))
 	fmt.Fprintf(t, "cpu\t%.1f s, %.1f ms a second for 1,000 sessions\n", r.CPUSeconds,

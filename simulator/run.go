@@ -31,6 +31,9 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	helpers.Go(func() { c.audit.run(stopped) })
 	reading, stopReading := context.WithCancel(life)
 	helpers.Go(func() { newOperator(c).run(reading) })
+	looking, stopLooking := context.WithCancel(life)
+	defer stopLooking()
+	helpers.Go(func() { c.keepLooking(looking) })
 	probing, stopProbing := context.WithCancel(ctx)
 	for i := range cfg.Probes {
 		lanes.Go(func() { newLane(c, i).run(probing) })
@@ -43,6 +46,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 		c.quiet(ctx)
 	}
 	full := c.size()
+	stopLooking()
 	c.goHome(ctx, kill)
 	stopReading()
 	close(stopped)

@@ -25,6 +25,7 @@ type stats struct {
 	mu       sync.Mutex
 	failures map[string]int64 // connections that did not come about, by reason
 	drops    map[string]int64 // connections that ended, by close code or reason
+	screens  []Second         // one after the other
 }
 
 func (s *stats) failed(reason string) { s.count(&s.failures, reason) }

@@ -250,6 +250,21 @@ func (t *truth) leave(p *presence, at int64) {
 	}
 }
 
+// disbelieve: the gateway has not been heard of, and what it surely read keeps
+// the session until the time.
+func (t *truth) disbelieve(p *presence, until int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.offLocked(p, surely, until-slackMS)
+}
+
+// believe: the gateway is heard of again, and has surely read a beat by the time.
+func (t *truth) believe(p *presence, by int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.onLocked(p, surely, by)
+}
+
 // abandon: the session does not come back any more; its deadline stands.
 func (t *truth) abandon(p *presence, at int64) {
 	t.mu.Lock()
