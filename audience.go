@@ -112,7 +112,7 @@ func Fold(ctx context.Context, e *Event, declared map[string]string, admit Admit
 		at[d.Name] = i
 	}
 	if err := foldWhere(ctx, e, values, admit, func(d Dimension) (string, error) {
-		if isCross(d.Name) {
+		if IsCross(d.Name) {
 			return "", nil
 		}
 		v := declared[d.Name]
@@ -127,7 +127,7 @@ func Fold(ctx context.Context, e *Event, declared map[string]string, admit Admit
 		return nil, err
 	}
 	err := foldWhere(ctx, e, values, admit, func(d Dimension) (string, error) {
-		if !isCross(d.Name) {
+		if !IsCross(d.Name) {
 			return "", nil
 		}
 		parts := d.parts()

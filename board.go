@@ -3,6 +3,7 @@ package grandstand
 import (
 	"cmp"
 	"slices"
+	"sort"
 )
 
 // Quality says how far a board can be trusted.
@@ -36,7 +37,8 @@ type Board struct {
 	Coverage float64
 
 	// Segments is sorted by CompareSegments: the world first. For every
-	// dimension the sessions sum up to the world's, exactly.
+	// dimension the sessions sum up to the world's, exactly. A cross that some
+	// gateway does not count just now is not here at all (Counts).
 	Segments []SegmentCount
 
 	// Public replaces the segment "other" of the dimensions in which segments
@@ -69,6 +71,17 @@ func CompareSegments(a, b Segment) int {
 		return 1
 	}
 	return cmp.Or(cmp.Compare(a.Dim, b.Dim), cmp.Compare(a.Value, b.Value))
+}
+
+// Counts reports whether the board counts a dimension: not a cross that some
+// gateway leaves out while it is overloaded, of which nothing is known then. On a
+// board without sessions there is nothing to count.
+func (b *Board) Counts(dim string) bool {
+	if !IsCross(dim) || len(b.Segments) == 0 || b.Segments[0].Sessions == 0 {
+		return true
+	}
+	i := sort.Search(len(b.Segments), func(i int) bool { return CompareSegments(b.Segments[i].Segment, Segment{Dim: dim}) >= 0 })
+	return i < len(b.Segments) && b.Segments[i].Segment.Dim == dim
 }
 
 // Find returns the count of a segment as operators see it; nil if nobody is in

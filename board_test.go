@@ -97,6 +97,29 @@ func TestCheckSums(t *testing.T) {
 	}
 }
 
+func TestBoardCounts(t *testing.T) {
+	for name, c := range map[string]struct {
+		segments []string
+		dim      string
+		want     bool
+	}{
+		"a dimension":                     {[]string{"world 5/5", "team:KC 5/5"}, "team", true},
+		"the world":                       {[]string{"world 5/5"}, World, true},
+		"a cross":                         {[]string{"world 5/5", "team:KC 5/5", "team+region:KC+US-CA 5/5"}, "team+region", true},
+		"a cross that is left out":        {[]string{"world 5/5", "team:KC 5/5"}, "team+region", false},
+		"one before others":               {[]string{"world 5/5", "team:KC 5/5"}, "a+b", false},
+		"another cross is counted":        {[]string{"world 5/5", "team+country:KC+US 5/5"}, "team+region", false},
+		"nobody, so there is none":        {[]string{"world 0/0"}, "team+region", true},
+		"no board yet":                    {nil, "team+region", true},
+		"a plain dimension of nobody yet": {[]string{"world 5/5"}, "team", true},
+	} {
+		b := &Board{Segments: counts(t, c.segments...)}
+		if got := b.Counts(c.dim); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
 // Any board whose small segments are folded as a whole keeps its sums.
 func TestPublicViewHoldsTheSums(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

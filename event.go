@@ -162,7 +162,7 @@ func (e *Event) normalizeDims() error {
 		if fixed += len(d.Values); fixed > MaxSegments {
 			return Errorf(CodeInvalid, "an event has at most %d segments", MaxSegments)
 		}
-		if isCross(d.Name) {
+		if IsCross(d.Name) {
 			if len(d.Values) > 0 || d.Choose {
 				return Errorf(CodeInvalid, "dims: the cross %s takes its values from its parts", d.Name)
 			}
@@ -185,7 +185,7 @@ func (d Dimension) DimLimit() int {
 		return len(d.Values)
 	case d.Limit > 0:
 		return d.Limit
-	case isCross(d.Name):
+	case IsCross(d.Name):
 		return MaxSegments
 	case d.Name == "region":
 		return MaxRegions

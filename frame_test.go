@@ -48,6 +48,10 @@ func TestFrameGolden(t *testing.T) {
 		}
 		fmt.Fprintf(&out, "%s\n", text)
 	}
+	bare := *b
+	bare.Quality, bare.Segments = Live, b.Segments[:len(b.Segments)-1]
+	text := NewFrame(&bare, frameDims, []string{"US", "US-CA", "KC", "KC+US-CA"}).AppendJSON(nil, b.At+230) // nobody counts the cross
+	fmt.Fprintf(&out, "%s\n", text)
 	early := NewFrame(&Board{At: 1000}, nil, nil).AppendJSON(nil, 900) // of an empty board, before its time
 	fmt.Fprintf(&out, "%s\n", early)
 	golden(t, "frame.jsonl", []byte(out.String()))

@@ -95,5 +95,5 @@ func validDimension(name string) bool {
 	return true
 }
 
-// isCross reports whether the dimension is made of others.
-func isCross(dim string) bool { return strings.IndexByte(dim, crossSeparator) >= 0 }
+// IsCross reports whether the dimension is made of others, as team+region is.
+func IsCross(dim string) bool { return strings.IndexByte(dim, crossSeparator) >= 0 }

@@ -10,6 +10,10 @@ import "slices"
 // four segments costs one append, and a sketch is filled in one go, in the
 // processor's cache.
 type Tallier struct {
+	// NoCrosses has Build leave crosses out (IsCross), which saves most of its
+	// work where an event has any.
+	NoCrosses bool
+
 	lists  []audienceList // by audience id
 	used   []int          // ids of the audiences with sessions in this tick
 	bySlot [][]int        // for Build: the ids of the used audiences, by slot
@@ -94,6 +98,9 @@ func (t *Tallier) index(segments []Segment) []int {
 	var slots []int
 	for _, id := range t.used {
 		for _, slot := range t.lists[id].slots {
+			if t.NoCrosses && IsCross(segments[slot].Dim) {
+				continue
+			}
 			if len(t.bySlot[slot]) == 0 {
 				slots = append(slots, slot)
 			}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 )
 
@@ -133,6 +134,26 @@ func TestTalliesHoldTheirSums(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Without crosses a tally is the same but for them.
+func TestATallyWithoutCrosses(t *testing.T) {
+	e := testEvent(t, func(e *Event) { e.Dims = []Dimension{{Name: "country"}, {Name: "team"}, {Name: "country+team"}} })
+	auds, tl := NewAudiences(e), NewTallier()
+	sessions := []tallied{{auds.Intern([]string{"US", "KC", "US+KC"}), 1}, {auds.Intern([]string{"US", "SF", "US+SF"}), 2}}
+	want := tick(tl, e, auds, sessions)
+	want.Segments = slices.DeleteFunc(want.Segments, func(s SegmentTally) bool { return IsCross(s.Segment.Dim) })
+	for i := range want.Segments {
+		want.Segments[i].Sketch = slices.Clone(want.Segments[i].Sketch)
+	}
+	tl.NoCrosses = true
+	if diff := cmp.Diff(want, tick(tl, e, auds, sessions)); diff != "" || len(want.Segments) != 4 {
+		t.Error(diff)
+	}
+	tl.NoCrosses = false
+	if n := len(tick(tl, e, auds, sessions).Segments); n != 6 {
+		t.Errorf("%d segments with crosses again, want 6", n)
+	}
 }
 
 func checkTally(t *rapid.T, tally *Tally, viewers map[Segment][]uint64) {

@@ -14,8 +14,8 @@ func (r ReleaseID) Before(o ReleaseID) bool {
 // Tally is what one gateway knows of one event at one tick.
 type Tally struct {
 	Event    string
-	Tick     int64 // the event's tick in ms, for whoever merges
-	Segments []SegmentTally
+	Tick     int64          // the event's tick in ms, for whoever merges
+	Segments []SegmentTally // a cross that is not among them, though there are sessions, is not counted
 	Moves    []Move
 }
 

@@ -15,7 +15,8 @@ type contribution struct {
 	tally   *grandstand.Tally
 	raw     []byte // the bytes of tally, which aliases them; nil: it never had any
 	rows    []row
-	round   uint64 // holding.round when it was last listed
+	gaps    []int32 // crosses, as indices in event.dims, that its gateway does not count just now
+	round   uint64  // holding.round when it was last listed
 
 	used    bool // it is young enough to count
 	counted uint64
@@ -51,9 +52,9 @@ func (m *merger) take(e *event, h *holding, t *grandstand.Tally, raw []byte) (me
 		c = &contribution{tally: &grandstand.Tally{}}
 		e.from = append(e.from, c)
 	}
-	rows, mended := e.rows(t)
+	rows, gaps, mended := e.rows(t)
 	m.compare(e, c, t, rows)
-	c.holding, c.round, c.tally, c.raw, c.rows = h, h.round, t, raw, rows
+	c.holding, c.round, c.tally, c.raw, c.rows, c.gaps = h, h.round, t, raw, rows, gaps
 	e.changed = true
 	return mended
 }
@@ -107,8 +108,9 @@ func sketchOf(t *grandstand.Tally, r row) []byte {
 // world and of the event's dimensions. The sums of every dimension are the
 // world's afterwards, whatever the tally says: what is missing (a gateway that
 // does not know of a new dimension yet) is unknown, what is too much is taken
-// off the largest segments. It reports whether that was necessary.
-func (e *event) rows(t *grandstand.Tally) (rows []row, mended bool) {
+// off the largest segments. It reports whether that was necessary. A cross that
+// is missing altogether is a gap: an overloaded gateway leaves crosses out.
+func (e *event) rows(t *grandstand.Tally) (rows []row, gaps []int32, mended bool) {
 	rows = make([]row, 1, len(t.Segments)+1)
 	rows[0] = row{slot: worldSlot, source: -1}
 	sums := make([]uint64, len(e.dims))
@@ -126,11 +128,15 @@ func (e *event) rows(t *grandstand.Tally) (rows []row, mended bool) {
 		sums[dim] += uint64(s.Sessions)
 	}
 	for dim, sum := range sums {
-		if sum != rows[0].sessions {
+		switch {
+		case sum == rows[0].sessions:
+		case sum == 0 && grandstand.IsCross(e.dims[dim]):
+			gaps = append(gaps, int32(dim))
+		default:
 			rows, mended = e.mend(rows, int32(dim), sum), true
 		}
 	}
-	return rows, mended
+	return rows, gaps, mended
 }
 
 // mend makes the sum of a dimension the world's.

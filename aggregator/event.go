@@ -13,6 +13,7 @@ type event struct {
 	cfg  *grandstand.Event // nil while it is not known
 
 	dims     []string // whose segments are on the board; without a cfg, those of the tallies
+	dark     []bool   // by dim; some gateway does not count it: it is not on the board. As of the last merge
 	from     []*contribution
 	segs     []segment // by slot; the world is slot 0
 	slots    map[grandstand.Segment]int32
@@ -140,14 +141,18 @@ func (e *event) addDims(t *grandstand.Tally) {
 	}
 }
 
+// isDark reports whether a segment is of a cross that is not counted just now.
+func (e *event) isDark(s *segment) bool { return s.dim >= 0 && e.dark[s.dim] }
+
 // reindex makes everything anew that depends on the dimensions.
 func (e *event) reindex() {
+	e.dark = make([]bool, len(e.dims))
 	for i := range e.segs {
 		e.segs[i].dim = e.dim(e.segs[i].segment.Dim)
 		e.segs[i].stale = true
 	}
 	for _, c := range e.from {
-		c.rows, _ = e.rows(c.tally)
+		c.rows, c.gaps, _ = e.rows(c.tally)
 	}
 	e.changed = true
 }

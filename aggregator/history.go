@@ -11,7 +11,8 @@ const maxSteps = 3_600_000 / grandstand.HistoryStepMS
 
 // step adds the newest live board to the event's series, unless the last step
 // was a moment ago or nothing has changed since. Every hour begins with a full
-// step, and so does what this aggregator adds.
+// step, and so does what this aggregator adds. The series of a cross that is not
+// counted just now stands still.
 func (e *event) step(at int64) {
 	m := &e.memory
 	full := !m.stepped || grandstand.HourOf(at) != grandstand.HourOf(m.stepAt)
@@ -21,13 +22,16 @@ func (e *event) step(at int64) {
 	s := grandstand.Step{At: at, Full: full}
 	for _, slot := range e.sorted() {
 		seg := &e.segs[slot]
-		fans := min(seg.estimate, seg.sessions)
-		if full && seg.sessions == 0 && slot != worldSlot || !full && seg.sessions == seg.stepSessions && fans == seg.stepFans {
-			seg.stepSessions, seg.stepFans = seg.sessions, fans
+		sessions, fans := seg.sessions, min(seg.estimate, seg.sessions)
+		if e.isDark(seg) {
+			sessions, fans = seg.stepSessions, seg.stepFans
+		}
+		same := sessions == seg.stepSessions && fans == seg.stepFans
+		seg.stepSessions, seg.stepFans = sessions, fans
+		if full && sessions == 0 && slot != worldSlot || !full && same {
 			continue
 		}
-		seg.stepSessions, seg.stepFans = seg.sessions, fans
-		s.Counts = append(s.Counts, grandstand.StepCount{Segment: seg.segment, Sessions: seg.sessions, Fans: fans})
+		s.Counts = append(s.Counts, grandstand.StepCount{Segment: seg.segment, Sessions: sessions, Fans: fans})
 	}
 	m.unstepped = false
 	if len(s.Counts) == 0 {

@@ -139,6 +139,7 @@ func (m *merger) sum(e *event) {
 	for i := range e.segs {
 		e.segs[i].sessions = 0
 	}
+	clear(e.dark)
 	for _, c := range e.from {
 		c.counted = 0
 		if !c.used {
@@ -151,6 +152,9 @@ func (m *merger) sum(e *event) {
 				e.segs[r.slot].sessions += r.sessions
 			}
 			c.counted = c.rows[0].sessions
+		}
+		for _, dim := range c.gaps {
+			e.dark[dim] = e.dark[dim] || c.counted > 0
 		}
 		for _, r := range c.rows {
 			if r.source >= 0 && r.sessions > 0 {
@@ -221,6 +225,9 @@ func (m *merger) takeOff(e *event, c *contribution, slots []int32) {
 	}
 	m.left[worldSlot]--
 	for dim, slot := range slots {
+		if slices.Contains(c.gaps, int32(dim)) {
+			continue
+		}
 		if slot < 0 || m.left[slot] <= 0 {
 			m.violation(brokenMove)
 			slot = m.substitute(e, c, int32(dim))
@@ -330,7 +337,7 @@ func (m *merger) board(e *event, live bool) *grandstand.Board {
 	m.listed = m.listed[:0]
 	for _, slot := range e.sorted() {
 		s := &e.segs[slot]
-		if slot != worldSlot && (s.dim < 0 || s.sessions == 0 && s.peak == 0 && s.reached == 0) {
+		if slot != worldSlot && (s.dim < 0 || e.dark[s.dim] || s.sessions == 0 && s.peak == 0 && s.reached == 0) {
 			continue
 		}
 		fans := min(s.estimate, s.sessions)

@@ -75,13 +75,18 @@ func (w *world) join() {
 	countries := []string{"US", "CA", grandstand.Other}
 	s := &testSession{
 		id: w.next, gen: 1, viewer: hashOf(uint64(w.draw(40, "viewer"))),
-		values: []string{countries[w.draw(3, "country")], teams[w.draw(3, "team")]},
+		values: w.audience(countries[w.draw(3, "country")], teams[w.draw(3, "team")]),
 	}
 	w.next++
 	w.sessions[s.id], w.owner[s.id], w.claimed[s.id] = s, g, w.now
 	w.since[s.id] = w.now + 1 // after the tally of now
 	w.t.Logf("session %d %v joins %s", s.id, s.values, g.id)
 	g.add(s)
+}
+
+// audience is a session's values in the event's dimensions.
+func (w *world) audience(country, team string) []string {
+	return []string{country, team, country + "+" + team}[:len(w.event.Dims)]
 }
 
 // leave is a clean one: it counts at the next tally of the owner. One whose
@@ -111,7 +116,7 @@ func (w *world) move() {
 	s := *old
 	s.gen++
 	if w.draw(4, "joins another team") == 0 {
-		s.values = []string{s.values[0], "KC"}
+		s.values = w.audience(s.values[0], "KC")
 	}
 	since := w.since[id]
 	w.sessions[id], w.owner[id], w.claimed[id], w.since[id] = &s, to, w.now, 0
@@ -221,6 +226,9 @@ func (w *world) step() {
 	w.ask()
 	for _, g := range w.gws {
 		if !g.dead {
+			if len(w.event.Dims) == 3 && w.draw(4, "overload") == 0 {
+				g.bare = !g.bare
+			}
 			switch w.draw(8, "write") {
 			case 0: // late
 			case 1:
@@ -369,8 +377,8 @@ func (w *world) each(s *testSession, f func(grandstand.Segment)) {
 }
 
 // TestSumsHoldUnderChurn lets sessions join, leave and move between gateways
-// that write late, in parts, die and drain, while Redis loses its data now and
-// then.
+// that write late, in parts, die, drain, and leave crosses out for a while, while
+// Redis loses its data now and then.
 func TestSumsHoldUnderChurn(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		w := &world{
@@ -378,6 +386,9 @@ func TestSumsHoldUnderChurn(t *testing.T) {
 			sessions: map[int]*testSession{}, owner: map[int]*testGateway{}, endings: map[int]bool{},
 			moves: map[*testGateway][]heldMove{}, maxTruth: map[grandstand.Segment]uint64{},
 			claimed: map[int]int64{}, since: map[int]int64{}, knew: map[*testGateway]grandstand.ReleaseID{},
+		}
+		if rapid.Bool().Draw(rt, "a cross") {
+			w.event = testEvent("final", "country", "team", "country+team")
 		}
 		if rapid.Bool().Draw(rt, "min_cohort") {
 			k := 4

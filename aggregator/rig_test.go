@@ -111,6 +111,7 @@ type testGateway struct {
 	shardAt  int64
 	last     []grandstand.Tally
 	dead     bool
+	bare     bool                 // it leaves crosses out
 	written  map[int]*testSession // as of the newest tally in Redis
 	asOf     int64
 	upTo     grandstand.ReleaseID // that the newest tally in Redis tells
@@ -151,7 +152,11 @@ func (g *testGateway) readReleases() {
 
 // tally builds what the gateway knows.
 func (g *testGateway) tally() grandstand.Tally {
-	return tallyOf(g.event, g.sessions, g.moves)
+	t := tallyOf(g.event, g.sessions, g.moves)
+	if g.bare {
+		t.Segments = slices.DeleteFunc(t.Segments, func(s grandstand.SegmentTally) bool { return grandstand.IsCross(s.Segment.Dim) })
+	}
+	return t
 }
 
 func tallyOf(e *grandstand.Event, sessions map[int]*testSession, moves []grandstand.Move) grandstand.Tally {
