@@ -23,11 +23,18 @@ const (
 
 // live upgrades a viewer to a WebSocket: GET /v1/events/{event}/live.
 func (g *Gateway) live(w http.ResponseWriter, r *http.Request) {
+	if g.load.turnsAway(r) {
+		g.fail(w, "live", errOverloaded)
+		return
+	}
 	if !g.admitConn() {
 		g.fail(w, "live", g.full())
 		return
 	}
 	v, err := g.visitorOf(r)
+	if err == nil {
+		err = g.load.admit(v)
+	}
 	if err == nil {
 		err = checkUpgrade(r)
 	}

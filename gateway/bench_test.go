@@ -72,6 +72,8 @@ type memoryJournal struct {
 	g     *Gateway
 }
 
+func (j *memoryJournal) Gather(time.Duration) {}
+
 func (j *memoryJournal) Append(e *grandstand.RawEvent, w journal.Waiter) error {
 	j.b = grandstand.AppendEventRecord(j.b, e)
 	if w != nil {

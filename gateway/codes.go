@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"encoding/json"
-	"math/rand/v2"
 	"net/http"
 	"strconv"
 
@@ -109,9 +108,7 @@ func (g *Gateway) failWith(w http.ResponseWriter, route string, err error, sessi
 		g.log.Debug("answer request", "route", route, "error", err)
 	}
 	if code == grandstand.CodeUnavailable || code == grandstand.CodeRateLimited {
-		// Jittered, so that those who were refused together do not come again
-		// together.
-		w.Header().Set("Retry-After", strconv.Itoa(1+rand.IntN(5)))
+		w.Header().Set("Retry-After", strconv.Itoa(g.load.retryAfter(err)))
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	writeJSON(w, statusOf(code), struct {

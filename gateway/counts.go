@@ -175,7 +175,7 @@ func appendSelection(t []byte, b *grandstand.Board, s selection) []byte {
 }
 
 // findCount returns what a reader may know of a segment: zeros if nobody is in
-// it, nil if it is folded for them.
+// it, nil if it is folded for them or not counted.
 func findCount(b *grandstand.Board, seg grandstand.Segment, operator bool) *grandstand.SegmentCount {
 	c := b.Find(seg)
 	if !operator {
@@ -188,7 +188,7 @@ func findCount(b *grandstand.Board, seg grandstand.Segment, operator bool) *gran
 			return nil
 		}
 	}
-	if c == nil {
+	if c == nil && b.Counts(seg.Dim) {
 		return &grandstand.SegmentCount{}
 	}
 	return c

@@ -74,6 +74,12 @@
 // A beat that is not kept renews its session and its lease all the same. Without a
 // journal nothing is kept or acknowledged, and hello says "acks":false.
 //
+// # When it is overloaded
+//
+// A gateway that falls behind gives up, in this order, prompt acknowledgements,
+// the counts of crosses, and newcomers: 503 with Retry-After. Who watches keeps
+// its ticks. See overload.go for how it is told.
+//
 // # Answers to bad input
 //
 // Before the upgrade, and on every other route, trouble is an HTTP status with
@@ -92,6 +98,7 @@
 //	body that is not UTF-8, or not there within 10 s                400 invalid
 //	body over 256 KiB, or a message in it over 4 KiB                413 too_large
 //	more than MessageRate beats a second for one session            429 rate_limited, Retry-After
+//	overloaded, and the session is not here                         503 unavailable, Retry-After
 //	connection cap, shutting down, Redis needed and not there       503 unavailable, Retry-After
 //	beats that the journal does not take, or not in time            503 unavailable, Retry-After, and the sessions
 //

@@ -44,6 +44,12 @@ func (j *fakeJournal) Append(e *grandstand.RawEvent, w journal.Waiter) error {
 	return nil
 }
 
+func (j *fakeJournal) Gather(every time.Duration) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.every = every
+}
+
 func (j *fakeJournal) armLocked() {
 	if j.timed || j.stalled {
 		return

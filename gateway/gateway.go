@@ -92,11 +92,17 @@ type Config struct {
 	// Default 20 s.
 	DrainOver time.Duration
 
+	// NoShed has overload be measured, and nothing be shed because of it
+	// (overload.go).
+	NoShed bool
+
 	// RedisTimeout bounds every call to Redis. Default 1 s.
 	RedisTimeout time.Duration
 
 	Logger     *slog.Logger          // default: discard
 	Registerer prometheus.Registerer // default: metrics are kept, but nowhere to be seen
+
+	sense func() strain // takes the place of overload.measure in tests
 }
 
 func (c *Config) validate() error {
@@ -150,6 +156,7 @@ type Gateway struct {
 	movers  backlog       // sessions to be claimed
 	refolds backlog       // sessions that were folded without the registry
 	leaser  *leaser       // nil: nobody's streams are limited
+	load    *overload
 	acker   acker
 	pool    pool
 	poller  poller
@@ -209,6 +216,7 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.Leases != nil {
 		g.leaser = newLeaser(g)
 	}
+	g.load = newOverload(g)
 	g.pool.g, g.pool.cond.L = g, &g.pool.mu
 	g.poller.g = g
 	g.acker.g, g.acker.wake = g, make(chan struct{}, 1)
@@ -239,6 +247,10 @@ func (g *Gateway) ID() string { return g.id }
 func (g *Gateway) Ready() bool {
 	return g.state.Load() == phaseRunning && g.renewed.Load() != 0
 }
+
+// Overloaded reports whether the gateway takes nobody new because it cannot carry
+// more, so that newcomers are better sent elsewhere.
+func (g *Gateway) Overloaded() bool { return g.load.sheds(refuseJoins) }
 
 func (g *Gateway) routes() http.Handler {
 	m := mux.NewRouter()
@@ -284,6 +296,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	loops.Go(func() { g.moveSessions(ctx) })
 	loops.Go(func() { g.keepMember(ctx) })
 	loops.Go(func() { g.tick(ctx) })
+	loops.Go(func() { g.load.run(ctx) })
 	if g.cfg.Journal != nil {
 		loops.Go(func() { g.acker.run(ctx) })
 	}

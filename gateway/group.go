@@ -15,6 +15,7 @@ type group struct {
 
 	next   atomic.Pointer[grandstand.View] // to be shown; nil: nothing new
 	queued atomic.Bool                     // in the pool's queue
+	since  atomic.Int64                    // ms; it has been since then
 
 	mu    sync.Mutex
 	conns []*conn // guarded by mu
@@ -53,6 +54,7 @@ func (gr *group) appendTo(all []*conn) []*conn {
 func (gr *group) offer(v *grandstand.View) {
 	gr.next.Store(v)
 	if !gr.queued.Swap(true) {
+		gr.since.Store(gr.pool.g.cfg.Clock.Now())
 		gr.pool.push(gr)
 	}
 }
@@ -136,6 +138,7 @@ const freshMS = 50
 
 // serve shows the group's newest view to its sockets.
 func (w *worker) serve(gr *group) {
+	since := gr.since.Load()
 	gr.queued.Store(false)
 	v := gr.next.Swap(nil)
 	if v == nil {
@@ -166,6 +169,7 @@ func (w *worker) serve(gr *group) {
 		}
 	}
 	w.g.metrics.bytes.Add(float64(w.bytes))
+	w.g.load.pushed(w.g.cfg.Clock.Now()-since, max(v.Board.TickMS, grandstand.MinTickMS))
 }
 
 // message returns what an audience is shown. Each form of it is made once per

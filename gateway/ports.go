@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"time"
 
 	"grandstand"
 	"grandstand/gateway/journal"
@@ -82,6 +83,10 @@ type Journal interface {
 	// durable. It never waits for the disk, and keeps nothing of e. Its error
 	// says that the event is not kept.
 	Append(e *grandstand.RawEvent, w journal.Waiter) error
+
+	// Gather sets the least time between two commits: the more they gather, the
+	// fewer there are, and the later events are durable. 0: as configured.
+	Gather(every time.Duration)
 }
 
 // Hub hands out views of boards. See fanout.Hub for the contract.

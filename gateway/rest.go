@@ -150,6 +150,9 @@ func (p *player) sessionOf(m *grandstand.Message) (*session, error) {
 		}
 		return s, nil
 	}
+	if err := p.g.load.admit(v); err != nil {
+		return nil, err
+	}
 	s, err := p.g.join(p.r.Context(), v)
 	if err == nil && v.session == "" && p.kept != nil {
 		p.opened = append(p.opened, s)

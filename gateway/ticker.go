@@ -22,7 +22,9 @@ type ticker struct {
 	g       *Gateway
 	tallier *grandstand.Tallier
 
-	clock jumps // of the Clock
+	clock  jumps // of the Clock
+	period int64 // ms between two ticks
+	late   int64 // ms that the last one began after its phase
 
 	released grandstand.ReleaseID // the last entry of the release list that was carried out
 	boot     string               // of the last write
@@ -39,7 +41,8 @@ type shardState struct {
 // tick runs until ctx ends.
 func (g *Gateway) tick(ctx context.Context) {
 	t := &ticker{g: g, tallier: grandstand.NewTallier()}
-	for g.sleepUntil(ctx, t.next()) {
+	for due := t.next(); g.sleepUntil(ctx, due); due = t.next() {
+		t.late = g.cfg.Clock.Now() - due
 		t.once(ctx, false)
 	}
 	// The last word: the sessions that are left linger in it.
@@ -55,8 +58,10 @@ func (t *ticker) next() int64 {
 	now := t.g.cfg.Clock.Now()
 	phase := func(period int64) int64 { return now - now%period + period }
 	at := phase(grandstand.DefaultTickMS)
+	t.period = grandstand.DefaultTickMS
 	for _, r := range t.g.allRooms() {
-		at = min(at, phase(r.event().TickMS))
+		tick := r.event().TickMS
+		at, t.period = min(at, phase(tick)), min(t.period, tick)
 	}
 	if t.g.crowded.Load() {
 		h := fnv.New32a()
@@ -96,6 +101,7 @@ func (t *ticker) once(ctx context.Context, last bool) {
 		}
 	}
 	sessions := t.count(now)
+	t.g.load.ticked(t.late+t.g.cfg.Clock.Now()-now, t.period)
 
 	boot := t.g.bootOf()
 	tallies, refs := t.collect(now, boot != t.boot)
@@ -149,6 +155,8 @@ func (t *ticker) readReleases(ctx context.Context) {
 // number of sessions that are watching.
 func (t *ticker) count(now int64) (sessions int) {
 	rooms := t.g.allRooms()
+	anew := t.g.load.sheds(dropCrosses) != t.tallier.NoCrosses
+	t.tallier.NoCrosses = anew != t.tallier.NoCrosses
 	for _, r := range rooms {
 		shard := &t.shards[grandstand.ShardOf(r.name)]
 		if r.idle(now) {
@@ -156,7 +164,7 @@ func (t *ticker) count(now int64) (sessions int) {
 			shard.pending = true
 			continue
 		}
-		if r.scan(now) || r.tally == nil {
+		if r.scan(now) || r.tally == nil || anew {
 			r.tally = r.build(t.tallier)
 			shard.pending = true
 		}

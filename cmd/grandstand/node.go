@@ -180,7 +180,7 @@ func (n *node) addGateway(d *door, s *serving, w *gatewayJournal, events []*gran
 		Sessions: n.redis, Tallies: n.redis, Registry: n.redis, Events: n.redis, Members: members{n.redis, upstream},
 		Hub: hub, History: n.redis, Archive: n.archive,
 		Leases: n.redis, Rules: n.rules.now.Load, Edge: d.edge,
-		Auth: d.auth, Origins: d.origins, OpenEvents: s.openEvents(d.open), MinCohort: minCohort, MaxConns: s.MaxConns, DrainOver: s.DrainOver,
+		Auth: d.auth, Origins: d.origins, OpenEvents: s.openEvents(d.open), MinCohort: minCohort, MaxConns: s.MaxConns, NoShed: s.NoShed, DrainOver: s.DrainOver,
 		Logger: n.log.With("role", "gateway"), Registerer: n.registry,
 	})
 	if err != nil {
@@ -192,6 +192,9 @@ func (n *node) addGateway(d *door, s *serving, w *gatewayJournal, events []*gran
 	n.checks = append(n.checks, func() error {
 		if !g.Ready() {
 			return errors.New("the gateway is starting, draining, or has lost Redis")
+		}
+		if g.Overloaded() {
+			return errors.New("the gateway is overloaded: send newcomers elsewhere")
 		}
 		return nil
 	})

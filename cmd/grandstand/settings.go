@@ -46,6 +46,7 @@ type serving struct {
 	MinCohort  *int          `help:"Segments with fewer sessions are folded into \"other\" for the public, unless the event says otherwise. Default: 10, with --auth none 0."`
 	OpenEvents *bool         `help:"Create unknown events at their first viewer. Default: on with --auth none." negatable:""`
 	MaxConns   int           `help:"Connections at most; more are told 503." default:"18000"`
+	NoShed     bool          `help:"Shed nothing when overloaded. Default: later acknowledgements, then crosses of dimensions, then newcomers (docs/drill.md)."`
 	DrainOver  time.Duration `help:"Time over which viewers are sent elsewhere at SIGTERM." default:"20s"`
 
 	Upstream string `help:"Where boards come from. auto: from Redis, or from another gateway as the fan-out tree says. redis. Or ws://host:port, the --peer of a gateway, for a remote region." default:"auto" placeholder:"auto|redis|URL"`

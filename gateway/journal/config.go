@@ -46,7 +46,8 @@ type Config struct {
 	MaxBuffer int
 
 	// CommitEvery is the least time from one commit to the next, so about half
-	// of it is what an event waits at least. Default 10 ms, at most 20 ms.
+	// of it is what an event waits at least. Default 10 ms, at most 20 ms. See
+	// Journal.Gather.
 	CommitEvery time.Duration
 
 	// StallLimit is for how long the disk may be busy with a commit before

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -24,6 +25,7 @@ type Journal struct {
 	wake    chan struct{} // holds a token while there is something to do for Run
 	settled chan struct{} // closed when Run has sealed everything
 	over    chan struct{} // closed when Run has returned
+	gather  atomic.Int64  // ns; the least time between two commits if it is above Config.CommitEvery
 
 	mu      sync.Mutex
 	buf     []byte                   // guarded by mu; records that wait for a commit
@@ -158,6 +160,17 @@ func (j *Journal) Append(e *grandstand.RawEvent, w Waiter) error {
 		j.poke()
 	}
 	return nil
+}
+
+// Gather sets the least time between two commits, if it is above CommitEvery: an
+// overloaded gateway has events gather. 0: CommitEvery holds.
+func (j *Journal) Gather(every time.Duration) {
+	j.gather.Store(int64(every))
+	j.poke()
+}
+
+func (j *Journal) commitEvery() time.Duration {
+	return max(j.cfg.CommitEvery, time.Duration(j.gather.Load()))
 }
 
 // unableLocked returns why nothing at all is accepted.

@@ -65,7 +65,7 @@ func (w *writer) step(now time.Time) time.Duration {
 	if w.hasWork() {
 		w.j.setBusy(true)
 		if w.file != nil {
-			due = latest(w.lastBegan.Add(w.j.cfg.CommitEvery), w.retryAt)
+			due = latest(w.lastBegan.Add(w.j.commitEvery()), w.retryAt)
 			if !due.After(now) {
 				w.commit(now)
 				due = now // look again: more may have come
