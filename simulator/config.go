@@ -28,6 +28,12 @@ const (
 	Flat Profile = "flat"
 )
 
+// Level is how full the crowd is at a time: a share of Config.Viewers.
+type Level struct {
+	At    time.Duration
+	Share float64
+}
+
 // Config says who comes, when, and what they do. Shares are of 0 to 1.
 type Config struct {
 	// Addresses are the gateways, as host:port or http://host:port. Players
@@ -47,6 +53,10 @@ type Config struct {
 	// one minute. Period is the length of one match; they follow each other.
 	// Default Duration.
 	Duration, Period time.Duration
+
+	// Curve, if there is one, takes the place of the profile's: levels in the order
+	// of time, the first at 0, with straight lines in between.
+	Curve []Level
 
 	// Interval is the time between two beats of a player, 5 to 60 s. Default:
 	// what the gateway asks for.
@@ -71,6 +81,11 @@ type Config struct {
 	// TwoDeviceShare is the share of viewers that watch on two devices: one fan,
 	// two sessions. Default 0.
 	TwoDeviceShare float64
+
+	// AccountShare is the share of viewers whose account pays: each session asks
+	// for a lease. None has more devices than its account may play, so nobody may
+	// be blocked. Needs a deployment with --auth none. Default 0.
+	AccountShare float64
 
 	// JoinRate bounds joins per second, up to 5,000. Default 500.
 	JoinRate float64
@@ -143,6 +158,7 @@ func (c *Config) validate() error {
 		{"network changes per minute", c.NetworkChangesPerMinute, 0, 10},
 		{"silent leave share", c.SilentLeaveShare, 0, 1},
 		{"two device share", c.TwoDeviceShare, 0, 1},
+		{"account share", c.AccountShare, 0, 1},
 		{"join rate", c.JoinRate, 0.1, maxJoinRate},
 		{"probes", float64(c.Probes), 0, maxProbes},
 		{"guests", float64(c.Guests), 0, maxViewers},
@@ -150,6 +166,11 @@ func (c *Config) validate() error {
 	} {
 		if math.IsNaN(b.v) || b.v < b.lo || b.v > b.hi {
 			return grandstand.Errorf(grandstand.CodeInvalid, "%s is %g to %g, not %g", b.name, b.lo, b.hi, b.v)
+		}
+	}
+	for i, l := range c.Curve {
+		if !(l.Share >= 0 && l.Share <= 1) || i == 0 && l.At != 0 || i > 0 && l.At < c.Curve[i-1].At {
+			return grandstand.Errorf(grandstand.CodeInvalid, "the curve's levels are shares of 0 to 1 in the order of time, from 0 on")
 		}
 	}
 	for name, mix := range map[string][]Share{"team": c.TeamMix, "country": c.CountryMix, "region": c.RegionMix} {

@@ -43,6 +43,9 @@ func TestConfigIsChecked(t *testing.T) {
 		"a beat too fast":       {func(c *Config) { c.Interval = time.Second }, grandstand.CodeInvalid},
 		"an impossible team":    {func(c *Config) { c.TeamMix = []Share{{"K C", 1}} }, grandstand.CodeInvalid},
 		"a mix of nobody":       {func(c *Config) { c.RegionMix = []Share{{"US-CA", 0}} }, grandstand.CodeInvalid},
+		"a curve over one":      {func(c *Config) { c.Curve = []Level{{0, 0.5}, {time.Second, 1.1}} }, grandstand.CodeInvalid},
+		"a curve back in time":  {func(c *Config) { c.Curve = []Level{{0, 0}, {2 * time.Second, 1}, {time.Second, 0}} }, grandstand.CodeInvalid},
+		"a curve that is late":  {func(c *Config) { c.Curve = []Level{{time.Second, 0}} }, grandstand.CodeInvalid},
 		"too many probes":       {func(c *Config) { c.Probes = 65 }, grandstand.CodeInvalid},
 	} {
 		cfg := good
@@ -57,6 +60,17 @@ func TestConfigIsChecked(t *testing.T) {
 		}
 		if got := grandstand.CodeOf(err); got != c.want {
 			t.Errorf("%s: %v (%q), want %q", name, err, got, c.want)
+		}
+	}
+}
+
+func TestCurve(t *testing.T) {
+	curve := []Level{{0, 0.2}, {10 * time.Second, 0.2}, {20 * time.Second, 1}, {20 * time.Second, 0.5}, {30 * time.Second, 0}}
+	for at, want := range map[time.Duration]float64{
+		0: 0.2, 5 * time.Second: 0.2, 15 * time.Second: 0.6, 20 * time.Second: 0.5, 25 * time.Second: 0.25, time.Hour: 0,
+	} {
+		if got := levelAt(curve, at); math.Abs(got-want) > 1e-9 {
+			t.Errorf("after %v: %v, want %v", at, got, want)
 		}
 	}
 }

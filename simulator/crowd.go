@@ -22,6 +22,7 @@ type crowd struct {
 	stats   stats
 	acked   *acked
 	kept    atomic.Bool     // gateways acknowledge what they keep
+	still   atomic.Bool     // nobody comes or goes any more, so frames need not come
 	life    context.Context // of the players: its end breaks off what they are opening
 
 	numbers  atomic.Int64 // players made
@@ -208,6 +209,9 @@ func (c *crowd) step(elapsed time.Duration, dt float64) {
 	have := c.size()
 	c.every.Store(int64(max(have/200, 1)))
 	level, team := c.cfg.Profile.level(elapsed, c.cfg.Period)
+	if len(c.cfg.Curve) > 0 {
+		level, team = levelAt(c.cfg.Curve, elapsed), false
+	}
 	want := int(math.Round(level * float64(c.cfg.Viewers)))
 	p := &c.plan
 
@@ -295,6 +299,7 @@ func (c *crowd) scorer(elapsed time.Duration) string {
 // quiet waits until nobody has come or gone for two ticks, and for the verdict
 // on the counts that are shown then.
 func (c *crowd) quiet(ctx context.Context) {
+	c.still.Store(true)
 	still := 2*c.tick() + c.cfg.Window
 	verdict := c.audit.settle(ms(time.Now().Add(still)))
 	// Whoever has just vanished is counted on for a while.
@@ -369,6 +374,18 @@ func (p Profile) level(elapsed, period time.Duration) (float64, bool) {
 		}
 	}
 	return level, false
+}
+
+// levelAt returns the share that a curve has at a time.
+func levelAt(curve []Level, at time.Duration) float64 {
+	last := curve[0]
+	for _, l := range curve {
+		if at < l.At {
+			return last.Share + (l.Share-last.Share)*float64(at-last.At)/float64(l.At-last.At)
+		}
+		last = l
+	}
+	return last.Share
 }
 
 // The curve of a match over its period, and its goals. The fullest, a goal in

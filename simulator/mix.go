@@ -54,6 +54,7 @@ func pick(rng *rand.Rand, mix []Share) string {
 type person struct {
 	id                    string
 	country, region, team string // "" is not declared
+	pays                  bool   // its sessions are of an account
 
 	lo, hi int // sessions that surely, and possibly, are watching; guarded by truth.mu
 }
@@ -66,13 +67,15 @@ type people struct {
 	teams   []Share
 	nations []Share
 	regions map[string][]Share // by country
-	gone    []*person          // left, and may come back
+	paying  float64
+	gone    []*person // left, and may come back
 }
 
 func newPeople(cfg *Config, rng *rand.Rand) *people {
 	p := &people{
 		rng: rng, prefix: fmt.Sprintf("sim%x-", cfg.Seed),
 		teams: cfg.TeamMix, nations: cfg.CountryMix, regions: map[string][]Share{},
+		paying: cfg.AccountShare,
 	}
 	for _, s := range cfg.RegionMix {
 		country, _, _ := strings.Cut(s.Value, "-")
@@ -91,6 +94,7 @@ func (p *people) make(team string) *person {
 	if mix := p.regions[w.country]; w.country != "" && len(mix) > 0 {
 		w.region = pick(p.rng, mix)
 	}
+	w.pays = p.paying > 0 && p.rng.Float64() < p.paying
 	return w
 }
 

@@ -117,6 +117,10 @@ func (p *player) welcome(hello notice, gateway int, asked time.Time) {
 	p.seen = glance{}
 }
 
+// streamsOfAnAccount is more than the devices that a viewer comes and goes with
+// within the time that a lease lasts.
+const streamsOfAnAccount = "32"
+
 // target returns the path and query of the player's WebSocket.
 func (p *player) target() string {
 	q := url.Values{"viewer": {p.who.id}, "device": {p.device}}
@@ -124,6 +128,10 @@ func (p *player) target() string {
 		if v != "" {
 			q.Set(dim, v)
 		}
+	}
+	if p.who.pays {
+		q.Set("account", p.who.id)
+		q.Set("limit", streamsOfAnAccount)
 	}
 	return "/v1/events/" + p.crowd.cfg.Event + "/live?" + q.Encode()
 }

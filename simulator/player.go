@@ -60,6 +60,7 @@ type player struct {
 	dropped  time.Time     // when the connection was lost; zero while there is one
 	lapse    int64         // ms after which the truth does not count the session any more
 	seen     glance        // the newest frame of this connection
+	seenAt   time.Time     // when it came
 	before   glance        // the newest frame of all connections before
 	frames   int
 }
@@ -441,7 +442,10 @@ func (p *player) read(b []byte) (n notice) {
 		stats.partial.Add(1)
 	}
 	p.order(g)
-	p.seen = g
+	if sample && p.seen.at > 0 && !p.crowd.still.Load() {
+		stats.frameGap.add(now.Sub(p.seenAt).Seconds())
+	}
+	p.seen, p.seenAt = g, now
 	p.screen.show(g, now, p.crowd.audit.offset.Load())
 	return n
 }

@@ -21,6 +21,7 @@ type Report struct {
 	Started  time.Time `json:"started"`
 	Seconds  float64   `json:"seconds"`
 	Peak     int       `json:"peak"`       // sessions at the fullest, by the truth
+	TickMS   int64     `json:"tick_ms"`    // as gateways say
 	AtTheEnd int       `json:"at_the_end"` // sessions before the final leave, probes not among them
 
 	Joins          int64 `json:"joins"`
@@ -46,6 +47,7 @@ type Report struct {
 	SilentGap Quantiles `json:"silent_gap"` // last beat → seen gone (probes)
 	JoinBoard Quantiles `json:"join_board"` // asking to join → the first frame that counts it, on any screen
 	Delivery  Quantiles `json:"delivery"`   // state counted → frame at a viewer
+	FrameGap  Quantiles `json:"frame_gap"`  // frame → the next on a connection; numbers that do not change are not repeated
 	Away      Quantiles `json:"away"`       // connection lost → hello again
 
 	WorldError   Quantiles `json:"world_error"`   // of sessions
@@ -78,7 +80,8 @@ func (c *crowd) report(started time.Time) *Report {
 		Blocked: s.blocked.Load(), Beats: s.beats.Load(), Resent: s.resent.Load(), Acked: s.acked.Load(), Frames: s.frames.Load(),
 		StaleFrames: s.stale.Load(), PartialFrames: s.partial.Load(), WentBack: s.wentBack.Load(),
 		JoinSeen: s.joinSeen.quantiles(), LeaveSeen: s.leaveSeen.quantiles(), SilentGap: s.silentGap.quantiles(),
-		JoinBoard: s.joinBoard.quantiles(), Delivery: s.delivery.quantiles(), Away: s.away.quantiles(),
+		JoinBoard: s.joinBoard.quantiles(), Delivery: s.delivery.quantiles(),
+		FrameGap: s.frameGap.quantiles(), Away: s.away.quantiles(), TickMS: c.tick().Milliseconds(),
 	}
 	s.mu.Lock()
 	r.Drops, r.Failures, r.Screens = s.drops, s.failures, s.screens
@@ -124,7 +127,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 	}{
 		{"s  join → seen by another", r.JoinSeen}, {"s  goodbye → seen gone", r.LeaveSeen},
 		{"s  last beat → seen gone", r.SilentGap}, {"s  join → on a first screen", r.JoinBoard},
-		{"s  counted → at a viewer", r.Delivery}, {"s  connection lost → back", r.Away},
+		{"s  counted → at a viewer", r.Delivery}, {"s  frame → the next", r.FrameGap}, {"s  connection lost → back", r.Away},
 		{"%  error of the world", percent(r.WorldError)}, {"%  error of segments ≥ 100", percent(r.SegmentError)},
 		{"%  error of fans > 2000", percent(r.FansError)},
 	} {

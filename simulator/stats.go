@@ -21,6 +21,7 @@ type stats struct {
 	silentGap samples // s from the last beat to being seen gone
 	joinBoard samples // s from a join to the first board that has it
 	delivery  samples // s from the state counted to a viewer
+	frameGap  samples // s from one frame to the next of a connection, while the crowd moves
 
 	mu       sync.Mutex
 	failures map[string]int64 // connections that did not come about, by reason
