@@ -31,13 +31,14 @@ var arrows = map[string][]string{
 	"archiver":           {""},
 	"bench":              {""},
 	"blocker":            {""},
+	"drill":              {"", "simulator"}, // no stage: it judges what a crowd saw
 	"fanout":             {""},
 	"gateway":            {"", "gateway/journal"},
 	"gateway/journal":    {""},
 	"redis":              {""},
 	"simulator":          {""},
 	"web":                {""},
-	"cmd/grandstand":     {"", "aggregator", "archiver", "bench", "blocker", "fanout", "gateway", "gateway/journal", "redis", "simulator", "web"},
+	"cmd/grandstand":     {"", "aggregator", "archiver", "bench", "blocker", "drill", "fanout", "gateway", "gateway/journal", "redis", "simulator", "web"},
 	"redis/redistest":    {},
 	"archiver/miniotest": {},
 }

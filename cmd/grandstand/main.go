@@ -42,6 +42,7 @@ type cli struct {
 	Archive    archiveCmd    `cmd:"" help:"Tools for what is archived."`
 	Web        webCmd        `cmd:"" help:"Serve the pages."`
 	Simulate   simulateCmd   `cmd:"" help:"Send a simulated crowd to a deployment and check what it is shown."`
+	Drill      drillCmd      `cmd:"" help:"Send a multiple of an audience to a deployment, and judge in one page what it holds."`
 	Bench      benchCmd      `cmd:"" help:"Measure what a viewer costs on this machine, with the floor beside each figure."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 
@@ -49,8 +50,9 @@ type cli struct {
 	BenchLoad  benchLoadCmd  `cmd:"" hidden:""`
 }
 
-// errBroken is returned by simulate when a promise was broken, and by bench when
-// a figure is much worse than its baseline: exit code 3.
+// errBroken is returned by simulate when a promise was broken, by drill when an
+// objective was missed, and by bench when a figure is much worse than its baseline:
+// exit code 3.
 var errBroken = errors.New("a promise was broken")
 
 func main() { os.Exit(run(os.Args[1:])) }
