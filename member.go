@@ -8,7 +8,8 @@ const (
 	RoleGateway    Role = "gateway"
 	RoleAggregator Role = "aggregator"
 	RoleArchiver   Role = "archiver"
-	RoleJournal    Role = "journal" // whose gateway has stopped, or a blocker's
+	RoleBlocker    Role = "blocker"
+	RoleJournal    Role = "journal" // whose gateway has stopped
 )
 
 // Member is one running process in one role. Its lease in Redis lasts a few
@@ -21,6 +22,10 @@ type Member struct {
 	JoinedAt int64  `json:"joined_at,omitempty"` // Redis ms of the first renewal
 	SeenAt   int64  `json:"seen_at,omitempty"`   // Redis ms of the last renewal
 	Alive    bool   `json:"alive"`               // the lease holds
+
+	// Status is what its process says of itself. It is written with the lease, and
+	// read by nobody but Cluster: members learn of each other without it.
+	Status *Status `json:"status,omitempty"`
 }
 
 // Membership is what a member learns at each renewal of its lease.

@@ -62,6 +62,7 @@ func wireCases() []wireCase {
 		wireCaseOf("shard-board", sampleShardBoard(), AppendShardBoard, DecodeShardBoard),
 		wireCaseOf("step", sampleStep(), AppendStep, DecodeStep),
 		wireCaseOf("checkpoint", sampleCheckpoint(), AppendCheckpoint, DecodeCheckpoint),
+		wireCaseOf("status", sampleStatus(), AppendStatus, DecodeStatus),
 	}, feedCases()...)
 }
 
@@ -107,6 +108,16 @@ func sampleRecord() *Record {
 	return &Record{
 		Event: "final-2026", Session: "AAECAwQFBgcICQoLDA0ODxAREhMU", Owner: "gw-7f3a",
 		Gen: 300, Values: []string{"US", "US-CA", "KC"}, Since: sampleAt - 1700,
+	}
+}
+
+func sampleStatus() *Status {
+	return &Status{
+		Viewers: &ViewersStatus{Connections: 12_003, Sessions: 11_987},
+		Tree:    &TreeStatus{Relay: true, Depth: 1, Parent: "10.0.0.5:9091", HopMS: 3},
+		Rules:   []RuleStatus{{"none", 1, 0, 4, 0}, {"plan", 214, 80_123, 950, 0}, {"token", 0, 300, 0, 17}},
+		Journal: &JournalStatus{Bytes: 734_003_200, Files: 3},
+		Archive: &ArchiveStatus{LagMS: 61_500, Pending: 2},
 	}
 }
 
@@ -650,7 +661,8 @@ func FuzzDecodeBoard(f *testing.F) {
 func FuzzDecodeShardBoard(f *testing.F) {
 	fuzzWire(f, sampleShardBoard(), AppendShardBoard, DecodeShardBoard)
 }
-func FuzzDecodeStep(f *testing.F) { fuzzWire(f, sampleStep(), AppendStep, DecodeStep) }
+func FuzzDecodeStatus(f *testing.F) { fuzzWire(f, sampleStatus(), AppendStatus, DecodeStatus) }
+func FuzzDecodeStep(f *testing.F)   { fuzzWire(f, sampleStep(), AppendStep, DecodeStep) }
 func FuzzDecodeCheckpoint(f *testing.F) {
 	fuzzWire(f, sampleCheckpoint(), AppendCheckpoint, DecodeCheckpoint)
 }

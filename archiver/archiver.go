@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -109,6 +110,8 @@ type Archiver struct {
 	buffers sync.Pool // *[]byte: of journal files, and of objects read back
 	trouble trouble   // of files
 	absent  trouble   // of sources
+
+	status atomic.Pointer[grandstand.ArchiveStatus] // as of the last round; nil: there was none
 }
 
 // New returns an archiver that does nothing yet. Errors have CodeInvalid.
@@ -160,6 +163,7 @@ func (a *Archiver) round(ctx context.Context, jobs chan<- *job) {
 	due, lag, pending := a.queue.update(listed, failed)
 	a.metrics.lag.Set(lag.Seconds())
 	a.metrics.pending.Set(float64(pending))
+	a.status.Store(&grandstand.ArchiveStatus{LagMS: uint64(lag.Milliseconds()), Pending: uint64(pending)})
 	for _, j := range due {
 		if !a.gate.enter(ctx, j.file.Size) {
 			a.queue.finish(j, ctx.Err())
@@ -173,6 +177,9 @@ func (a *Archiver) round(ctx context.Context, jobs chan<- *job) {
 		}
 	}
 }
+
+// Describe adds how far the archiver is behind to s. It may be called at any time.
+func (a *Archiver) Describe(s *grandstand.Status) { s.Archive = a.status.Load() }
 
 // buffer returns memory of that size, which is not cleared. It goes back with
 // release.

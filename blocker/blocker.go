@@ -186,6 +186,9 @@ func (b *Blocker) routes() http.Handler {
 	return m
 }
 
+// Describe adds what the blocker decided to s. It may be called at any time.
+func (b *Blocker) Describe(s *grandstand.Status) { b.metrics.rules.Describe(s) }
+
 // Ready reports whether the blocker follows notices and is not shut down.
 func (b *Blocker) Ready() bool { return b.state.Load() == phaseRunning }
 

@@ -1,6 +1,7 @@
 package blocker
 
 import (
+	"cmp"
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,6 +19,7 @@ type metrics struct {
 	watched    prometheus.Gauge
 	reads      *prometheus.CounterVec // of watched accounts, by result: changed, same, failed
 	notices    *prometheus.CounterVec // by kind: watched, unwatched, lost
+	rules      grandstand.RuleTally   // decisions, for operators
 }
 
 // The outcomes of a heartbeat that nobody was asked about, besides
@@ -60,5 +62,7 @@ func (m *metrics) answered(route string, status int) {
 }
 
 func (m *metrics) decided(rule, outcome string) {
-	m.decisions.WithLabelValues(grandstand.RuleKind(rule), outcome).Inc()
+	kind := grandstand.RuleKind(rule)
+	m.decisions.WithLabelValues(kind, outcome).Inc()
+	m.rules.Count(cmp.Or(kind, "none"), grandstand.Outcome(outcome))
 }

@@ -166,7 +166,9 @@ func (l *link) take(b []byte) error {
 		return errors.New(refusals[tooDeep])
 	}
 	if len(f.Boards) > 0 {
-		l.up.metrics.hop.Observe(float64(max(l.up.cfg.Clock.Now()-f.Now, 0)) / 1000)
+		hop := max(l.up.cfg.Clock.Now()-f.Now, 0)
+		l.up.metrics.hop.Observe(float64(hop) / 1000)
+		l.up.hopMS.Store(uint64(hop))
 	}
 	for _, fb := range f.Boards {
 		if err := l.board(fb); err != nil {

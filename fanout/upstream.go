@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -111,6 +112,9 @@ type Upstream struct {
 	patience float64         // static after NewUpstream: ticks
 	metrics  upstreamMetrics // static after NewUpstream
 	wake     chan struct{}   // holds one if there is something to look at
+
+	hopMS  atomic.Uint64                         // that the last boards took
+	status atomic.Pointer[grandstand.TreeStatus] // as of the last look
 
 	mu   sync.Mutex
 	tree grandstand.TreePlace // guarded by mu; zero before the members are known
@@ -215,7 +219,20 @@ func (u *Upstream) step(ctx context.Context, now time.Time) {
 		u.cfg.Relay.place(relay, u.depth())
 	}
 	u.metrics.depth.Set(float64(u.depth()))
+	u.note(relay)
 }
+
+// note keeps for Describe how things are.
+func (u *Upstream) note(relay bool) {
+	s := &grandstand.TreeStatus{Relay: relay, Depth: uint64(u.depth())}
+	if u.parent != nil {
+		s.Parent, s.HopMS = u.parent.address, u.hopMS.Load()
+	}
+	u.status.Store(s)
+}
+
+// Describe adds where boards come from to s. It may be called at any time.
+func (u *Upstream) Describe(s *grandstand.Status) { s.Tree = u.status.Load() }
 
 // depth is the number of gateways between Redis and this one.
 func (u *Upstream) depth() int {

@@ -10,6 +10,7 @@ import (
 func (r *room) scan(now int64) (changed bool) {
 	var ends []ending
 	r.mu.Lock()
+	clear(r.blocked)
 	changed = r.dirty.Swap(false)
 	for i := len(r.list) - 1; i >= 0; i-- { // backwards: removing moves the last one here
 		s := r.list[i]
@@ -22,6 +23,9 @@ func (r *room) scan(now int64) (changed bool) {
 			if s.counted, changed = counted, true; s.Blocked {
 				s.keepAt = 0 // the record is to say that it is not counted
 			}
+		}
+		if rule, is := s.blockedByLocked(); is {
+			r.blocked[rule]++
 		}
 		ends = s.dueSocketsLocked(ends, now)
 		r.dueLocked(s, now)

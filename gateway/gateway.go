@@ -43,6 +43,7 @@ type Config struct {
 	Leases   Leases  // default: nobody's streams are limited
 	History  History // default: the series of the last day are empty
 	Archive  Archive // default: nothing is kept of events for good
+	Cluster  Cluster // default: operators are not told of the members
 
 	// Journal takes every raw event. Its Committed is to call that of the
 	// gateway. It is sealed when the gateway is closed: the last events are
@@ -162,10 +163,12 @@ type Gateway struct {
 	poller  poller
 	counts  countsCache
 	finals  finals
+	members memberList
 
 	state    atomic.Int32 // a phase
 	conns    atomic.Int64 // sockets and streams that are open or about to be
 	sessions atomic.Int64 // in all rooms
+	watching atomic.Int64 // of these, as of the last tick
 	crowded  atomic.Bool  // there are so many gateways that ticks are spread
 	alone    atomic.Bool  // there is no other gateway
 	hungUp   atomic.Bool  // all sockets were told to close
@@ -264,6 +267,7 @@ func (g *Gateway) routes() http.Handler {
 	m.HandleFunc("/v1/events/{event}/counts/stream", g.streamCounts).Methods(http.MethodGet)
 	m.HandleFunc("/v1/events/{event}/history", g.getHistory).Methods(http.MethodGet)
 	m.HandleFunc("/v1/events/{event}/timeline.{form:json|vtt}", g.getTimeline).Methods(http.MethodGet)
+	m.HandleFunc("/v1/cluster", g.getCluster).Methods(http.MethodGet)
 	m.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		g.fail(w, "none", grandstand.Errorf(grandstand.CodeNotFound, "there is nothing at this address"))
 	})

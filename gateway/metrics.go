@@ -36,6 +36,7 @@ type metrics struct {
 	takeovers    *prometheus.CounterVec // by result
 	leaseSeconds prometheus.Histogram   // of a call
 	leaseQueue   prometheus.Gauge       // sessions in the last batch
+	rules        grandstand.RuleTally   // decisions, for operators
 
 	shownBy [shownClosed + 1]prometheus.Counter // frames, by result
 	typedBy [6]prometheus.Counter               // messages, by grandstand.MsgType
@@ -95,9 +96,15 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 
 // decided counts a verdict.
 func (m *metrics) decided(v *grandstand.Verdict) {
-	kind := grandstand.RuleKind(v.Rule)
-	if kind == "" {
-		kind = "none" // nothing of an account's rules: it was taken over, for example
-	}
+	kind := ruleKind(v.Rule)
 	m.decisions.WithLabelValues(kind, string(v.Outcome)).Inc()
+	m.rules.Count(kind, v.Outcome)
+}
+
+// ruleKind is the label of a rule.
+func ruleKind(rule string) string {
+	if rule == "" {
+		return "none" // nothing of an account's rules: it was taken over, for example
+	}
+	return grandstand.RuleKind(rule)
 }

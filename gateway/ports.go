@@ -58,6 +58,12 @@ type Members interface {
 	Resign(ctx context.Context, id string) error
 }
 
+// Cluster reads the members for operators.
+type Cluster interface {
+	// Cluster returns all members with what they say of themselves.
+	Cluster(ctx context.Context) ([]grandstand.Member, error)
+}
+
 // Leases keeps who of an account plays. Whatever it takes, the gateway waits for
 // 250 ms.
 type Leases interface {

@@ -29,8 +29,9 @@ type room struct {
 	sessions map[string]*session
 	list     []*session
 	moves    []heldMove
-	gone     bool  // removed from the gateway: nobody may join
-	idleAt   int64 // ms since when there are no sessions; 0: there are
+	blocked  map[string]uint64 // sessions that may not play, by kind of rule, as of the last tick
+	gone     bool              // removed from the gateway: nobody may join
+	idleAt   int64             // ms since when there are no sessions; 0: there are
 
 	started atomic.Bool // the event is being set live
 
@@ -66,6 +67,7 @@ func newRoom(g *Gateway, e *grandstand.Event, now int64) *room {
 		auds:     grandstand.NewAudiences(e),
 		admitted: admitted{},
 		sessions: map[string]*session{},
+		blocked:  map[string]uint64{},
 		idleAt:   now,
 	}
 	r.config.Store(e)

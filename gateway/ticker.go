@@ -171,6 +171,7 @@ func (t *ticker) count(now int64) (sessions int) {
 		sessions += worldOf(r.tally)
 	}
 	t.g.metrics.sessions.Set(float64(sessions))
+	t.g.watching.Store(int64(sessions))
 	t.g.metrics.rooms.Set(float64(len(rooms)))
 	return sessions
 }

@@ -78,6 +78,7 @@ var conformance = []struct {
 	{"AdmitFirstComeUpToTheLimits", testAdmit},
 	{"AdmitAgreesUnderConcurrency", testAdmitRace},
 	{"MembersKnowEachOther", testMembers},
+	{"OperatorsSeeEveryStatus", testCluster},
 	{"BootChangesWhenTheDataIsLost", testBoot},
 	{"ShardsAreSharedFairly", testHoldShards},
 	{"ShardsOfAHolderThatStoppedAreTaken", testTakeover},

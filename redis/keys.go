@@ -27,6 +27,7 @@ import (
 //	gs:{a<account>}:decisions     list    the last decisions, newest first (leaseforms.go)     decisionsTTL after the last
 //	gs:{n<member>}:notices        stream  n(umber), a(ccount) to look at again                 noticesTTL after the last was written or awaited
 //	gs:{members}:list             hash    member: joined, seen, JSON                           membersTTL after the last renewal
+//	gs:{members}:status           hash    member: AppendStatus                                 membersTTL after the last renewal
 //	gs:{members}:boot             string  random name of this data set, its beginning          for ever: it ends with the data
 //	gs:{members}:shards           hash    "@<aggregator>" and <shard>: leases (hold.lua)       membersTTL after the last call
 //	gs:{members}:events           set     names of all events                                  for ever
@@ -100,6 +101,7 @@ var (
 
 const (
 	membersKey = "gs:{members}:list"
+	statusKey  = "gs:{members}:status"
 	bootKey    = "gs:{members}:boot"
 	shardsKey  = "gs:{members}:shards"
 	eventsKey  = "gs:{members}:events"

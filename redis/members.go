@@ -14,18 +14,23 @@ import (
 	"grandstand"
 )
 
-// Renew renews the lease of a member for memberLease and returns what there is
-// to know about the cluster: one script, each second or so. A member that could
+// Renew renews the lease of a member for memberLease, keeps its Status, and
+// returns what there is to know about the cluster, but for what others say of
+// themselves (Cluster): one script, each second or so. A member that could
 // not renew in time is taken back as it was, with its JoinedAt, while it is
 // listed.
 func (c *Client) Renew(ctx context.Context, m grandstand.Member) (grandstand.Membership, error) {
-	m.JoinedAt, m.SeenAt, m.Alive = 0, 0, false // the script knows
+	status := ""
+	if m.Status != nil {
+		status = string(grandstand.AppendStatus(nil, m.Status))
+	}
+	m.JoinedAt, m.SeenAt, m.Alive, m.Status = 0, 0, false, nil // the script knows
 	text, err := json.Marshal(m)
 	if err != nil {
 		return grandstand.Membership{}, err
 	}
-	reply, err := c.evalStrings(ctx, renewScript, []string{membersKey, bootKey, versionKey},
-		m.ID, string(text), ms(memberListed), ms(membersTTL), rand.Text())
+	reply, err := c.evalStrings(ctx, renewScript, []string{membersKey, bootKey, versionKey, statusKey},
+		m.ID, string(text), ms(memberListed), ms(membersTTL), rand.Text(), status)
 	if err != nil {
 		return grandstand.Membership{}, err
 	}
@@ -61,10 +66,59 @@ func parseMembership(reply []string) (grandstand.Membership, error) {
 		m.Alive = out.Now-m.SeenAt < memberLease.Milliseconds()
 		out.Members = append(out.Members, m)
 	}
-	slices.SortFunc(out.Members, func(a, b grandstand.Member) int {
+	sortMembers(out.Members)
+	return out, err
+}
+
+// sortMembers has the oldest first.
+func sortMembers(list []grandstand.Member) {
+	slices.SortFunc(list, func(a, b grandstand.Member) int {
 		return cmp.Or(cmp.Compare(a.JoinedAt, b.JoinedAt), cmp.Compare(a.ID, b.ID))
 	})
-	return out, err
+}
+
+// Cluster returns all members with what they say of themselves, as Renew lists
+// them. It is for operators: nothing of it is needed to serve viewers.
+func (c *Client) Cluster(ctx context.Context) ([]grandstand.Member, error) {
+	const op = "cluster"
+	replies := c.do(ctx, op, c.rc.B().Hgetall().Key(membersKey).Build(), c.rc.B().Hgetall().Key(statusKey).Build())
+	leases, err := replies[0].AsStrMap()
+	if err != nil {
+		return nil, c.fail(op, err)
+	}
+	statuses, err := replies[1].AsStrMap()
+	if err != nil {
+		return nil, c.fail(op, err)
+	}
+	now, list := c.Now(), make([]grandstand.Member, 0, len(leases))
+	for id, text := range leases {
+		m, ok := parseLease(id, text, now)
+		if !ok || now-m.SeenAt > memberListed.Milliseconds() {
+			continue
+		}
+		if s, err := grandstand.DecodeStatus([]byte(statuses[id])); err == nil { // else of a version to come, or none
+			m.Status = s
+		}
+		list = append(list, m)
+	}
+	sortMembers(list)
+	return list, nil
+}
+
+// parseLease reads what renew.lua writes: joined, seen, JSON. It reports false
+// for what is of a version to come.
+func parseLease(id, text string, now int64) (m grandstand.Member, ok bool) {
+	joined, rest, _ := strings.Cut(text, " ")
+	seen, body, _ := strings.Cut(rest, " ")
+	if json.Unmarshal([]byte(body), &m) != nil {
+		return m, false
+	}
+	var errs [2]error
+	m.ID = id
+	m.JoinedAt, errs[0] = strconv.ParseInt(joined, 10, 64)
+	m.SeenAt, errs[1] = strconv.ParseInt(seen, 10, 64)
+	m.Alive = now-m.SeenAt < memberLease.Milliseconds()
+	return m, errs == [2]error{}
 }
 
 // BootAt returns the Redis ms at which the life of the data set began: no data
@@ -88,7 +142,8 @@ func (c *Client) BootAt(ctx context.Context) (int64, error) {
 
 // Resign ends the lease of a member, which is listed no more.
 func (c *Client) Resign(ctx context.Context, id string) error {
-	return c.doAll(ctx, "resign", c.rc.B().Hdel().Key(membersKey).Field(id).Build().ToRetryable())
+	return c.doAll(ctx, "resign", c.rc.B().Hdel().Key(membersKey).Field(id).Build().ToRetryable(),
+		c.rc.B().Hdel().Key(statusKey).Field(id).Build().ToRetryable())
 }
 
 // HoldShards renews the leases of an aggregator and settles its share: it gives

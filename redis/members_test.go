@@ -64,6 +64,44 @@ func testMembers(t *testing.T, r *rig) {
 	}
 }
 
+// What a member says of itself is for operators: it is not in what members learn
+// of each other, and goes with the lease.
+func testCluster(t *testing.T, r *rig) {
+	c := open(t, r.url)
+	ctx := t.Context()
+	status := &grandstand.Status{
+		Viewers: &grandstand.ViewersStatus{Connections: 3, Sessions: 2},
+		Tree:    &grandstand.TreeStatus{Depth: 1, Parent: "10.0.0.1:7000", HopMS: 4},
+		Rules:   []grandstand.RuleStatus{{Rule: "plan", Waiting: 1, Blocked: 5}},
+	}
+	a := grandstand.Member{ID: "a", Role: grandstand.RoleGateway, Peer: "10.0.0.1:7000", Status: status}
+	first, err := c.Renew(ctx, a)
+	ok(t, err)
+	if len(first.Members) != 1 || first.Members[0].Status != nil {
+		t.Errorf("members learn what others say of themselves: %+v", first.Members)
+	}
+	eventually(t, time.Second, "time goes on", func() bool { return c.Now() > first.Now+2 })
+	second, err := c.Renew(ctx, grandstand.Member{ID: "b", Role: grandstand.RoleAggregator})
+	ok(t, err)
+	want := second.Members
+	want[0].Status = status
+	got, err := c.Cluster(ctx)
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Fatalf("%v (-want +got):\n%s", err, diff)
+	}
+
+	// One of a later version is a member all the same.
+	ok(t, c.rc.Do(ctx, c.rc.B().Hset().Key(statusKey).FieldValue().FieldValue("a", "\xff").Build()).Error())
+	if got, err = c.Cluster(ctx); err != nil || len(got) != 2 || got[0].Status != nil {
+		t.Errorf("with a status that is not known here: %+v, %v", got, err)
+	}
+	ok(t, c.Resign(ctx, "a"))
+	statuses, err := c.rc.Do(ctx, c.rc.B().Hlen().Key(statusKey).Build()).AsInt64()
+	if got, _ = c.Cluster(ctx); err != nil || len(got) != 1 || statuses != 0 {
+		t.Errorf("after one resigned: %+v, %d statuses, %v", got, statuses, err)
+	}
+}
+
 func testBoot(t *testing.T, r *rig) {
 	c := open(t, r.url)
 	ctx := t.Context()

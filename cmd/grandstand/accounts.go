@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"grandstand"
 	"grandstand/blocker"
 	"grandstand/gateway"
 )
@@ -38,9 +39,7 @@ func (c *blockerCmd) Run(ctx context.Context, f *file) error {
 		if err := w.open(n, randomText(8)); err != nil {
 			return err
 		}
-		if w.peer != "" {
-			n.run("journal's lease", func(ctx context.Context) error { w.beFound(ctx, n); return nil })
-		}
+		n.run("blocker's lease", func(ctx context.Context) error { w.beFound(ctx, n, grandstand.RoleBlocker); return nil })
 		b, err := n.addBlocker(door, w)
 		if err != nil {
 			return err
@@ -120,6 +119,7 @@ func (n *node) addBlocker(d *door, w *gatewayJournal) (*accounts, error) {
 		return nil, fmt.Errorf("blocker: %w", err)
 	}
 	n.run("blocker", b.Run)
+	n.reports(b.Describe)
 	n.checks = append(n.checks, func() error {
 		if !b.Ready() {
 			return errors.New("the blocker is starting, or shuts down")

@@ -66,6 +66,7 @@ func (n *node) addArchiver(s *archiving, sources func() []archiver.Source, mine 
 		return err
 	}
 	n.run("archiver", a.Run)
+	n.reports(a.Describe)
 	c, err := archiver.NewCompactor(archiver.CompactorConfig{
 		Store: n.archive, Temp: s.Temp, Logger: n.log.With("role", "archiver"), Registerer: n.registry,
 	})
@@ -140,7 +141,7 @@ func (m *membership) run(ctx context.Context) error {
 func (m *membership) renew(ctx context.Context) {
 	call, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	ms, err := m.n.redis.Renew(call, grandstand.Member{ID: m.id, Role: grandstand.RoleArchiver})
+	ms, err := m.n.redis.Renew(call, grandstand.Member{ID: m.id, Role: grandstand.RoleArchiver, Status: m.n.status()})
 	if err != nil {
 		if ctx.Err() == nil {
 			m.n.log.Warn("renew lease", "role", "archiver", "error", err)

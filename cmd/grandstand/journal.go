@@ -67,6 +67,7 @@ func (w *gatewayJournal) open(n *node, gatewayID string) error {
 	w.journal.Store(j)
 	n.onStop("journal's directory", 0, func(context.Context) error { return j.Close() })
 	n.run("journal", j.Run)
+	n.reports(j.Describe)
 	if err := w.serve(n); err != nil {
 		return err
 	}
@@ -113,7 +114,7 @@ func (w *gatewayJournal) seal(ctx context.Context, n *node) error {
 		found.Wait() // it uses Redis, which is closed next
 	}()
 	if w.peer != "" {
-		found.Go(func() { w.beFound(ctx, n) })
+		found.Go(func() { w.beFound(ctx, n, grandstand.RoleJournal) })
 	}
 	left, err := w.journal.Load().Seal(ctx)
 	if len(left) == 0 {
@@ -129,14 +130,15 @@ func (w *gatewayJournal) seal(ctx context.Context, n *node) error {
 
 // beFound keeps the journal listed among the members until ctx ends: its gateway
 // has resigned, or there is none.
-func (w *gatewayJournal) beFound(ctx context.Context, n *node) {
-	m := grandstand.Member{ID: "j" + randomText(8), Role: grandstand.RoleJournal, Peer: w.peer}
+func (w *gatewayJournal) beFound(ctx context.Context, n *node, role grandstand.Role) {
+	m := grandstand.Member{ID: string(role[:1]) + randomText(8), Role: role, Peer: w.peer}
 	tick := time.NewTicker(memberEvery)
 	defer tick.Stop()
 	for {
+		m.Status = n.status()
 		call, cancel := context.WithTimeout(ctx, time.Second)
 		if _, err := n.redis.Renew(call, m); err != nil && ctx.Err() == nil {
-			n.log.Warn("renew lease", "role", "journal", "error", err)
+			n.log.Warn("renew lease", "role", role, "error", err)
 		}
 		cancel()
 		select {

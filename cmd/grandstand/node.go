@@ -34,6 +34,7 @@ type node struct {
 	redis    *redis.Client
 	archive  *archiver.Store
 	checks   []func() error // of /readyz
+	reporting
 }
 
 // openBound is how long the start waits for Redis and the archive.
@@ -141,6 +142,7 @@ func (n *node) addHub(s *serving, w *gatewayJournal, id string) (*fanout.Hub, *f
 	}
 	n.run("hub", hub.Run)
 	n.run("feed", upstream.Run)
+	n.reports(upstream.Describe)
 	if cfg.Relay != nil {
 		w.peers.Handle(fanout.FeedPath, cfg.Relay)
 		n.onStop("relay's children", 0, cfg.Relay.Close)
@@ -148,15 +150,16 @@ func (n *node) addHub(s *serving, w *gatewayJournal, id string) (*fanout.Hub, *f
 	return hub, upstream, nil
 }
 
-// members is the gateway's lease as it is told to others, and what it learns of
-// them: the feed's place in the tree.
+// members is the gateway's lease as it is told to others, with what this process
+// says of itself, and what it learns of them: the feed's place in the tree.
 type members struct {
 	*redis.Client
 	upstream *fanout.Upstream
+	reports  *reporting
 }
 
 func (m members) Renew(ctx context.Context, self grandstand.Member) (grandstand.Membership, error) {
-	self.Outside = m.upstream.Outside()
+	self.Outside, self.Status = m.upstream.Outside(), m.reports.status()
 	ms, err := m.Client.Renew(ctx, self)
 	if err == nil {
 		m.upstream.Learn(ms.Members)
@@ -177,8 +180,8 @@ func (n *node) addGateway(d *door, s *serving, w *gatewayJournal, events []*gran
 	}
 	g, err := gateway.New(gateway.Config{
 		ID: id, Peer: w.peer, Journal: w.forGateway(), Secret: n.secret, Clock: n.redis,
-		Sessions: n.redis, Tallies: n.redis, Registry: n.redis, Events: n.redis, Members: members{n.redis, upstream},
-		Hub: hub, History: n.redis, Archive: n.archive,
+		Sessions: n.redis, Tallies: n.redis, Registry: n.redis, Events: n.redis, Members: members{n.redis, upstream, &n.reporting},
+		Hub: hub, History: n.redis, Archive: n.archive, Cluster: n.redis,
 		Leases: n.redis, Rules: n.rules.now.Load, Edge: d.edge,
 		Auth: d.auth, Origins: d.origins, OpenEvents: s.openEvents(d.open), MinCohort: minCohort, MaxConns: s.MaxConns, NoShed: s.NoShed, DrainOver: s.DrainOver,
 		Logger: n.log.With("role", "gateway"), Registerer: n.registry,
@@ -187,6 +190,7 @@ func (n *node) addGateway(d *door, s *serving, w *gatewayJournal, events []*gran
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
 	w.gateway.Store(g)
+	n.reports(g.Describe)
 	n.run("gateway", g.Run)
 	n.onStop("gateway's viewers", s.DrainOver, g.Close)
 	n.checks = append(n.checks, func() error {

@@ -119,6 +119,13 @@ func (j *Journal) Delete(file grandstand.JournalFile) error {
 	return nil
 }
 
+// Describe adds what is on the disk to s. It may be called at any time.
+func (j *Journal) Describe(s *grandstand.Status) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	s.Journal = &grandstand.JournalStatus{Bytes: uint64(max(j.used, 0)), Files: uint64(len(j.sealed))}
+}
+
 // Seal is for the end: Append refuses from now on; what it took is committed
 // and sealed by Run, which must go on. Then Seal waits until all sealed files
 // were deleted, or until ctx ends, and returns what is left. It fails if

@@ -1,8 +1,9 @@
 -- Renews the lease of a member and tells it who else there is.
 -- Returns {now, boot, events version, then id, joined, seen, JSON for each}.
 --
--- KEYS: members, boot, events version. ARGV: id, JSON, ms that the dead stay
--- listed, TTL ms, a random name for the data set should it have none
+-- KEYS: members, boot, events version, statuses. ARGV: id, JSON, ms that the dead
+-- stay listed, TTL ms, a random name for the data set should it have none, what
+-- the member says of itself (empty: nothing)
 local t = redis.call('TIME')
 local now = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
 local stamp = string.format('%.0f', now)
@@ -22,6 +23,7 @@ for i = 1, #all, 2 do
     joined = j or stamp
   elseif not j or tonumber(seen) + tonumber(ARGV[3]) < now then
     redis.call('HDEL', KEYS[1], all[i])
+    redis.call('HDEL', KEYS[4], all[i])
   else
     local n = #reply
     reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4] = all[i], j, seen, json
@@ -29,6 +31,10 @@ for i = 1, #all, 2 do
 end
 redis.call('HSET', KEYS[1], ARGV[1], joined .. ' ' .. stamp .. ' ' .. ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
+if ARGV[6] ~= '' then
+  redis.call('HSET', KEYS[4], ARGV[1], ARGV[6])
+  redis.call('PEXPIRE', KEYS[4], ARGV[4])
+end
 local n = #reply
 reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4] = ARGV[1], joined, stamp, ARGV[2]
 return reply
