@@ -41,12 +41,14 @@ unit: ## all tests, with the race detector
 	$(GO) test -run 'TestEstimateIsFast' . # a ratio of speeds: not under the race detector
 	cd archiver/testdata/duckcheck && $(GO) test -count=1 ./... # a module of its own: DuckDB needs cgo
 
-web: ## build what pages load: web/sdk/dist
+web: ## build what pages load: web/sdk/dist, web/dashboard/dist
 	cd web/sdk && npm ci --no-audit --no-fund --silent && npm run --silent build -- --log-level=warning
+	cd web/dashboard && npm ci --no-audit --no-fund --silent && npm run --silent build
 
-sdk: web ## check the types of the SDK, test it, and that what is committed is what is built
+sdk: web ## check the types of SDK and dashboard, test them, and that what is committed is what is built
 	cd web/sdk && npm test --silent
-	@test -z "$$(git status --porcelain -- web/sdk/dist)" || { git status --short -- web/sdk/dist; echo "web/sdk/dist is not what web/sdk/src makes: run make web and commit it"; exit 1; }
+	cd web/dashboard && npm test --silent
+	@test -z "$$(git status --porcelain -- web/*/dist)" || { git status --short -- web/*/dist; echo "what is in dist is not what src makes: run make web and commit it"; exit 1; }
 	@size=$$(gzip -9c web/sdk/dist/sdk.js | wc -c); echo "sdk.js: $$size bytes gzipped"; test $$size -le 6144 || { echo "over 6 KB"; exit 1; }
 
 fuzz: ## fuzz every decoder for a minute each

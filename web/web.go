@@ -1,11 +1,13 @@
-// Package web serves the pages of Grandstand: the demo page, and the page of one
-// device of an account. They are plain ES modules and a style sheet, embedded in
+// Package web serves the pages of Grandstand: the demo page, the page of one
+// device of an account, and the dashboard of operators. They are plain ES modules and a style sheet, embedded in
 // the binary, that talk to the gateway and the blocker of the same origin. It also
-// serves the SDK, which is built from web/sdk and which any page may load.
+// serves the SDK, which is built from web/sdk and which any page may load. The
+// dashboard is built from web/dashboard.
 //
 // In: GET and HEAD requests of browsers.
 //
-// Out: the pages at / and /device, their parts under /static/; for the pages of
+// Out: the pages at /, /device and /dashboard, their parts under /static/ and
+// /dashboard/; for the pages of
 // others the SDK at /sdk.js, elements at /live-counts.js, an overlay at
 // /overlay/{event} and badges at /badge/{event}.svg; for every other path an error
 // in the form that all roles use.
@@ -75,6 +77,7 @@ var kinds = map[string]string{
 	".js":   "text/javascript; charset=utf-8",
 	".css":  "text/css; charset=utf-8",
 	".svg":  "image/svg+xml",
+	".json": "application/json",
 }
 
 // New returns the handler of the pages. It starts nothing.
@@ -107,7 +110,10 @@ func New(cfg Config) (http.Handler, error) {
 		r.Handle(address(e.Name()), f).Methods(http.MethodGet, http.MethodHead)
 	}
 	r.Handle("/badge/{event}.svg", badge{cfg}).Methods(http.MethodGet, http.MethodHead)
-	return secured(r), addSDK(r)
+	if err := addSDK(r); err != nil {
+		return nil, err
+	}
+	return secured(r), addDashboard(r)
 }
 
 // overlay is the page that others lay over their pictures.
@@ -200,7 +206,7 @@ func secured(next http.Handler) http.Handler {
 }
 
 func notFound(w http.ResponseWriter, _ *http.Request) {
-	writeError(w, http.StatusNotFound, grandstand.CodeNotFound, "there is no such page; the demo page is at /, that of a device at /device")
+	writeError(w, http.StatusNotFound, grandstand.CodeNotFound, "there is no such page; the demo page is at /, that of a device at /device, that of operators at /dashboard")
 }
 
 func notAllowed(w http.ResponseWriter, _ *http.Request) {

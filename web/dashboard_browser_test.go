@@ -1,0 +1,254 @@
+package web
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/chromedp"
+)
+
+func openDashboard(t *testing.T, ctx context.Context, f *fakeOperator, query string) {
+	t.Helper()
+	do(t, ctx, chromedp.Navigate(f.URL+"/dashboard"+query))
+}
+
+// text is the content of an element, with plain spaces.
+func text(selector string) string {
+	return fmt.Sprintf(`document.querySelector(%q)?.textContent.replaceAll("\u00a0", " ")`, selector)
+}
+
+// reads is true once an element has the words in it.
+func reads(selector, words string) string {
+	return text(selector) + fmt.Sprintf(".includes(%q)", words)
+}
+
+// visible is true of an element that is shown.
+func visible(selector string) string {
+	return fmt.Sprintf(`document.querySelector(%q)?.checkVisibility() === true`, selector)
+}
+
+func TestDashboardShowsTheAudience(t *testing.T) {
+	f, ctx := newFakeOperator(t), browser(t)
+	do(t, ctx, chromedp.EmulateViewport(1440, 900))
+	openDashboard(t, ctx, f, "")
+	until(t, ctx, status("live"))
+	until(t, ctx, `location.search === "?event=final-2026" && document.querySelector("#event").value === "final-2026"`) // the one that is live
+	until(t, ctx, `/^[\d,]{6,}$/.test(`+text("#now")+`)`)
+	until(t, ctx, `/^\+[\d,]+ in a minute$/.test(`+text("#now-change")+`)`)
+	until(t, ctx, `/^≈.[\d,.MK]+$/.test(`+text("#fans")+`)`)
+	until(t, ctx, `/^live, 0\.\d.s old$/.test(`+text("#status-text")+`)`)
+
+	// The map: every state has a colour, one that has no shape stands beside it.
+	until(t, ctx, `document.querySelectorAll("#map path[data-step]:not([data-step=''])").length === 51`)
+	until(t, ctx, `document.querySelector("#map path[data-value=US-AL]").dataset.step === "6"`)
+	until(t, ctx, reads("#elsewhere", "DE-BY 812"))
+	until(t, ctx, reads("#elsewhere", "Unknown 377"))
+	until(t, ctx, `document.querySelectorAll("#places .row").length === 8`)
+	until(t, ctx, `document.querySelector("#segments .row-name").textContent === "KC"`)
+	until(t, ctx, reads("#movers-down", "California"))
+	until(t, ctx, `document.querySelectorAll("#movers-up .row").length === 5`)
+	until(t, ctx, `/^Everybody: at most [\d,]+ at \d\d:\d\d/.test(`+text("#chart-summary")+`)`)
+	until(t, ctx, reads("#chart-summary", "2 surges and drops"))
+
+	// The deployment: children stand under their relay.
+	until(t, ctx, `[...document.querySelectorAll("#members tr")].map((r) => r.dataset.level).join() === "0,1,1"`)
+	until(t, ctx, reads("#members tr:nth-child(2)", "reads a1b2c3"))
+	until(t, ctx, reads("#members tr:nth-child(2)", "3 ms"))
+	until(t, ctx, reads("#members-sum", "3 gateways · 1 aggregator · 1 archiver · tree of depth 1"))
+	until(t, ctx, text("#waiting")+` === "21"`)
+	until(t, ctx, reads("#rules", "Plan"))
+	until(t, ctx, text("#lag")+` === "12 s"`)
+	until(t, ctx, text("#journal-size")+` === "134 MB"`)
+	screenshot(t, ctx, "dashboard.png")
+
+	eval[bool](t, ctx, `document.querySelector("#map-of [data-value=country]").click(), true`)
+	until(t, ctx, `document.querySelector("#map path[data-value=US]")?.dataset.step === "6"`)
+	until(t, ctx, reads("#elsewhere", "Singapore"))
+}
+
+// A link shows a colleague the same, and going back what was before.
+func TestDashboardLinks(t *testing.T) {
+	f, ctx := newFakeOperator(t), browser(t)
+	openDashboard(t, ctx, f, "?event=final-2026&segment=team:KC&range=6h&map=country")
+	until(t, ctx, status("live"))
+	until(t, ctx, reads("#segment", "KC"))
+	until(t, ctx, reads("#chart-summary", "KC: at most"))
+	until(t, ctx, `document.querySelector("#range [aria-pressed=true]").dataset.value === "6h"`)
+	until(t, ctx, `document.querySelector("#segments .row[aria-pressed=true] .row-name").textContent === "KC"`)
+	if !slices.ContainsFunc(f.addresses(), func(u string) bool {
+		return strings.Contains(u, "/final-2026/timeline.json?segment=team%3AKC&")
+	}) {
+		t.Errorf("the chart asked for none of %q", f.addresses())
+	}
+	eval[bool](t, ctx, `document.querySelector("#places .row").click(), true`)
+	until(t, ctx, `location.search === "?event=final-2026&segment=country:US&range=6h&map=country"`)
+	until(t, ctx, reads("#segment", "United States"))
+	eval[bool](t, ctx, `history.back(), true`)
+	until(t, ctx, reads("#segment", "KC"))
+	eval[bool](t, ctx, `document.querySelector("#segment .clear").click(), true`)
+	until(t, ctx, `location.search === "?event=final-2026&range=6h&map=country"`)
+	eval[bool](t, ctx, `(() => { const e = document.querySelector("#event"); e.value = "later"; return e.dispatchEvent(new Event("change")); })()`)
+	until(t, ctx, reads("#notice", "There is no event “later” here"))
+	until(t, ctx, visible("#members")+` && !(`+visible("#overview")+`)`)
+}
+
+func TestDashboardComesBack(t *testing.T) {
+	f, ctx := newFakeOperator(t), browser(t)
+	openDashboard(t, ctx, f, "")
+	until(t, ctx, status("live"))
+	f.locked(func() { f.quality = "partial" })
+	until(t, ctx, status("partial"))
+	until(t, ctx, reads("#notice", "83.0% of the audience is fresh"))
+	f.locked(func() { f.quality = "stale" })
+	until(t, ctx, reads("#notice", "whether an aggregator is alive"))
+	f.locked(func() { f.quality = "live" })
+	until(t, ctx, `document.querySelector("#notice").hidden`)
+
+	before := eval[string](t, ctx, text("#now"))
+	f.fail(true)
+	until(t, ctx, status("lost"))
+	until(t, ctx, reads("#notice", "The server does not answer."))
+	until(t, ctx, visible("#retry"))
+	if now := eval[string](t, ctx, text("#now")); now == "–" || before == "–" {
+		t.Errorf("the last good number is %s", now)
+	}
+	f.fail(false)
+	until(t, ctx, status("live"))
+	until(t, ctx, `document.querySelector("#notice").hidden`)
+	f.locked(func() { f.quality = "final" })
+	until(t, ctx, status("final"))
+	until(t, ctx, reads("#notice", "This event is over"))
+}
+
+// Behind --auth jwt the page asks for a token, which stays in the tab and out of
+// every address.
+func TestDashboardAsksForAToken(t *testing.T) {
+	f, ctx := newFakeOperator(t), browser(t)
+	f.locked(func() { f.token = "s3cret-token" })
+	openDashboard(t, ctx, f, "?segment=team:KC")
+	until(t, ctx, visible("#gate")+` && !(`+visible("#board")+`) && document.activeElement.id === "token"`)
+	show := func(token string) { do(t, ctx, chromedp.SendKeys(chromedp.CSS("#token"), token+"\r")) }
+	show("wrong")
+	until(t, ctx, reads("#gate-wrong", "That token was refused"))
+	show("viewer")
+	until(t, ctx, reads("#gate-wrong", "it needs the scope “admin”"))
+	show("s3cret-token")
+	until(t, ctx, status("live"))
+	until(t, ctx, visible("#forget")+` && !(`+visible("#gate")+`)`)
+	until(t, ctx, reads("#segment", "KC"))
+	until(t, ctx, reads("#chart-summary", "KC: at most"))
+	do(t, ctx, chromedp.Reload())
+	until(t, ctx, status("live"))
+	f.locked(func() { f.token = "another" })
+	until(t, ctx, visible("#gate"))
+	until(t, ctx, reads("#gate-wrong", "That token was refused"))
+	for _, u := range f.addresses() {
+		if strings.Contains(u, "s3cret") {
+			t.Errorf("the token is in an address: %s", u)
+		}
+	}
+}
+
+func TestDashboardSaysWhatToDo(t *testing.T) {
+	f, ctx := newFakeOperator(t), browser(t)
+	f.locked(func() { f.event, f.members = "", `{"now":1795299042179,"members":[]}` })
+	openDashboard(t, ctx, f, "")
+	until(t, ctx, visible("#no-events"))
+	until(t, ctx, reads("#members-note", "start one with “grandstand aggregator”"))
+	f.locked(func() { f.members = `7` })
+	until(t, ctx, reads("#members-note", "not known just now"))
+	f.locked(func() { f.event, f.members = "final-2026", someMembers })
+	until(t, ctx, status("live")) // it appears by itself
+	until(t, ctx, `document.querySelectorAll("#members tr").length === 3`)
+}
+
+// Names of segments and members are data.
+func TestDashboardKeepsTextText(t *testing.T) {
+	f, ctx := newFakeOperator(t), browser(t)
+	const hostile = `<img src=x onerror=alert(1)>`
+	f.locked(func() {
+		f.more[hostile], f.more["עברית \u202e <b>"] = 9_999_999, 8_888_888
+		f.members = strings.ReplaceAll(strings.ReplaceAll(someMembers, "10.0.0.1:9091", "<b>x</b>"), `"plan"`, `"<i>rule</i>"`)
+	})
+	openDashboard(t, ctx, f, "?segment=team:%3Cb%3Ebold%3C/b%3E&range=%3Cscript%3E")
+	until(t, ctx, status("live"))
+	until(t, ctx, fmt.Sprintf(`document.querySelector("#segments .row-name").textContent === %q`, hostile))
+	until(t, ctx, reads("#segment", "<b>bold</b>"))
+	until(t, ctx, reads("#members", "<b>x</b>"))
+	until(t, ctx, reads("#rules", "<i>rule</i>"))
+	until(t, ctx, `document.querySelectorAll("main img, main i, #members b, #segment b").length === 0`)
+}
+
+// timing is put into the page before its scripts: how long each frame took, and
+// the tasks of over 50 ms.
+const timing = `
+	window.frames_ = []; window.long_ = [];
+	const raf = requestAnimationFrame;
+	window.requestAnimationFrame = (f) => raf((t) => { const from = performance.now(); f(t); window.frames_.push(performance.now() - from); });
+	new PerformanceObserver((l) => { for (const e of l.getEntries()) window.long_.push(Math.round(e.duration)); }).observe({ type: "longtask", buffered: true });
+	new PerformanceObserver((l) => { for (const e of l.getEntries()) if (!e.hadRecentInput) window.shift_ = (window.shift_ ?? 0) + e.value; }).observe({ type: "layout-shift", buffered: true });`
+
+// 280 segments change at each tick: a frame takes a few ms, and nothing on the
+// page moves. (Frames are timed by the wall clock, so only their median can be
+// relied on here; make measure looks for tasks of over 50 ms on a quiet machine.)
+func TestDashboardTicksAreShort(t *testing.T) {
+	f, ctx := newFakeOperator(t), browser(t)
+	do(t, ctx, chromedp.EmulateViewport(1440, 900))
+	if _, err := chromedp.Call(ctx, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: timing}); err != nil {
+		t.Fatal(err)
+	}
+	openDashboard(t, ctx, f, "")
+	until(t, ctx, `document.querySelectorAll("#map path[data-step='6']").length > 0`)
+	until(t, ctx, `document.querySelectorAll("#movers-up .row").length === 5`)
+	eval[bool](t, ctx, `window.frames_ = [], window.shift_ = 0, true`)
+	until(t, ctx, `window.frames_.length >= 20`)
+	frames := eval[[]float64](t, ctx, `window.frames_`)
+	slices.Sort(frames)
+	t.Logf("%d frames: median %.1f ms, longest %.1f ms; long tasks since the start: %v", len(frames), frames[len(frames)/2], frames[len(frames)-1], eval[[]float64](t, ctx, `window.long_`))
+	if median := frames[len(frames)/2]; median > 16 {
+		t.Errorf("the median frame took %.1f ms", median)
+	}
+	if shift := eval[float64](t, ctx, `window.shift_`); shift > 0.001 {
+		t.Errorf("the page moved by %.4f while the numbers changed", shift)
+	}
+}
+
+// TestDashboardReadable looks at the page on a desk and a phone, light and dark.
+// With WEB_SHOTS set to a folder it leaves pictures there.
+func TestDashboardReadable(t *testing.T) {
+	f, ctx := newFakeOperator(t), browser(t)
+	look := func(name, ready string) {
+		t.Helper()
+		for _, size := range [][2]int64{{1440, 900}, {390, 844}} {
+			for _, scheme := range []string{"light", "dark"} {
+				emulate(t, ctx, size, scheme)
+				until(t, ctx, ready)
+				name := fmt.Sprintf("dashboard-%s-%dx%d-%s", name, size[0], size[1], scheme)
+				if dir := os.Getenv("WEB_SHOTS"); dir != "" {
+					shoot(t, ctx, dir+"/"+name+".png")
+				}
+				least := 28 // a pointer's target (WCAG 2.2, 2.5.8 asks for 24); 44 for a finger
+				if size[0] < 600 {
+					least = 44
+				}
+				for _, w := range eval[[]string](t, ctx, strings.Replace(readable, "box.height < 44", fmt.Sprintf("box.height < %d", least), 1)) {
+					t.Errorf("%s: %s", name, w)
+				}
+			}
+		}
+	}
+	openDashboard(t, ctx, f, "")
+	until(t, ctx, `document.querySelectorAll("#map path[data-step='6']").length > 0`)
+	look("live", `document.querySelectorAll("#movers-up .row").length === 5 && !document.querySelector("#chart-summary").textContent.startsWith(" ")`)
+	f.fail(true)
+	look("lost", status("lost"))
+	f.fail(false)
+	f.locked(func() { f.token = "x" })
+	do(t, ctx, chromedp.Reload())
+	look("gate", visible("#gate"))
+}
