@@ -44,6 +44,7 @@ type cli struct {
 	Simulate   simulateCmd   `cmd:"" help:"Send a simulated crowd to a deployment and check what it is shown."`
 	Drill      drillCmd      `cmd:"" help:"Send a multiple of an audience to a deployment, and judge in one page what it holds."`
 	Bench      benchCmd      `cmd:"" help:"Measure what a viewer costs on this machine, with the floor beside each figure."`
+	Health     healthCmd     `cmd:"" help:"Ask a process on this machine whether it can do its work, as containers are checked."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 
 	BenchFloor benchFloorCmd `cmd:"" hidden:""`
