@@ -51,12 +51,12 @@ func embeddedRig(t *testing.T) *rig {
 
 func serverRig(t *testing.T) *rig {
 	s := redistest.StartServer(t)
-	return &rig{url: s.URL(), flush: s.FlushAll, quick: true}
+	return &rig{url: asUser(t, s.URL(), s), flush: s.FlushAll, quick: true}
 }
 
 func clusterRig(t *testing.T) *rig {
 	c := redistest.StartCluster(t)
-	return &rig{url: c.URL(), flush: c.FlushAll}
+	return &rig{url: asUser(t, c.URL(), c.Nodes...), flush: c.FlushAll}
 }
 
 // conformance is what every form of Redis must do alike.
