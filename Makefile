@@ -6,12 +6,17 @@ BIN         := bin
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.8.0
 MINIO       := github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c
+KUSTOMIZE   := sigs.k8s.io/kustomize/kustomize/v5@v5.7.1
+KUBECONFORM := github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0
+KUBERNETES  := 1.34.0
+SCHEMAS     ?= default
+COMPOSE     ?= docker compose
 # Three gateways and a crowd are compared to the second: a gateway that other
 # tests keep from its tick counts late.
 ALONE       := ^TestMovesAreNeverCountedTwice$$
 GOBIN_DIR   := $(shell $(GO) env GOPATH)/bin
 
-.PHONY: demo build test check unit tools web sdk fuzz measure bench bench-full bench-go audit clean help
+.PHONY: demo build up down test check unit tools web sdk fuzz measure bench bench-full bench-go compose-test manifests audit clean help
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,10 +27,21 @@ demo: ## run everything on this machine, with a simulated crowd
 build: ## build bin/grandstand
 	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN)/grandstand ./cmd/grandstand
 
+up: .env ## start docker-compose.yml: everything with real parts (CROWD=1: with an audience)
+	$(COMPOSE) $(if $(CROWD),--profile crowd) up --build --detach
+	@echo "open http://127.0.0.1:$${PORT:-8080}"
+
+down: ## stop it; the volumes stay
+	$(COMPOSE) --profile crowd --profile cluster down --timeout 60
+
+.env:
+	@umask 077; sh deploy/compose/secrets.sh >$@
+	@echo "made .env with fresh secrets"
+
 test: tools check unit sdk ## install what the tests need, then vet, staticcheck, gofmt and all tests with -race
 
-tools: ## install what the tests need: redis-server, chromium, minio
-	@./.ci/tools $(MINIO)
+tools: ## install what the tests need: redis-server, chromium, minio, kustomize
+	@./.ci/tools $(MINIO) $(KUSTOMIZE)
 
 check: ## vet, staticcheck and gofmt
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
@@ -70,6 +86,13 @@ bench-full: build ## the figures of docs/capacity.md and the table of its target
 
 bench-go: ## the benchmarks of the hot paths
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+compose-test: ## start docker-compose.yml for real and look at it in a browser (root, docker, debootstrap; some minutes)
+	./deploy/compose/bases.sh
+	$(GO) test -tags compose -run TestCompose -v -count 1 -timeout 40m ./cmd/grandstand
+
+manifests: ## check what kustomize builds against the schemas of Kubernetes (SCHEMAS: where they are)
+	PATH="$$PATH:$(GOBIN_DIR)" kustomize build deploy/kubernetes/overlays/example | $(GO) run $(KUBECONFORM) -strict -summary -kubernetes-version $(KUBERNETES) -schema-location $(SCHEMAS)
 
 audit: ## known vulnerabilities (needs https://vuln.go.dev) and the module list
 	$(GO) list -m all
