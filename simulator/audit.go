@@ -61,6 +61,7 @@ type audit struct {
 	boardAt    int64            // of the newest full board
 	boardEpoch int64
 	peaks      map[grandstand.Segment]uint64 // higher than the truth, and known: told once
+	lateUntil  int64                         // at; until then gateways catch up after a board that was not live
 	pastUntil  int64                         // at; until then peaks from before this crowd may turn up
 	folded     map[string]bool               // dimensions with values in "other"
 
@@ -130,7 +131,7 @@ func (a *audit) frame(who *person, c *counts, now time.Time, settled bool) {
 		return
 	}
 	s := a.stateLocked(c.At, c.Epoch, now)
-	s.live = c.Q == ""
+	s.live = s.live || c.Q == ""
 	if settled && s.live {
 		a.stats.delivery.add(float64(max(ms(now)-c.At-a.offset.Load(), 0)) / 1000)
 	}
@@ -170,7 +171,7 @@ func (a *audit) board(b *fullBoard, now time.Time) {
 		}
 	}
 	s := a.stateLocked(b.At, b.Epoch, now)
-	s.live = b.Quality == "live"
+	s.live = s.live || b.Quality == "live"
 	s.full = b
 	for seg, c := range b.Counts {
 		a.shownLocked(s, seg, [2]uint64{c.Sessions, c.Fans})
@@ -183,7 +184,7 @@ func (a *audit) board(b *fullBoard, now time.Time) {
 // is not judged yet stays so. It reports whether the epoch is the newest.
 func (a *audit) syncLocked(now time.Time, redis, epoch int64) bool {
 	if epoch > a.epoch {
-		a.epoch, a.newest = epoch, 0
+		a.epoch, a.newest, a.lateUntil = epoch, 0, 0
 		a.offset.Store(never)
 		maps.DeleteFunc(a.states, func(_ int64, s *state) bool { return !s.judged })
 	}
@@ -228,6 +229,10 @@ const pastMS = 10_000
 // unless the machine is overloaded.
 const judgeAfterMS = 2000
 
+// catchUpMS is how long after a board that was not live gateways may still be at
+// work on what they could not tell, see Config.Late.
+const catchUpMS = 5000
+
 // forgetAfterMS is how far back the truth is kept for states that come late.
 const forgetAfterMS = 15_000
 
@@ -269,6 +274,9 @@ func (a *audit) judgeLocked(s *state, truth map[grandstand.Segment]bounds) {
 	if s.full != nil {
 		a.completeLocked(s, truth)
 	}
+	if !s.live {
+		a.lateUntil = s.at + catchUpMS
+	}
 	for seg, n := range s.counts {
 		if a.folded[seg.Dim] && seg.Value == grandstand.Other {
 			continue // who is in it is not known here
@@ -279,6 +287,9 @@ func (a *audit) judgeLocked(s *state, truth map[grandstand.Segment]bounds) {
 		b, known := truth[seg]
 		if !known {
 			b = b.with(a.cfg.Guests)
+		}
+		if s.at < a.lateUntil {
+			b = b.late()
 		}
 		a.compareLocked(s, seg, n, b)
 	}

@@ -99,6 +99,12 @@ type Config struct {
 	// Until then a session may or may not be counted. Default 300 ms.
 	Window time.Duration
 
+	// Late is how old the tally of a gateway may be that cannot tell what it
+	// counts: who came or went since then may be missing, or be counted still, on
+	// boards that are not live, and for some seconds after them. Default: they
+	// are judged as live ones are.
+	Late time.Duration
+
 	// Guests is how many sessions, besides the crowd, any count may include: a
 	// browser that looks on. Default none.
 	Guests int
@@ -163,6 +169,7 @@ func (c *Config) validate() error {
 		{"probes", float64(c.Probes), 0, maxProbes},
 		{"guests", float64(c.Guests), 0, maxViewers},
 		{"window, in seconds", c.Window.Seconds(), 0.01, 5},
+		{"late, in seconds", c.Late.Seconds(), 0, 150},
 	} {
 		if math.IsNaN(b.v) || b.v < b.lo || b.v > b.hi {
 			return grandstand.Errorf(grandstand.CodeInvalid, "%s is %g to %g, not %g", b.name, b.lo, b.hi, b.v)

@@ -53,7 +53,7 @@ type plan struct {
 func newCrowd(life context.Context, cfg Config, targets []target) *crowd {
 	c := &crowd{
 		cfg: cfg, targets: targets, life: life,
-		truth: newTruth(cfg.Window.Milliseconds()), all: map[*player]struct{}{},
+		truth: newTruth(cfg.Window.Milliseconds(), cfg.Late.Milliseconds()), all: map[*player]struct{}{},
 	}
 	c.acked = newAcked(cfg.Acked, cfg.Event)
 	c.audit = newAudit(&c.cfg, c.truth, &c.stats)

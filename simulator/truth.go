@@ -13,6 +13,7 @@ import (
 // transitions as intervals, and asked about past instants in their order.
 type truth struct {
 	window int64 // ms, see Config.Window; static
+	late   int64 // ms, see Config.Late; static
 
 	mu      sync.Mutex
 	now     int64 // the instant up to which pending was worked off
@@ -48,6 +49,15 @@ type bounds struct {
 	FansLo, FansHi int // distinct viewers
 	Peak           int // the highest Hi so far
 	Moving         int // sessions on their way between two gateways
+	Came, Went     int // sessions that did so within Config.Late
+}
+
+// late returns the bounds as a gateway may know them that has told nothing for
+// Config.Late.
+func (b bounds) late() bounds {
+	b.Lo, b.FansLo = max(b.Lo-b.Came, 0), max(b.FansLo-b.Came, 0)
+	b.Hi, b.FansHi = b.Hi+b.Went, b.FansHi+b.Went
+	return b
 }
 
 // with returns the bounds if so many others may be there too.
@@ -86,6 +96,8 @@ const (
 	surely edgeKind = iota
 	possibly
 	onTheMove
+	cameLately
+	wentLately
 )
 
 // delta is one step of a bound.
@@ -114,9 +126,9 @@ func (h *deltas) Pop() any {
 	return d
 }
 
-func newTruth(window int64) *truth {
+func newTruth(window, late int64) *truth {
 	return &truth{
-		window: window, ids: map[grandstand.Segment]int{},
+		window: window, late: late, ids: map[grandstand.Segment]int{},
 		linger: map[*presence]struct{}{}, suspect: map[int]int64{}, crashed: map[int]crash{},
 	}
 }
@@ -369,12 +381,26 @@ func (t *truth) stepLocked(x *delta) {
 		for _, s := range x.p.segs {
 			t.counts[s].Moving += x.d
 		}
+	case cameLately:
+		for _, s := range x.p.segs {
+			t.counts[s].Came--
+		}
+	case wentLately:
+		for _, s := range x.p.segs {
+			t.counts[s].Went--
+		}
 	case surely:
 		was := w.lo > 0
 		w.lo += x.d
 		for _, s := range x.p.segs {
 			t.counts[s].Lo += x.d
 			t.counts[s].FansLo += crossed(was, w.lo > 0)
+			if x.d > 0 && t.late > 0 {
+				t.counts[s].Came++
+			}
+		}
+		if x.d > 0 && t.late > 0 {
+			t.pushLocked(x.p, cameLately, x.at+t.late, 0)
 		}
 	case possibly:
 		was := w.hi > 0
@@ -384,6 +410,12 @@ func (t *truth) stepLocked(x *delta) {
 			c.Hi += x.d
 			c.FansHi += crossed(was, w.hi > 0)
 			c.Peak = max(c.Peak, c.Hi)
+			if x.d < 0 && t.late > 0 {
+				c.Went++
+			}
+		}
+		if x.d < 0 && t.late > 0 {
+			t.pushLocked(x.p, wentLately, x.at+t.late, 0)
 		}
 		if x.d < 0 && x.p.hi.off <= x.at {
 			delete(t.linger, x.p)

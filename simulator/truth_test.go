@@ -25,7 +25,7 @@ type act struct {
 func TestTruthProperty(t *testing.T) {
 	const linger = 15_000
 	rapid.Check(t, func(t *rapid.T) {
-		truth := newTruth(300)
+		truth := newTruth(300, 0)
 		spans := map[*person][][]span{}
 		var acts []act
 		do := func(at int64, f func()) { acts = append(acts, act{at, f}) }
@@ -129,7 +129,7 @@ func compareTruth(t *rapid.T, truth *truth, spans map[*person][][]span, at int64
 }
 
 func TestTruthIsAskedForwards(t *testing.T) {
-	truth := newTruth(300)
+	truth := newTruth(300, 0)
 	for range 2 {
 		if truth.at(1000) == nil {
 			t.Error("an instant cannot be asked about twice")
@@ -143,7 +143,7 @@ func TestTruthIsAskedForwards(t *testing.T) {
 // A request that may or may not have reached the gateway leaves a session that
 // may or may not count, for as long as it would linger.
 func TestTruthOfAnUnansweredJoin(t *testing.T) {
-	truth := newTruth(300)
+	truth := newTruth(300, 0)
 	p := truth.add(&person{})
 	truth.begin(p, 10_000)
 	truth.fail(p, 15_000, 0, 25_000, false)
@@ -160,7 +160,7 @@ func TestTruthOfAnUnansweredJoin(t *testing.T) {
 // The sessions that had lost their connection to a gateway before it died count
 // for as long as its last tally does.
 func TestTruthOfADeadGateway(t *testing.T) {
-	truth := newTruth(300)
+	truth := newTruth(300, 0)
 	var all []*presence
 	for i := range 6 {
 		x := truth.add(&person{})

@@ -24,6 +24,7 @@ type simulateCmd struct {
 	Silent   float64       `help:"Share of leaves without a goodbye." default:"0.1"`
 	Devices  float64       `help:"Share of viewers on two devices." default:"0.05"`
 	Window   time.Duration `help:"How long a gateway may take to take note of a join or a leave." default:"300ms"`
+	Late     time.Duration `help:"How old the tally of a gateway that cannot tell what it counts may be, on boards that are not live. Default: they are judged as live ones."`
 	Guests   int           `help:"Sessions besides the crowd that counts may include." default:"0"`
 	Shared   bool          `help:"There are other viewers, nobody knows how many: compare counts only with each other."`
 	JSON     string        `help:"File for the report as JSON." name:"json" type:"path" placeholder:"FILE"`
@@ -36,7 +37,7 @@ func (c *simulateCmd) config() simulator.Config {
 		Addresses: c.Target, AllowRemote: c.Remote, Event: c.Event, Viewers: c.Viewers, Seed: c.Seed,
 		Profile: simulator.Profile(c.Profile), Duration: c.Duration, Interval: c.Beat, JoinRate: c.JoinRate,
 		ChurnPerMinute: c.Churn, NetworkChangesPerMinute: c.Moves, SilentLeaveShare: c.Silent, TwoDeviceShare: c.Devices,
-		Window: c.Window, Guests: c.Guests, Shared: c.Shared,
+		Window: c.Window, Late: c.Late, Guests: c.Guests, Shared: c.Shared,
 	}
 	if c.Churn == 0 {
 		cfg.ChurnPerMinute = -1 // the simulator's own default is some
