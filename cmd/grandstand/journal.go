@@ -24,6 +24,7 @@ type journalling struct {
 	Journal    string        `help:"Directory of the journal of raw events, or off. Default: off; for all: journal, beside the archive. Without one nothing is archived and nothing acknowledged." placeholder:"DIR"`
 	JournalAge time.Duration `help:"Age at which a file of the journal is sealed and can be archived." default:"1m"`
 	Peer       string        `help:"host:port at which other members reach this one: archivers fetch the journal there, gateways the boards. Never public." placeholder:"ADDRESS"`
+	PeerAs     string        `help:"host:port that other members are told instead of --peer: of a port that is mapped, or of a proxy. Default: that of --peer." placeholder:"ADDRESS"`
 	SealOver   time.Duration `help:"Time for which a stopping gateway waits for its journal to be archived." default:"20s"`
 }
 
@@ -162,7 +163,11 @@ func (w *gatewayJournal) serve(n *node) error {
 	if err != nil {
 		return fmt.Errorf("--peer: %w", err)
 	}
-	w.peer, err = advertised(w.Peer, addr)
+	if w.peer = w.PeerAs; w.peer == "" {
+		w.peer, err = advertised(w.Peer, addr)
+	} else if _, _, e := net.SplitHostPort(w.peer); e != nil {
+		err = wrongUsef("--peer-as %q: %w", w.peer, e)
+	}
 	return err
 }
 
