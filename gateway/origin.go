@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"unicode"
 
 	"grandstand"
 )
@@ -58,6 +59,9 @@ func ParseOrigins(entries []string) (Origins, error) {
 // splitOrigin takes an origin apart, in lower case and without the default
 // port. It refuses everything that a browser would not send as one.
 func splitOrigin(text string) (scheme, host, port string, ok bool) {
+	if strings.ContainsFunc(text, func(r rune) bool { return r > unicode.MaxASCII }) {
+		return "", "", "", false // browsers send punycode, and some letters become others in lower case
+	}
 	u, err := url.Parse(strings.ToLower(text))
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.User != nil ||
 		u.Path != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.Contains(text, "#") {
@@ -151,8 +155,7 @@ func (o Origins) CORS(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Add("Vary", "Origin")
-		origin := r.Header.Get("Origin")
-		if origin == "" {
+		if len(r.Header.Values("Origin")) == 0 {
 			next.ServeHTTP(w, r)
 			return
 		}
@@ -163,7 +166,7 @@ func (o Origins) CORS(next http.Handler) http.Handler {
 			})
 			return
 		}
-		h.Set("Access-Control-Allow-Origin", origin)
+		h.Set("Access-Control-Allow-Origin", r.Header.Get("Origin"))
 		h.Set("Access-Control-Expose-Headers", "ETag, Retry-After")
 		if r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" {
 			h.Set("Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, DELETE")

@@ -9,7 +9,8 @@ import (
 )
 
 func TestCheckOrigin(t *testing.T) {
-	listed := []string{"https://tv.example.com", "http://localhost:3000", "https://shop.example.com:8443", "http://[::1]:5173"}
+	const empty = "(there, but empty)"
+	listed := []string{"https://tv.example.com", "http://localhost:3000", "https://shop.example.com:8443", "http://[::1]:5173", "https://xn--tglich-bua.example.com"}
 	under := []string{"https://*.example.com", "https://*.example.org:8443"}
 	for _, c := range []struct {
 		name, origin, host string
@@ -56,6 +57,47 @@ func TestCheckOrigin(t *testing.T) {
 		{"dot at the end", "https://tv.example.com.", "gw.test", listed, false},
 		{"blank", " ", "gw.test", listed, false},
 		{"fragment", "https://tv.example.com#", "gw.test", listed, false},
+		{"query", "https://evil.net?https://tv.example.com", "gw.test", listed, false},
+		{"listed, after a fragment", "https://evil.net#https://tv.example.com", "gw.test", listed, false},
+		{"backslash", `https://tv.example.com\@evil.net`, "gw.test", listed, false},
+		{"two in one", "https://tv.example.com, https://evil.net", "gw.test", listed, false},
+		{"two in one, apart by a space", "https://tv.example.com https://evil.net", "gw.test", listed, false},
+		{"nothing in it", empty, "gw.test", listed, false},
+		{"nothing in it, and any is allowed", empty, "gw.test", []string{"*"}, false},
+		{"listed IDN, as browsers send it", "https://xn--tglich-bua.example.com", "gw.test", listed, true},
+		{"listed IDN in Unicode", "https://täglich.example.com", "gw.test", listed, false},
+		{"Cyrillic look-alike", "https://tv.ex\u0430mple.com", "gw.test", listed, false},
+		{"Cyrillic look-alike in punycode", "https://tv.xn--exmple-4nf.com", "gw.test", listed, false},
+		{"Latin look-alike", "https://tv.examp1e.com", "gw.test", listed, false},
+		{"ideographic full stop", "https://tv\u3002example.com", "gw.test", listed, false},
+		{"full-width letters", "https://\uff54v.example.com", "gw.test", listed, false},
+		{"Kelvin sign, which is a small k to some", "https://\u212aino.example.com", "gw.test", []string{"https://kino.example.com"}, false},
+		{"zero-width space", "https://tv.example.com\u200b", "gw.test", listed, false},
+		{"escaped dot", "https://tv%2eexample.com", "gw.test", listed, false},
+		{"escaped NUL", "https://tv.example.com%00.evil.net", "gw.test", listed, false},
+		{"tab", "https://tv.example.com\t", "gw.test", listed, false},
+		{"scheme in other letters", "HTTPS://tv.example.com", "gw.test", listed, true},
+		{"scheme of sockets", "wss://tv.example.com", "gw.test", listed, false},
+		{"scheme left out", "//tv.example.com", "gw.test", listed, false},
+		{"host alone", "tv.example.com", "gw.test", listed, false},
+		{"an extension", "chrome-extension://tv.example.com", "gw.test", listed, false},
+		{"a file", "file://", "gw.test", listed, false},
+		{"a blob", "blob:https://tv.example.com", "gw.test", listed, false},
+		{"other scheme's default port", "https://tv.example.com:80", "gw.test", listed, false},
+		{"default port with a zero", "https://tv.example.com:0443", "gw.test", listed, false},
+		{"port beyond ports", "https://tv.example.com:65979", "gw.test", listed, false}, // 443 + 65536
+		{"local host in other forms", "http://127.0.0.1:3000", "gw.test", listed, false},
+		{"short form of an address", "http://127.1:8080", "127.0.0.1:8080", nil, false},
+		{"IPv6 written out", "http://[0:0:0:0:0:0:0:1]:5173", "gw.test", listed, false},
+		{"the wildcard itself", "https://*.example.com", "gw.test", under, false},
+		{"below a domain that begins so", "https://a.example.com.evil.net", "gw.test", under, false},
+		{"IDN below a domain", "https://xn--tglich-bua.example.com", "gw.test", under, true},
+		{"a domain below a top one", "https://example.com.", "gw.test", under, false},
+		{"same host with a dot at the end", "https://gw.example.com", "gw.example.com.", nil, false},
+		{"same host with a user", "https://gw.example.com", "x@gw.example.com", nil, false},
+		{"no host", "https://gw.example.com", "", nil, false},
+		{"below the same host", "https://a.gw.example.com", "gw.example.com", nil, false},
+		{"above the same host", "https://example.com", "gw.example.com", nil, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o, err := ParseOrigins(c.entries)
@@ -64,7 +106,11 @@ func TestCheckOrigin(t *testing.T) {
 			}
 			r := httptest.NewRequest(http.MethodGet, "/v1/events/final/live", nil)
 			r.Host = c.host
-			if c.origin != "" {
+			switch c.origin {
+			case "":
+			case empty:
+				r.Header.Set("Origin", "")
+			default:
 				r.Header.Set("Origin", c.origin)
 			}
 			err = checkOrigin(r, o)
@@ -73,6 +119,16 @@ func TestCheckOrigin(t *testing.T) {
 			}
 			if !c.want && grandstand.CodeOf(err) != grandstand.CodeForbidden {
 				t.Errorf("code %q, want forbidden", grandstand.CodeOf(err))
+			}
+			// CORS goes by the same rule.
+			served, w := false, httptest.NewRecorder()
+			o.CORS(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { served = true })).ServeHTTP(w, r)
+			readable := ""
+			if c.want {
+				readable = c.origin
+			}
+			if got := w.Header().Get("Access-Control-Allow-Origin"); served != c.want || got != readable {
+				t.Errorf("CORS serves it: %v, readable for %q; want %v, %q", served, got, c.want, readable)
 			}
 		})
 	}
