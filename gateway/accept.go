@@ -38,23 +38,27 @@ func (g *Gateway) live(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		err = checkUpgrade(r)
 	}
+	var s share
+	if err == nil {
+		s, err = g.cfg.Limits.open(g.cfg.Limits.Network(v.address), v.payer.account)
+	}
 	if err != nil {
-		g.leaveConn()
+		g.leaveConn(share{})
 		g.fail(w, "live", err)
 		return
 	}
 	h, err := accept(w, r)
 	if err != nil {
 		// checkUpgrade looked at all that Accept does: the connection is gone.
-		g.leaveConn()
+		g.leaveConn(s)
 		g.metrics.refused.WithLabelValues("live", "upgrade").Inc()
 		return
 	}
-	c, head := &conn{g: g}, h.head
+	c, head := &conn{g: g, share: s}, h.head
 	c.w.g, c.w.sock, c.w.compact = g, g.socketOf(h.nc), strings.EqualFold(h.subprotocol, subprotocolCompact)
 	if !g.enter() {
 		c.w.leave()
-		g.leaveConn()
+		g.leaveConn(s)
 		return
 	}
 	// The handler returns, and with it goes what net/http keeps for a request.
@@ -119,7 +123,8 @@ func (g *Gateway) admitConn() bool {
 	return true
 }
 
-func (g *Gateway) leaveConn() {
+func (g *Gateway) leaveConn(s share) {
+	g.cfg.Limits.close(s)
 	g.conns.Add(-1)
 	g.metrics.conns.Dec()
 }

@@ -12,6 +12,7 @@ type conn struct {
 	g       *Gateway // static
 	session *session // static; nil: refused
 	room    *room    // static
+	share   share    // static
 
 	w  wire
 	in inbound
@@ -105,7 +106,7 @@ func (c *conn) end(status closeCode) {
 // leave closes the connection. Nothing is done for it afterwards.
 func (c *conn) leave() {
 	c.w.leave()
-	c.g.leaveConn()
+	c.g.leaveConn(c.share)
 	c.g.wg.Done()
 }
 

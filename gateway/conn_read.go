@@ -141,7 +141,9 @@ func (c *conn) frame(f clientFrame, in *incoming, now int64, mayWait bool) progr
 func (c *conn) take(op opcode, text []byte, in *incoming, now int64, mayWait bool) progress {
 	switch {
 	case !c.in.messages.take(1, c.g.cfg.MessageRate, c.g.cfg.MessageBurst, now):
-		c.w.close(closePolicy)
+		c.tooMany("you send more messages than one connection may")
+	case !c.g.cfg.Limits.message(c.share):
+		c.tooMany("your network address or your account sends more messages than one may")
 	case op != opText:
 		c.w.close(closeType)
 	case !utf8.Valid(text):
@@ -154,6 +156,12 @@ func (c *conn) take(op opcode, text []byte, in *incoming, now int64, mayWait boo
 		c.dispatch(&in.m, err, now)
 	}
 	return readOn
+}
+
+// tooMany says why before it closes.
+func (c *conn) tooMany(why string) {
+	c.w.send(appendText(nil, grandstand.AppendError(nil, grandstand.CodeRateLimited, why, 0, false)))
+	c.w.close(closePolicy)
 }
 
 // waits reports whether carrying out such a message may take a call to Redis.

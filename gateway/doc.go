@@ -98,6 +98,8 @@
 //	body that is not UTF-8, or not there within 10 s                400 invalid
 //	body over 256 KiB, or a message in it over 4 KiB                413 too_large
 //	more than MessageRate beats a second for one session            429 rate_limited, Retry-After
+//	more requests, beats or connections than one network address,
+//	or one account, may have (LimitsConfig)                         429 rate_limited, Retry-After
 //	overloaded, and the session is not here                         503 unavailable, Retry-After
 //	connection cap, shutting down, Redis needed and not there       503 unavailable, Retry-After
 //	beats that the journal does not take, or not in time            503 unavailable, Retry-After, and the sessions
@@ -126,8 +128,9 @@
 //	binary message                                                  close 1003
 //	message over 4 KiB, in one frame or in fragments                close 1009
 //	WebSocket protocol violated                                     close 1002
-//	more than MessageRate messages a second, or floods of pings,
-//	empty fragments and bytes                                       close 1008
+//	more than MessageRate messages a second, or more than one
+//	network address or one account may send                         error rate_limited, close 1008
+//	floods of pings, empty fragments and bytes                      close 1008
 //	no beat for 2.5 intervals (half-open, or just silent)           close 4000
 //	reader that takes nothing for SlowLimit                         close 4008
 //	event over                                                      close 4504

@@ -59,6 +59,10 @@ type Config struct {
 	// named there all devices are one household.
 	Edge *Edge
 
+	// Limits bounds what one network address, and one account, may use. Nil:
+	// nobody is limited but by MessageRate.
+	Limits *Limits
+
 	// Origins are the browser origins that may connect. Default: the gateway's
 	// own host.
 	Origins Origins
@@ -224,7 +228,7 @@ func New(cfg Config) (*Gateway, error) {
 	g.poller.g = g
 	g.acker.g, g.acker.wake = g, make(chan struct{}, 1)
 	g.catalog = newCatalog(g)
-	g.handler = g.onlyOrigins(cfg.Origins.CORS(g.routes()))
+	g.handler = g.onlyOrigins(cfg.Origins.CORS(cfg.Limits.Requests(g.routes())))
 	return g, nil
 }
 

@@ -10,13 +10,16 @@ type bucket struct {
 // take takes n at now, in ms, and reports whether that was within perSecond
 // with bursts of burst.
 func (b *bucket) take(n int, perSecond, burst float32, now int64) bool {
-	if passed := now - b.lastMS; passed > 0 {
-		b.used = max(0, b.used-float32(passed)*perSecond/1000)
-	}
-	b.lastMS = now // also if the clock was set back
+	b.used, b.lastMS = b.usedAt(perSecond, now), now // also if the clock was set back
 	if b.used+float32(n) > burst {
 		return false
 	}
 	b.used += float32(n)
 	return true
+}
+
+// usedAt returns how much of the burst is used at now.
+func (b *bucket) usedAt(perSecond float32, now int64) float32 {
+	passed := max(0, now-b.lastMS)
+	return max(0, b.used-float32(passed)*perSecond/1000)
 }

@@ -122,6 +122,9 @@ func (p *player) take(m *grandstand.Message) error {
 	if !ok {
 		return grandstand.Errorf(grandstand.CodeRateLimited, "too many beats for one session")
 	}
+	if !p.base.id.Service && !p.g.cfg.Limits.beat(p.base.address, s) {
+		return grandstand.Errorf(grandstand.CodeRateLimited, "your network address or your account sends more beats than one may")
+	}
 	p.g.metrics.typedBy[m.Type].Inc()
 	if p.kept == nil {
 		s.take(nil, m, now, nil)

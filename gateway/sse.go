@@ -25,14 +25,19 @@ func (g *Gateway) streamCounts(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		s, err = g.selectionOf(r, e)
 	}
+	var mine share
+	if err == nil {
+		mine, err = g.cfg.Limits.open(g.cfg.Limits.networkOf(r), grandstand.Key{})
+	}
 	if err == nil && !g.admitConn() {
+		g.cfg.Limits.close(mine)
 		err = g.full()
 	}
 	if err != nil {
 		g.fail(w, "stream", err)
 		return
 	}
-	defer g.leaveConn()
+	defer g.leaveConn(mine)
 	if e.State == grandstand.EventEnded && r.Header.Get("Last-Event-ID") != "" {
 		w.WriteHeader(http.StatusNoContent) // tells a browser to stop (HTML, 9.2.3)
 		return
