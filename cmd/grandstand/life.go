@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,7 +19,8 @@ const stopBound = 10 * time.Second
 type life struct {
 	log    *slog.Logger
 	parts  []part
-	failed chan error // the first part that ended by itself
+	failed chan error  // the first part that ended by itself
+	whole  atomic.Bool // all parts have been added
 }
 
 type part struct {
@@ -68,6 +70,7 @@ func (l *life) onStop(name string, extra time.Duration, stop func(context.Contex
 
 // wait blocks until ctx ends or a part fails, then stops all parts.
 func (l *life) wait(ctx context.Context) error {
+	l.whole.Store(true)
 	var failure error
 	select {
 	case <-ctx.Done():

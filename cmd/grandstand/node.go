@@ -101,6 +101,9 @@ func (n *node) openRedis(ctx context.Context) error {
 
 func (n *node) health() health {
 	return health{ready: func() error {
+		if !n.whole.Load() { // before that, checks are being added
+			return errors.New("starting")
+		}
 		for _, check := range n.checks {
 			if err := check(); err != nil {
 				return err
