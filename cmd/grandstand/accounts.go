@@ -20,7 +20,7 @@ type blockerCmd struct {
 
 // Run serves the accounts' routes alone.
 func (c *blockerCmd) Run(ctx context.Context, f *file) error {
-	if err := checkExposure(&c.public, c.Auth); err != nil {
+	if err := thisMachine.check(c.logger(), exposed{&c.common, &c.public, &c.believing, &c.journalling}); err != nil {
 		return err
 	}
 	if c.Redis == "" {
@@ -44,7 +44,7 @@ func (c *blockerCmd) Run(ctx context.Context, f *file) error {
 		if err != nil {
 			return err
 		}
-		_, err = n.listen(&c.public, handlers{accounts: b})
+		_, err = n.listen(&c.public, handlers{limits: door.limits, accounts: b})
 		return err
 	}()
 	if err != nil {
@@ -57,6 +57,7 @@ func (c *blockerCmd) Run(ctx context.Context, f *file) error {
 type door struct {
 	origins gateway.Origins
 	edge    *gateway.Edge
+	limits  *gateway.Limits
 	auth    believer
 	open    bool // --auth none
 }
@@ -78,6 +79,10 @@ func (n *node) door(p *public, b *believing, s *serving) (*door, error) {
 	if err != nil {
 		return nil, fmt.Errorf("edge headers: %w", err)
 	}
+	d.limits = gateway.NewLimits(gateway.LimitsConfig{
+		Edge: d.edge, AddressConns: b.AddressConns, AddressRate: b.AddressRate, AccountConns: b.AccountConns, AccountRate: b.AccountRate,
+		AdminToken: b.AdminToken, Most: 4 * s.MaxConns, Registerer: n.registry,
+	})
 	if d.open {
 		d.auth = &gateway.AuthNone{AdminToken: b.AdminToken, Edge: d.edge}
 		return d, nil
@@ -126,7 +131,7 @@ func (n *node) addBlocker(d *door, w *gatewayJournal) (*accounts, error) {
 		}
 		return nil
 	})
-	return &accounts{Handler: d.origins.CORS(b.Handler()), close: b.Close}, nil
+	return &accounts{Handler: d.origins.CORS(d.limits.Requests(b.Handler())), close: b.Close}, nil
 }
 
 // accounts is a blocker as listen serves it.

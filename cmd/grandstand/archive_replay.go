@@ -46,7 +46,7 @@ func (c *archiveReplayCmd) Run(ctx context.Context) error {
 	life := newLife(slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	shown := &replayed{event: c.Event, over: make(chan struct{})}
 	if c.Listen != "" {
-		if _, err := serve(life, "boards", c.Listen, shown.handler(), 0); err != nil {
+		if _, err := life.serve(endpoint{name: "boards", address: c.Listen, handler: shown.handler()}); err != nil {
 			return fmt.Errorf("--listen: %w", err)
 		}
 		life.onStop("streams", 0, func(context.Context) error { close(shown.over); return nil })

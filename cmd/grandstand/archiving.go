@@ -22,6 +22,7 @@ type archiving struct {
 type archiverCmd struct {
 	common
 	archiving
+	peering
 	Adopt []string `help:"Directories of journals that gateways left behind; they are locked while they are worked on." placeholder:"DIR"`
 	Once  bool     `help:"Archive what there is now, then end."`
 }
@@ -34,18 +35,24 @@ func (c *archiverCmd) Run(ctx context.Context, f *file) error {
 	if c.Redis == "" {
 		c.Once = true // there is nothing to wait for
 	}
+	if err := thisMachine.check(c.logger(), exposed{common: &c.common}); err != nil {
+		return err
+	}
 	n, err := newNode(ctx, &c.common, f)
 	if err != nil {
 		return err
 	}
 	err = func() error {
+		if err := n.usePeering(&c.peering); err != nil {
+			return err
+		}
 		var left []archiver.Source
 		for _, dir := range c.Adopt {
 			d := archiver.AdoptDir(dir, n.redis.Now)
 			n.onStop("adopted journal", 0, func(context.Context) error { return d.Close() })
 			left = append(left, d)
 		}
-		m := &membership{n: n, id: randomText(8), peers: archiver.NewPeers(n.secret, "http", nil), gateways: map[string]time.Time{}}
+		m := &membership{n: n, id: randomText(8), peers: archiver.NewPeers(n.secret, "http", n.peerClient()), gateways: map[string]time.Time{}}
 		if c.Once {
 			m.renew(ctx)
 			return n.archiveOnce(ctx, &c.archiving, func() []archiver.Source { return append(m.sources(), left...) })

@@ -30,6 +30,9 @@ type demoCmd struct {
 
 // Run is "all" on embedded parts, with a crowd that comes and goes.
 func (c *demoCmd) Run(ctx context.Context, f *file) error {
+	if c.TLSCert != "" || c.TLSKey != "" {
+		return wrongUsef("a demo speaks plain HTTP: use all with --tls-cert")
+	}
 	c.Listen = freeOr(c.Listen)
 	if c.Admin != "" {
 		c.Admin = freeOr(c.Admin)

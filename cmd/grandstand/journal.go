@@ -26,6 +26,14 @@ type journalling struct {
 	Peer       string        `help:"host:port at which other members reach this one: archivers fetch the journal there, gateways the boards. Never public." placeholder:"ADDRESS"`
 	PeerAs     string        `help:"host:port that other members are told instead of --peer: of a port that is mapped, or of a proxy. Default: that of --peer." placeholder:"ADDRESS"`
 	SealOver   time.Duration `help:"Time for which a stopping gateway waits for its journal to be archived." default:"20s"`
+	peering
+}
+
+// peering are what members know each other by.
+type peering struct {
+	PeerCert string `help:"Certificate of this member, in PEM, for mutual TLS between members: all of them have one, or none. It has the DNS name peer.grandstand, for servers and clients, and is read again when it changes." placeholder:"FILE"`
+	PeerKey  string `help:"Its key, in PEM." placeholder:"FILE"`
+	PeerCA   string `help:"Authorities of the members' certificates, in PEM." name:"peer-ca" placeholder:"FILE"`
 }
 
 const journalOff = "off"
@@ -47,6 +55,9 @@ type gatewayJournal struct {
 // outlives it: a stopping journal seals its last file and waits until that is
 // archived, within SealOver.
 func (w *gatewayJournal) open(n *node, gatewayID string) error {
+	if err := n.usePeering(&w.peering); err != nil {
+		return err
+	}
 	if w.Journal == "" || w.Journal == journalOff {
 		n.log.Info("no journal: raw events are not archived, and nothing is acknowledged")
 		return w.serve(n)
@@ -159,7 +170,7 @@ func (w *gatewayJournal) serve(n *node) error {
 	if j := w.journal.Load(); j != nil {
 		w.peers.Handle("/v1/journal/", j.Handler(n.secret))
 	}
-	addr, err := serve(n.life, "peers", w.Peer, w.peers, 0)
+	addr, err := n.serve(n.peersEndpoint(w.Peer, w.peers))
 	if err != nil {
 		return fmt.Errorf("--peer: %w", err)
 	}

@@ -49,14 +49,14 @@ func TestAPartThatEndsByItselfEndsTheProcess(t *testing.T) {
 func TestAnswersThatNobodyReadsAreGivenUp(t *testing.T) {
 	l := newLife(slog.New(slog.DiscardHandler))
 	gaveUp := make(chan struct{})
-	addr, err := serve(l, "test", "127.0.0.1:0", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	addr, err := l.serve(endpoint{name: "test", address: "127.0.0.1:0", bound: 200 * time.Millisecond, handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		defer close(gaveUp)
 		for b := make([]byte, 1<<20); ; {
 			if _, err := w.Write(b); err != nil {
 				return
 			}
 		}
-	}), 200*time.Millisecond)
+	})})
 	if err != nil {
 		t.Fatal(err)
 	}

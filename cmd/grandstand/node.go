@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -31,6 +32,8 @@ type node struct {
 	registry *prometheus.Registry
 	rules    liveRules
 	secret   []byte
+	metrics  *serverMetrics
+	peers    *credentials // nil: members trust the secret alone
 	redis    *redis.Client
 	archive  *archiver.Store
 	checks   []func() error // of /readyz
@@ -43,7 +46,8 @@ const openBound = 20 * time.Second
 func newNode(ctx context.Context, cfg *common, f *file) (_ *node, err error) {
 	collectLess()
 	log := cfg.logger()
-	n := &node{life: newLife(log), cfg: cfg, registry: prometheus.NewRegistry()}
+	registry := prometheus.NewRegistry()
+	n := &node{life: newLife(log), cfg: cfg, registry: registry, metrics: newServerMetrics(registry)}
 	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	n.addRules(f)
 	defer func() {
@@ -63,7 +67,7 @@ func newNode(ctx context.Context, cfg *common, f *file) (_ *node, err error) {
 		return n, fmt.Errorf("open archive: %w", err)
 	}
 	if cfg.Admin != "" {
-		_, err := serve(n.life, "admin", cfg.Admin, adminHandler(n.registry, n.health()), 0)
+		_, err := n.serve(endpoint{name: "admin", address: cfg.Admin, handler: adminHandler(n.registry, n.health()), cut: n.metrics.cut.WithLabelValues("admin")})
 		return n, err
 	}
 	return n, nil
@@ -134,6 +138,10 @@ func (n *node) addHub(s *serving, w *gatewayJournal, id string) (*fanout.Hub, *f
 		Hub: hub, Clock: n.redis, Redis: n.redis, Secret: n.secret,
 		From: s.Upstream, Self: id, Fanout: s.Fanout, Logger: log, Registerer: n.registry,
 	}
+	if n.peers != nil {
+		cfg.Dial = n.peers.dial
+		cfg.From = strings.Replace(cfg.From, "wss://", "ws://", 1) // dial makes it TLS
+	}
 	if w.peers != nil {
 		cfg.Relay = fanout.NewRelay(fanout.RelayConfig{
 			Hub: hub, Clock: n.redis, Secret: n.secret, Fanout: s.Fanout, Logger: log, Registerer: n.registry,
@@ -185,7 +193,7 @@ func (n *node) addGateway(d *door, s *serving, w *gatewayJournal, events []*gran
 		ID: id, Peer: w.peer, Journal: w.forGateway(), Secret: n.secret, Clock: n.redis,
 		Sessions: n.redis, Tallies: n.redis, Registry: n.redis, Events: n.redis, Members: members{n.redis, upstream, &n.reporting},
 		Hub: hub, History: n.redis, Archive: n.archive, Cluster: n.redis,
-		Leases: n.redis, Rules: n.rules.now.Load, Edge: d.edge,
+		Leases: n.redis, Rules: n.rules.now.Load, Edge: d.edge, Limits: d.limits,
 		Auth: d.auth, Origins: d.origins, OpenEvents: s.openEvents(d.open), MinCohort: minCohort, MaxConns: s.MaxConns, NoShed: s.NoShed, DrainOver: s.DrainOver,
 		Logger: n.log.With("role", "gateway"), Registerer: n.registry,
 	})
@@ -249,6 +257,8 @@ func (s *serving) minCohort(open bool) int {
 // handlers are what the public address serves, each of its role; nil: the role
 // is not here.
 type handlers struct {
+	limits   *gateway.Limits // nil: nobody is limited
+	conns    int             // WebSockets that players may have
 	players  http.Handler
 	accounts *accounts
 	pages    http.Handler
@@ -266,7 +276,7 @@ func (n *node) listen(p *public, h handlers) (string, error) {
 		mux.Handle("/v1/accounts/", h.accounts)
 	}
 	if h.pages != nil {
-		mux.Handle("/", h.pages)
+		mux.Handle("/", h.limits.Requests(h.pages))
 	} else {
 		mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
@@ -274,7 +284,14 @@ func (n *node) listen(p *public, h handlers) (string, error) {
 			_ = json.NewEncoder(w).Encode(map[string]string{"code": string(grandstand.CodeNotFound), "message": "there is nothing at this address"})
 		})
 	}
-	addr, err := serve(n.life, "players", p.Listen, mux, writeBound)
+	tls, err := n.playersTLS(p)
+	if err != nil {
+		return "", err
+	}
+	addr, err := n.serve(endpoint{
+		name: "players", address: p.Listen, handler: mux, bound: writeBound, tls: tls,
+		limits: h.limits, conns: h.conns, cut: n.metrics.cut.WithLabelValues("players"),
+	})
 	if err != nil {
 		return "", fmt.Errorf("--listen: %w", err)
 	}

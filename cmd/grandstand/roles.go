@@ -26,7 +26,7 @@ func (c *allCmd) Run(ctx context.Context, f *file) error {
 
 // start starts every role and returns the public address.
 func (c *allCmd) start(ctx context.Context, f *file) (*node, string, error) {
-	if err := checkExposure(&c.public, c.Auth); err != nil {
+	if err := thisMachine.check(c.logger(), exposed{&c.common, &c.public, &c.believing, &c.journalling}); err != nil {
 		return nil, "", err
 	}
 	n, err := newNode(ctx, &c.common, f)
@@ -60,7 +60,7 @@ func (c *allCmd) start(ctx context.Context, f *file) (*node, string, error) {
 		if err != nil {
 			return "", err
 		}
-		return n.listen(&c.public, handlers{players: players, accounts: b, pages: pages})
+		return n.listen(&c.public, handlers{limits: door.limits, conns: c.MaxConns, players: players, accounts: b, pages: pages})
 	}()
 	return n, addr, n.orStop(err)
 }
@@ -85,7 +85,7 @@ type gatewayCmd struct {
 }
 
 func (c *gatewayCmd) Run(ctx context.Context, f *file) error {
-	if err := checkExposure(&c.public, c.Auth); err != nil {
+	if err := thisMachine.check(c.logger(), exposed{&c.common, &c.public, &c.believing, &c.journalling}); err != nil {
 		return err
 	}
 	if c.Redis == "" {
@@ -104,7 +104,7 @@ func (c *gatewayCmd) Run(ctx context.Context, f *file) error {
 		if err != nil {
 			return err
 		}
-		_, err = n.listen(&c.public, handlers{players: players})
+		_, err = n.listen(&c.public, handlers{limits: door.limits, conns: c.MaxConns, players: players})
 		return err
 	}()
 	if err != nil {
@@ -121,6 +121,9 @@ type aggregatorCmd struct {
 func (c *aggregatorCmd) Run(ctx context.Context, f *file) error {
 	if c.Redis == "" {
 		return errNeedsRedis("aggregator")
+	}
+	if err := thisMachine.check(c.logger(), exposed{common: &c.common}); err != nil {
+		return err
 	}
 	n, err := newNode(ctx, &c.common, f)
 	if err != nil {
@@ -139,12 +142,13 @@ type webCmd struct {
 	Gateway   string `help:"URL of a gateway, which badges are asked of. Default: there are no badges." placeholder:"URL"`
 	LogLevel  string `help:"debug, info, warn or error." enum:"debug,info,warn,error" default:"info"`
 	LogFormat string `help:"text or json." enum:"text,json" default:"text"`
+	Insecure  bool   `help:"Take a key that every user of the machine may read."`
 }
 
 // Run serves the pages alone; they find the gateway behind the same name.
 func (c *webCmd) Run(ctx context.Context) error {
-	cfg := common{LogLevel: c.LogLevel, LogFormat: c.LogFormat}
-	n := &node{life: newLife(cfg.logger()), cfg: &cfg}
+	cfg := common{LogLevel: c.LogLevel, LogFormat: c.LogFormat, Insecure: c.Insecure}
+	n := &node{life: newLife(cfg.logger()), cfg: &cfg, metrics: newServerMetrics(nil)}
 	var counts asker
 	if c.Gateway != "" {
 		counts = askOver(c.Gateway)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,13 +19,15 @@ type common struct {
 	Secret    string `help:"The cluster's secret, 16 characters or more: keys of viewers and sessions derive from it. Every node needs the same." placeholder:"TEXT"`
 	LogLevel  string `help:"debug, info, warn or error." enum:"debug,info,warn,error" default:"info"`
 	LogFormat string `help:"text or json." enum:"text,json" default:"text"`
+	Insecure  bool   `help:"Start with settings that let strangers in, which are refused otherwise, and say each at every start."`
 }
 
 // public are the settings of the roles that serve players or pages.
 type public struct {
-	Listen   string   `help:"Public address." default:"127.0.0.1:8080"`
-	Origins  []string `help:"Origins of pages that may connect and read: https://www.example.com, https://*.example.com, or * for any. The server's own is always allowed." placeholder:"ORIGIN"`
-	Insecure bool     `help:"Allow --auth none on an address that others can reach."`
+	Listen  string   `help:"Public address." default:"127.0.0.1:8080"`
+	TLSCert string   `help:"Certificate of --listen, with its chain, in PEM. It is read again when it changes. Default: plain HTTP, for a proxy in front." name:"tls-cert" placeholder:"FILE"`
+	TLSKey  string   `help:"Its key, in PEM." name:"tls-key" placeholder:"FILE"`
+	Origins []string `help:"Origins of pages that may connect and read: https://www.example.com, https://*.example.com, or * for any. The server's own is always allowed." placeholder:"ORIGIN"`
 }
 
 // believing are the settings of the roles that ask who somebody is.
@@ -38,6 +39,11 @@ type believing struct {
 	JWTAudience    []string `help:"Audiences of which tokens must name one; none: any." name:"jwt-audience" placeholder:"TEXT"`
 	AdminToken     string   `help:"Token that may configure and end events, and act for every account." placeholder:"TEXT"`
 	TrustedProxies []string `help:"Addresses (CIDR) of proxies whose headers are believed." placeholder:"CIDR"`
+
+	AddressConns int `help:"Sockets and streams that one network address may have open; of IPv6, one network of 64 bits." default:"2000"`
+	AddressRate  int `help:"Messages a second from one network address, with bursts of ten seconds' worth; a request counts as ten." default:"2000"`
+	AccountConns int `help:"Sockets that one account may have open." default:"100"`
+	AccountRate  int `help:"Messages a second from one account, as above." default:"100"`
 }
 
 // serving are the settings of a gateway.
@@ -120,20 +126,4 @@ func (c *common) logger() *slog.Logger {
 		return slog.New(slog.NewJSONHandler(os.Stderr, opts))
 	}
 	return slog.New(slog.NewTextHandler(os.Stderr, opts))
-}
-
-// checkExposure refuses --auth none where strangers can reach it: with it
-// anybody may claim to be anybody.
-func checkExposure(p *public, auth string) error {
-	if auth != "none" || p.Insecure {
-		return nil
-	}
-	host, _, err := net.SplitHostPort(p.Listen)
-	if err != nil {
-		return wrongUsef("--listen %q: %w", p.Listen, err)
-	}
-	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
-		return nil
-	}
-	return wrongUsef("--auth none on %s would let anybody be anybody: use --auth jwt, listen on 127.0.0.1, or say --insecure", p.Listen)
 }

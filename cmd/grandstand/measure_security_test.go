@@ -1,0 +1,66 @@
+//go:build measure
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// Five thousand sockets that trickle their requests, from eight addresses, do not
+// stop honest handshakes, over plain TCP and over TLS.
+func TestMeasureSlowClients(t *testing.T) {
+	for _, secure := range []bool{false, true} {
+		t.Run(fmt.Sprint("tls=", secure), func(t *testing.T) {
+			ca := newAuthority(t)
+			var more []string
+			if secure {
+				f := ca.player(t.TempDir())
+				more = []string{"--tls-cert", f.cert, "--tls-key", f.key}
+			}
+			p, admin := startAll(t, "all", more...)
+			addr, url := strings.TrimPrefix(p.url, "http://"), p.url
+			if secure {
+				url = "https://" + addr
+			}
+			client := over(ca.pool())
+			handshakes := func(n int) []time.Duration {
+				var took []time.Duration
+				for i := range n {
+					ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+					start := time.Now()
+					c, _, err := websocket.Dial(ctx, fmt.Sprintf("%s/v1/events/final/live?viewer=v%d", url, i), &websocket.DialOptions{HTTPClient: client})
+					if err == nil {
+						_, _, err = c.Read(ctx)
+						took = append(took, time.Since(start))
+						c.CloseNow()
+					}
+					cancel()
+					if err != nil {
+						t.Fatalf("honest handshake %d: %v", i, err)
+					}
+				}
+				slices.Sort(took)
+				return took
+			}
+			alone := handshakes(200)
+			var from []string
+			for i := range 8 {
+				from = append(from, fmt.Sprintf("127.0.7.%d", i+1))
+			}
+			crawl(t, addr, 5000, from...)
+			beside := handshakes(200)
+			t.Logf("handshakes: p99 %v alone, %v beside 5,000 slow sockets; %v gave way",
+				p99(alone), p99(beside), scrape(t, admin)("grandstand_http_waiting_cut_total"))
+			if p99(beside) > time.Second {
+				t.Error("p99 is not under 1 s")
+			}
+		})
+	}
+}
