@@ -39,8 +39,8 @@ func machineWith(addresses ...string) machine {
 }
 
 var (
-	container = machineWith("127.0.0.1/8", "::1/128", "172.18.0.4/16", "fe80::42/64")
-	rented    = machineWith("127.0.0.1/8", "203.0.113.4/24", "10.0.0.4/8")
+	pod    = machineWith("127.0.0.1/8", "::1/128", "172.18.0.4/16", "fe80::42/64")
+	rented = machineWith("127.0.0.1/8", "203.0.113.4/24", "10.0.0.4/8")
 )
 
 func TestWhoCanReachAnAddress(t *testing.T) {
@@ -69,9 +69,9 @@ func TestWhoCanReachAnAddress(t *testing.T) {
 		{rented, ":1", anywhere},
 		{rented, "0.0.0.0:1", anywhere},
 		{rented, "[::]:1", anywhere},
-		{container, ":1", inside},
-		{container, "0.0.0.0:1", inside},
-		{container, "[::]:1", inside},
+		{pod, ":1", inside},
+		{pod, "0.0.0.0:1", inside},
+		{pod, "[::]:1", inside},
 		{machineWith("127.0.0.1/8"), ":1", inside},
 	} {
 		if got, err := c.m.reachOf(c.address); err != nil || got != c.want {
@@ -97,7 +97,7 @@ func TestUnsafeStartsAreRefused(t *testing.T) {
 		{"tokens in public", rented, jwt, ""},
 		{"anybody here", rented, "gateway --listen 127.0.0.1:1", ""},
 		{"anybody from anywhere", rented, "gateway --listen :8080", "--auth none on :8080"},
-		{"anybody of a container network", container, "gateway --listen :8080", "--auth none on :8080"},
+		{"anybody of a container network", pod, "gateway --listen :8080", "--auth none on :8080"},
 		{"anybody of the inner network", rented, "gateway --listen 10.0.0.4:8080", "--auth none on 10.0.0.4:8080"},
 		{"anybody's accounts", rented, "blocker --listen :8080", "--auth none"},
 		{"anybody's demo", rented, "demo --listen :8080", ""}, // demo starts all, which asks
@@ -105,15 +105,15 @@ func TestUnsafeStartsAreRefused(t *testing.T) {
 		{"admin for strangers, of an aggregator", rented, "aggregator --admin 203.0.113.4:9090", "--admin 203.0.113.4:9090"},
 		{"admin for strangers, of an archiver", rented, "archiver --admin 0.0.0.0:9090", "--admin 0.0.0.0:9090"},
 		{"admin inside", rented, jwt + "--admin 10.0.0.4:9090", ""},
-		{"admin of a container", container, jwt + "--admin :9090", ""},
-		{"admin by the container's name", container, jwt + "--admin gateway-1:9090", ""},
+		{"admin of a container", pod, jwt + "--admin :9090", ""},
+		{"admin by the container's name", pod, jwt + "--admin gateway-1:9090", ""},
 		{"admin by a public name", rented, jwt + "--admin live.example.com:9090", "--admin live.example.com:9090"},
 		{"no admin", rented, jwt + "--admin=", ""},
 		{"admin nowhere", rented, jwt + "--admin nowhere.example:1", "no such host"},
 		{"peers among strangers", rented, jwt + "--peer :9091", "--peer :9091 sends boards"},
 		{"peers among strangers, with certificates", rented, jwt + "--peer :9091 --peer-cert a --peer-key b --peer-ca c", ""},
 		{"peers inside", rented, jwt + "--peer 10.0.0.4:9091", ""},
-		{"peers of a container", container, jwt + "--peer :9091", ""},
+		{"peers of a container", pod, jwt + "--peer :9091", ""},
 		{"every page", rented, jwt + "--origins *", "--origins *"},
 		{"every page among others", rented, jwt + "--origins https://a.example,*", "--origins *"},
 		{"no page's origin", rented, jwt + "--origins null", "--origins *"},
