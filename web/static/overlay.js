@@ -1,6 +1,7 @@
 // The overlay page: one element of /live-counts.js, as the address says.
 //
-//   /overlay/final?segment=team:KC&label=KC+fans      a number (value=sessions, fans, peak, reach)
+//   /overlay/final?segment=team:KC&label=KC+fans      a number (value=sessions, fans, peak, reach;
+//                                                     peak=peak: with the highest yet under it)
 //   /overlay/final?mine=team:KC&theirs=team:SF        a bar of two
 //   /overlay/final?dim=team&most=5                    the largest of a dimension
 //   /overlay/final?trend&segment=world&minutes=30     a line
@@ -14,7 +15,7 @@ const params = new URLSearchParams(location.search);
 const name = params.has("trend") ? "live-trend" : params.has("dim") ? "live-top" : params.has("mine") ? "live-rivals" : "live-counts";
 const element = document.createElement(name);
 element.setAttribute("event", decodeURIComponent(location.pathname.split("/").pop()));
-for (const attribute of ["segment", "label", "value", "mine", "theirs", "dim", "most", "minutes", "key"]) {
+for (const attribute of ["segment", "label", "value", "peak", "mine", "theirs", "dim", "most", "minutes", "key"]) {
   if (params.get(attribute)) element.setAttribute(attribute, params.get(attribute));
 }
 if (/^[A-Za-z0-9-]{2,35}$/.test(params.get("lang") || "")) document.documentElement.lang = params.get("lang");

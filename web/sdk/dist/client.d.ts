@@ -48,7 +48,8 @@ export type Options = {
     onUnblocked?: () => void;
     onState?: (state: ConnectionState) => void;
     /**
-     * something could not be used; nothing has to be done
+     * something could not be used, or
+     * nobody answers; the client goes on by itself, a developer may want to know
      */
     onError?: (error: {
         code: string;
@@ -102,7 +103,8 @@ export type ConnectionState = {
  * @property {(refusal: Refusal) => void} [onBlocked] this session may not play, and why; again when the reasons change
  * @property {() => void} [onUnblocked]
  * @property {(state: ConnectionState) => void} [onState]
- * @property {(error: {code: string, message: string}) => void} [onError] something could not be used; nothing has to be done
+ * @property {(error: {code: string, message: string}) => void} [onError] something could not be used, or
+ *   nobody answers; the client goes on by itself, a developer may want to know
  * @property {(text: string, from: "server" | "player") => void} [onMessage] every message, for a look inside
  *
  * @typedef {object} ConnectionState
@@ -162,7 +164,7 @@ export declare class Client {
     takeover(codes?: string[]): boolean;
     /** Cuts a wait short. */
     retry(): void;
-    /** Says goodbye: this play is not counted from the next tick on. */
+    /** Says goodbye: this play is not counted from the next tick on, and the next is another. */
     close(): void;
     /** @param {string} name of an option @param {any[]} v */
     tell(name: string, ...v: any[]): void;
@@ -178,6 +180,7 @@ export declare class Client {
     address(path: string, ws: boolean): string;
     /** @param {string} path @param {RequestInit} [init] */
     request(path: string, init?: RequestInit): Promise<Response>;
+    /** Connects anew, with the options as they are now. The play goes on. */
     connect(): Promise<void>;
     /** @param {any} m */
     receive(m: any): void | Promise<void>;

@@ -1,4 +1,5 @@
 import { Client } from "./client.js";
+import { refusal } from "./protocol.js";
 export type Options = import("./client.js").Options;
 export type ConnectionState = import("./client.js").ConnectionState;
 export type Counts = import("./protocol.js").Counts;
@@ -19,4 +20,4 @@ export type Conflict = import("./protocol.js").Conflict;
  * @returns {Client}
  */
 export declare function connect(options: Options): Client;
-export { Client };
+export { Client, refusal };

@@ -20,6 +20,17 @@ export declare function after(code: number): "retry" | "slowly" | "renew" | "fin
 export declare const positive: (v: unknown, otherwise: number) => number;
 /** @param {string} body @returns {any} an object, {} for whatever is none */
 export declare function parse(body: string): any;
+/**
+ * Why a request had no answer that this page may read: a browser does not say.
+ * @param {string | URL} url
+ * @returns {Promise<{code: "unavailable" | "forbidden", message: string}>}
+ */
+export declare function unanswered(url: string | URL): Promise<{
+    code: "unavailable" | "forbidden";
+    message: string;
+}>;
+/** What to say of an answer that is in no form of ours. */
+export declare const STRANGE = "this is no gateway of grandstand.v1: check the address, and its release";
 export type Count = {
     /**
      * streams that play now, counted exactly

@@ -26,7 +26,7 @@ export type Board = {
     /**
      * by "team:KC" or "world"; null for one too small to be shown
      */
-    segments: Map<string, Shown | null>;
+    segments: Map<string, Shown | null | undefined>;
     /**
      * a sentence: why there are no numbers
      */
@@ -57,8 +57,8 @@ declare class Source {
     /** @param {number} ms */
     soon(ms: number): void;
     connect(): void;
-    /** Asks why there is no stream: a browser does not say. @param {URL} url */
-    ask(url: URL): Promise<void>;
+    /** Asks why there is no stream: a browser does not say. @param {URL} url @param {boolean} again try the stream later */
+    ask(url: URL, again: boolean): Promise<void>;
     /** @param {any} m GET counts */
     take(m: any): void;
     /** @param {Board} b */

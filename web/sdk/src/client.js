@@ -1,5 +1,5 @@
 import { Outbox, SEQ_PER_MS } from "./outbox.js";
-import { after, backoff, counts, parse, positive, refusal } from "./protocol.js";
+import { STRANGE, after, backoff, counts, parse, positive, refusal, unanswered } from "./protocol.js";
 import { SharedSession } from "./session.js";
 import { Socket } from "./socket.js";
 import { VideoWatch, position } from "./video.js";
@@ -36,7 +36,8 @@ const BLOCKED_TRIES = 2; // upgrades that fail where plain HTTP works, before th
  * @property {(refusal: Refusal) => void} [onBlocked] this session may not play, and why; again when the reasons change
  * @property {() => void} [onUnblocked]
  * @property {(state: ConnectionState) => void} [onState]
- * @property {(error: {code: string, message: string}) => void} [onError] something could not be used; nothing has to be done
+ * @property {(error: {code: string, message: string}) => void} [onError] something could not be used, or
+ *   nobody answers; the client goes on by itself, a developer may want to know
  * @property {(text: string, from: "server" | "player") => void} [onMessage] every message, for a look inside
  *
  * @typedef {object} ConnectionState
@@ -114,9 +115,10 @@ export class Client {
     if (this.running && !this.link) this.connect();
   }
 
-  /** Says goodbye: this play is not counted from the next tick on. */
+  /** Says goodbye: this play is not counted from the next tick on, and the next is another. */
   close() {
     this.stop();
+    this.shared.forget();
     this.watch?.stop();
     for (const [target, name, f] of this.listeners) target.removeEventListener(name, f);
     this.outbox.close();
@@ -199,6 +201,7 @@ export class Client {
     return fetch(url, { cache: "no-store", ...init, headers: this.token ? { Authorization: "Bearer " + this.token } : {} });
   }
 
+  /** Connects anew, with the options as they are now. The play goes on. */
   async connect() {
     this.drop(false);
     this.tell("onState", { state: "connecting" });
@@ -444,7 +447,10 @@ export class Client {
       answer = await this.request("/live", { signal: AbortSignal.timeout(5000) });
       said = parse(await answer.text());
     } catch {
-      return; // nobody is there: trying again is all there is
+      const why = await unanswered(this.base);
+      // Trying again is all there is. It is told of once.
+      if (this.attempt === 1 && waiting === this.timers.wait) this.tell("onError", why);
+      return;
     }
     if (waiting !== this.timers.wait || !this.running || this.link) return;
     const { status } = answer;
@@ -461,8 +467,8 @@ export class Client {
       this.renewed = true;
       this.token = "";
       this.connect();
-    } else if (status >= 400 && status < 500) {
-      this.end(said.code || String(status), said.message || "");
+    } else if (status < 500) {
+      this.end(said.code || "invalid", said.message || STRANGE);
     }
   }
 
@@ -486,4 +492,4 @@ export class Client {
 }
 
 /** @type {Record<number, string>} */
-const NAMES = { 4503: "forbidden", 4504: "ended" };
+const NAMES = { 4500: "invalid", 4503: "forbidden", 4504: "ended" };

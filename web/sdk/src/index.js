@@ -5,6 +5,7 @@
 //   const live = connect({ event: "final", segments: { team: "KC" }, video, onCounts: (c) => … });
 
 import { Client } from "./client.js";
+import { refusal } from "./protocol.js";
 
 /**
  * @typedef {import("./client.js").Options} Options
@@ -24,4 +25,4 @@ export function connect(options) {
   return new Client(options, import.meta.url);
 }
 
-export { Client };
+export { Client, refusal };

@@ -49,6 +49,24 @@ export function parse(body) {
 }
 
 /**
+ * Why a request had no answer that this page may read: a browser does not say.
+ * @param {string | URL} url
+ * @returns {Promise<{code: "unavailable" | "forbidden", message: string}>}
+ */
+export async function unanswered(url) {
+  const { host } = new URL(url);
+  try {
+    await fetch(url, { mode: "no-cors", cache: "no-store" });
+  } catch {
+    return { code: "unavailable", message: `no answer from ${host}: check the address, and that it runs` };
+  }
+  return { code: "forbidden", message: `${host} serves no pages of ${globalThis.location?.origin}: its operator lists that in --origins` };
+}
+
+/** What to say of an answer that is in no form of ours. */
+export const STRANGE = "this is no gateway of grandstand.v1: check the address, and its release";
+
+/**
  * @typedef {object} Count
  * @property {number} sessions streams that play now, counted exactly
  * @property {number} fans distinct viewers, an estimate (standard error 0.8 %)

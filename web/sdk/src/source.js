@@ -2,7 +2,7 @@
 // one stream of Server-Sent Events for all elements that show the same event. It
 // only reads: whoever looks at an overlay is not counted by it.
 
-import { backoff, parse } from "./protocol.js";
+import { STRANGE, backoff, parse, unanswered } from "./protocol.js";
 
 /**
  * @typedef {object} Shown one segment
@@ -14,7 +14,7 @@ import { backoff, parse } from "./protocol.js";
  * @property {number} at Unix ms of the state that was counted
  * @property {number} age ms when it came
  * @property {"live" | "partial" | "stale" | "final" | ""} quality "": there is none yet
- * @property {Map<string, Shown | null>} segments by "team:KC" or "world"; null for one too small to be shown
+ * @property {Map<string, Shown | null | undefined>} segments by "team:KC" or "world"; null for one too small to be shown
  * @property {string} [trouble] a sentence: why there are no numbers
  */
 
@@ -82,27 +82,27 @@ class Source {
       this.take(parse(e.data));
     };
     stream.onerror = () => {
-      if (stream.readyState !== EventSource.CLOSED) return; // it comes back by itself
-      if (this.stream === stream) this.stream = undefined;
-      this.ask(url);
+      const closed = stream.readyState === EventSource.CLOSED; // else it comes back by itself
+      if (closed && this.stream === stream) this.stream = undefined;
+      if (closed || !this.board.quality) this.ask(url, closed);
     };
   }
 
-  /** Asks why there is no stream: a browser does not say. @param {URL} url */
-  async ask(url) {
+  /** Asks why there is no stream: a browser does not say. @param {URL} url @param {boolean} again try the stream later */
+  async ask(url, again) {
+    const once = new URL(String(url).replace("/stream", ""));
     let status = 0;
     let said;
     try {
-      const once = new URL(String(url).replace("/stream", ""));
       const answer = await fetch(once, { cache: "no-store" });
       status = answer.status;
       said = parse(await answer.text());
     } catch {
-      // Nobody is there.
+      said = await unanswered(once);
     }
-    if (status === 200) this.take(said);
-    else if (status >= 400 && status < 500) this.show({ ...this.board, trouble: said.message || "HTTP " + status });
-    if (this.board.quality !== "final") this.soon(backoff(this.attempt++, status === 404 || status === 401 ? 10_000 : 1000));
+    if (said.dims) this.take(said);
+    else this.show({ ...this.board, trouble: sentence(said.message || STRANGE) });
+    if (again && this.board.quality !== "final") this.soon(backoff(this.attempt++, status === 404 || status === 401 ? 10_000 : 1000));
   }
 
   /** @param {any} m GET counts */
@@ -122,3 +122,6 @@ class Source {
     for (const show of this.readers.keys()) show(b);
   }
 }
+
+/** @param {string} message of a server, which begins small and has no end */
+const sentence = (message) => message[0].toUpperCase() + message.slice(1) + (/[.!?]$/.test(message) ? "" : ".");

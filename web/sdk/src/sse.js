@@ -50,7 +50,8 @@ export class Sse {
   answered(status, m, messages) {
     if (status === 401) return this.end(4002, m.message);
     if (status === 409) return this.end(4504, m.message);
-    if (status !== 200) return this.end(status === 429 ? 1008 : status === 403 || status === 404 ? 4503 : 1013, m.message);
+    if (status === 404 || status === 405) return this.end(4500, m.message || "no gateway of grandstand.v1");
+    if (status !== 200) return this.end(status === 429 ? 1008 : status === 403 ? 4503 : 1013, m.message);
     const { message } = this.listener;
     if (!this.opened) {
       this.opened = true;

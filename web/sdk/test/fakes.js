@@ -22,6 +22,7 @@ export class FakeServer {
     this.requests = [];
     this.up = true;
     this.upgrades = true; // WebSockets get through
+    this.foreign = false; // it serves no pages of this origin
     this.answer = () => new Response(`{"code":"invalid","message":"this address takes WebSockets: ask for an upgrade (RFC 6455)"}`, { status: 400 });
     const server = this;
     globalThis.WebSocket = class extends FakeSocket {
@@ -31,7 +32,7 @@ export class FakeServer {
     };
     globalThis.fetch = async (url, init) => {
       server.requests.push({ url: String(url), ...init });
-      if (!server.up) throw new TypeError("failed to fetch");
+      if (!server.up || (server.foreign && init?.mode !== "no-cors")) throw new TypeError("failed to fetch");
       return server.answer(new URL(url), init || {});
     };
   }
@@ -44,7 +45,7 @@ export class FakeSocket {
   constructor(server, url, protocols) {
     Object.assign(this, { server, url, protocols, readyState: 0, sent: [], closedWith: null });
     server.sockets.push(this);
-    setTimeout(() => (server.up && server.upgrades ? this.opened() : this.gone(1006)), 5);
+    setTimeout(() => (server.up && server.upgrades && !server.foreign ? this.opened() : this.gone(1006)), 5);
   }
   opened() {
     if (this.readyState !== 0) return;

@@ -1,0 +1,53 @@
+export type Board = import("./source.js").Board;
+/** @param {string} name @param {Record<string, string>} [attributes] @param {(Node | string)[]} children */
+export declare function make(name: string, attributes?: Record<string, string>, ...children: (Node | string)[]): HTMLElement;
+/** Changes a text only if it is another: each change costs a layout. @param {Element} e @param {string} text */
+export declare function write(e: Element, text: string): void;
+/** Follows the segments of its attributes. A subclass says which, and shows them. */
+export declare class LiveElement extends HTMLElement {
+    root: ShadowRoot;
+    note: HTMLElement;
+    heard: HTMLElement;
+    announced: number;
+    stop: () => void;
+    /** @type {Board | undefined} */
+    board: Board | undefined;
+    arrived: number;
+    numbers: Intl.NumberFormat | undefined;
+    shares: Intl.NumberFormat | undefined;
+    ages: Intl.RelativeTimeFormat | undefined;
+    static observedAttributes: string[];
+    constructor();
+    /** @param {string} text */
+    addStyle(text: string): void;
+    connectedCallback(): void;
+    disconnectedCallback(): void;
+    /** @param {string} name @param {string | null} before @param {string | null} now */
+    attributeChangedCallback(name: string, before: string | null, now: string | null): void;
+    /** @param {string} name @param {string} [otherwise] */
+    of(name: string, otherwise?: string): string;
+    /** @returns {string[]} */
+    segments(): string[];
+    /** @param {Board} _b */
+    show(_b: Board): void;
+    /** Drops what is shown: other numbers will come. */
+    forget(): void;
+    get base(): string;
+    follow(): void;
+    /** @param {Board} b */
+    take(b: Board): void;
+    /**
+     * Shows counts of the page's own, if it has the attribute fed.
+     * @param {{at: number, age: number, quality: Board["quality"], segments: Record<string, import("./source.js").Shown | null | undefined>}} counts
+     */
+    feed({ at, age, quality, segments }: {
+        at: number;
+        age: number;
+        quality: Board["quality"];
+        segments: Record<string, import("./source.js").Shown | null | undefined>;
+    }): void;
+    age(): void;
+    /** What a screen reader is told now and then. */
+    words(): string;
+    announce(): void;
+}

@@ -1,0 +1,159 @@
+// What all elements of live counts have in common: where their numbers come from,
+// how old they are, and what a screen reader is told.
+
+import { positive } from "./protocol.js";
+import { sourceOf } from "./source.js";
+
+/** @typedef {import("./source.js").Board} Board */
+
+const ANNOUNCE_MS = 20_000; // a screen reader hears a number so often at most
+const OLD_MS = 10_000; // from then on its age is shown
+
+const style = `
+:host { display: inline-block; font-family: var(--live-font, system-ui, sans-serif); color: var(--live-color, inherit); text-align: start }
+:host([hidden]) { display: none }
+[part=number] { font-size: var(--live-size, 2.5rem); font-weight: 700; line-height: 1.1; font-variant-numeric: tabular-nums; white-space: nowrap; contain: layout style }
+[part=label], [part=note], [part=peak] { font-size: .875rem; opacity: .8; font-variant-numeric: tabular-nums }
+[part=note]:empty, [part=label]:empty, [part=peak]:empty { display: none }
+.heard { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap }
+:host([stale]) [part=number] { opacity: .6 }
+`;
+
+/** @param {string} name @param {Record<string, string>} [attributes] @param {(Node | string)[]} children */
+export function make(name, attributes = {}, ...children) {
+  const e = document.createElement(name);
+  for (const [k, v] of Object.entries(attributes)) e.setAttribute(k, v);
+  e.append(...children);
+  return e;
+}
+
+/** Changes a text only if it is another: each change costs a layout. @param {Element} e @param {string} text */
+export function write(e, text) {
+  if (e.textContent !== text) e.textContent = text;
+}
+
+/** Those on the page: a number that nothing renews ages. @type {Set<LiveElement>} */
+const shown = new Set();
+setInterval(() => shown.forEach((e) => e.age()), 1000);
+
+/** Follows the segments of its attributes. A subclass says which, and shows them. */
+export class LiveElement extends HTMLElement {
+  static observedAttributes = ["event", "src", "key", "segment", "mine", "theirs", "value", "label", "lang", "minutes", "dim", "most", "peak", "fed", "quiet"];
+
+  constructor() {
+    super();
+    this.root = this.attachShadow({ mode: "open" });
+    this.addStyle(style);
+    this.note = make("div", { part: "note" });
+    this.heard = make("div", { class: "heard", "aria-live": "polite" });
+    this.announced = -ANNOUNCE_MS;
+    this.stop = () => {};
+    /** @type {Board | undefined} */
+    this.board = undefined;
+    this.arrived = 0;
+  }
+
+  /** @param {string} text */
+  addStyle(text) {
+    const sheet = new CSSStyleSheet();
+    sheet.replaceSync(text);
+    this.root.adoptedStyleSheets.push(sheet);
+  }
+
+  connectedCallback() {
+    this.follow();
+    shown.add(this);
+  }
+
+  disconnectedCallback() {
+    this.stop();
+    shown.delete(this);
+  }
+
+  /** @param {string} name @param {string | null} before @param {string | null} now */
+  attributeChangedCallback(name, before, now) {
+    if (before === now || !this.isConnected) return;
+    if (/event|src|segment|mine|theirs|value|dim/.test(name)) {
+      this.board = undefined;
+      this.forget();
+    }
+    this.follow();
+  }
+
+  /** @param {string} name @param {string} [otherwise] */
+  of(name, otherwise = "") {
+    return this.getAttribute(name) || otherwise;
+  }
+
+  /** @returns {string[]} */
+  segments() {
+    return [this.of("segment", "world")];
+  }
+
+  /** @param {Board} _b */
+  show(_b) {}
+
+  /** Drops what is shown: other numbers will come. */
+  forget() {}
+
+  get base() {
+    return new URL(this.of("src") || import.meta.url).origin + "/v1/events/" + encodeURIComponent(this.of("event"));
+  }
+
+  follow() {
+    this.stop();
+    this.stop = () => {};
+    const lang = /** @type {HTMLElement | null} */ (this.closest("[lang]"))?.lang || undefined;
+    this.numbers = new Intl.NumberFormat(lang);
+    this.shares = new Intl.NumberFormat(lang, { style: "percent" });
+    this.ages = new Intl.RelativeTimeFormat(lang, { numeric: "always" });
+    this.heard.setAttribute("aria-live", this.hasAttribute("quiet") ? "off" : "polite");
+    if (this.hasAttribute("fed")) {
+      if (this.board) this.show(this.board);
+    } else if (!this.of("event")) {
+      this.note.textContent = "Say which event: <" + this.localName + " event=\"…\">";
+    } else {
+      this.stop = sourceOf(this.base, this.of("key"), this.of("dim")).follow(this.segments(), (b) => this.take(b));
+    }
+  }
+
+  /** @param {Board} b */
+  take(b) {
+    this.board = b;
+    this.arrived = performance.now();
+    this.show(b);
+    this.age();
+    this.announce();
+  }
+
+  /**
+   * Shows counts of the page's own, if it has the attribute fed.
+   * @param {{at: number, age: number, quality: Board["quality"], segments: Record<string, import("./source.js").Shown | null | undefined>}} counts
+   */
+  feed({ at, age, quality, segments }) {
+    this.take({ at, age, quality, segments: new Map(Object.entries(segments)) });
+  }
+
+  // age says how old the numbers are, if they are; a word on each trouble.
+  age() {
+    const b = this.board;
+    if (!b) return;
+    const age = positive(b.age, 0) + performance.now() - this.arrived;
+    const old = b.quality !== "final" && b.quality !== "" && (b.quality === "stale" || age > OLD_MS);
+    if (this.hasAttribute("stale") !== old) this.toggleAttribute("stale", old);
+    const text = b.quality === "" ? b.trouble || "" : old ? this.ages?.format(-Math.max(1, Math.round(age / 1000)), "second") || "" : "";
+    write(this.note, text);
+  }
+
+  /** What a screen reader is told now and then. */
+  words() {
+    return "";
+  }
+
+  announce() {
+    const words = this.words(), now = performance.now();
+    if (!words || document.hidden || (now - this.announced < ANNOUNCE_MS && !this.hasAttribute("quiet"))) return;
+    this.announced = now;
+    write(this.heard, words);
+  }
+}
