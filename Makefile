@@ -16,7 +16,7 @@ COMPOSE     ?= docker compose
 ALONE       := ^TestMovesAreNeverCountedTwice$$
 GOBIN_DIR   := $(shell $(GO) env GOPATH)/bin
 
-.PHONY: demo build up down test check unit tools web sdk fuzz measure bench bench-full bench-go compose-test manifests audit clean help
+.PHONY: demo build up down test check unit tools web clip sdk fuzz measure bench bench-full bench-go compose-test manifests audit clean help
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -60,6 +60,9 @@ unit: ## all tests, with the race detector
 web: ## build what pages load: web/sdk/dist, web/dashboard/dist
 	cd web/sdk && npm ci --no-audit --no-fund --silent && npm run --silent build -- --log-level=warning
 	cd web/dashboard && npm ci --no-audit --no-fund --silent && npm run --silent build
+
+clip: ## make the clip that the demo plays without ffmpeg: web/static/clip.webm (needs ffmpeg)
+	$(GO) test -count=1 -run TestTheClip ./web/pitch -update
 
 sdk: web ## check the types of SDK and dashboard, test them, and that what is committed is what is built
 	cd web/sdk && npm test --silent

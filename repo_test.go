@@ -38,7 +38,8 @@ var arrows = map[string][]string{
 	"redis":              {""},
 	"simulator":          {""},
 	"web":                {""},
-	"cmd/grandstand":     {"", "aggregator", "archiver", "bench", "blocker", "drill", "fanout", "gateway", "gateway/journal", "redis", "simulator", "web"},
+	"web/pitch":          {""},
+	"cmd/grandstand":     {"", "aggregator", "archiver", "bench", "blocker", "drill", "fanout", "gateway", "gateway/journal", "redis", "simulator", "web", "web/pitch"},
 	"redis/redistest":    {},
 	"archiver/miniotest": {},
 }

@@ -6,11 +6,10 @@
 //
 // In: GET and HEAD requests of browsers.
 //
-// Out: the pages at /, /device and /dashboard, their parts under /static/ and
-// /dashboard/; for the pages of
-// others the SDK at /sdk.js, elements at /live-counts.js, an overlay at
-// /overlay/{event} and badges at /badge/{event}.svg; for every other path an error
-// in the form that all roles use.
+// Out: the pages at /, /device and /dashboard, their parts under /static/, /stream/
+// and /dashboard/; for the pages of others the SDK at /sdk.js, elements at
+// /live-counts.js, an overlay at /overlay/{event} and badges at /badge/{event}.svg;
+// for every other path an error in the form that all roles use.
 package web
 
 import (
@@ -49,6 +48,10 @@ type Config struct {
 	// Counts answers GET /v1/events/{event}/counts of a gateway, for badges. It
 	// may be called at the same time. Default: there are no badges.
 	Counts func(ctx context.Context, event string, query url.Values) (status int, body []byte)
+
+	// Pictures answers GET /stream/live.m3u8 and its segments: a live HLS stream
+	// (fragmented MP4) for the demo page. Default: that plays a clip.
+	Pictures http.Handler
 }
 
 func (c *Config) validate() error {
@@ -78,6 +81,7 @@ var kinds = map[string]string{
 	".css":  "text/css; charset=utf-8",
 	".svg":  "image/svg+xml",
 	".json": "application/json",
+	".webm": "video/webm",
 }
 
 // New returns the handler of the pages. It starts nothing.
@@ -109,6 +113,9 @@ func New(cfg Config) (http.Handler, error) {
 		f.framed = e.Name() == overlay
 		r.Handle(address(e.Name()), f).Methods(http.MethodGet, http.MethodHead)
 	}
+	if cfg.Pictures != nil {
+		r.PathPrefix(stream).Handler(http.StripPrefix(stream, cfg.Pictures)).Methods(http.MethodGet, http.MethodHead)
+	}
 	r.Handle("/badge/{event}.svg", badge{cfg}).Methods(http.MethodGet, http.MethodHead)
 	if err := addSDK(r); err != nil {
 		return nil, err
@@ -118,6 +125,9 @@ func New(cfg Config) (http.Handler, error) {
 
 // overlay is the page that others lay over their pictures.
 const overlay = "overlay.html"
+
+// stream is where the pictures of the demo page are.
+const stream = "/stream/"
 
 // addSDK serves the SDK and the parts that it loads.
 func addSDK(r *mux.Router) error {
@@ -190,8 +200,9 @@ func (f *file) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // policy lets a page load only what is embedded, and talk only to its own
-// origin and to gateways; text never becomes markup.
-const policy = "default-src 'self'; connect-src 'self' ws: wss:; object-src 'none'; base-uri 'none'; " +
+// origin and to gateways; text never becomes markup. (A blob is what a script
+// plays.)
+const policy = "default-src 'self'; connect-src 'self' ws: wss:; media-src 'self' blob:; object-src 'none'; base-uri 'none'; " +
 	"form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 
 func secured(next http.Handler) http.Handler {

@@ -12,6 +12,7 @@ import (
 
 	"grandstand"
 	"grandstand/simulator"
+	"grandstand/web/pitch"
 )
 
 // demoEvent is what the demo shows.
@@ -49,9 +50,17 @@ func (c *demoCmd) Run(ctx context.Context, f *file) error {
 	}
 	own := *f
 	own.events = append([]*grandstand.Event{event}, f.events...)
+	pictures, err := pitch.New()
+	if err == nil {
+		all.pictures = pictures
+	}
 	n, addr, err := all.start(ctx, &own)
 	if err != nil {
 		return err
+	}
+	what := "The picture is a clip; with ffmpeg it is a live stream"
+	if pictures != nil {
+		what = "The picture is a live stream, made by ffmpeg"
 	}
 	fmt.Printf(`
   Grandstand is running.
@@ -61,9 +70,19 @@ func (c *demoCmd) Run(ctx context.Context, f *file) error {
   Open it and watch four counts move: your state, your team, your country, the world.
   Press "Open a second window": another fan, and within a tick or two both of you are counted.
   Press "Open another device" twice: your account may play on two, and the third is told so.
+  Press "Replay": the recording shows the audience of its time. %s.
   A crowd of %d simulated viewers comes and goes. Ctrl-C ends it.
 
-`, addr, c.Viewers)
+`, addr, what, c.Viewers)
+	if pictures != nil {
+		n.run("pictures", func(ctx context.Context) error {
+			if err := pictures.Run(ctx); err != nil {
+				n.log.Warn("the picture of the demo is a clip from now on", "error", err)
+			}
+			<-ctx.Done()
+			return nil
+		})
+	}
 	n.run("crowd", func(ctx context.Context) error { return c.crowd(ctx, "http://"+addr, n.log) })
 	return n.wait(ctx)
 }

@@ -15,8 +15,9 @@ import (
 // asker is web.Config.Counts.
 type asker func(ctx context.Context, event string, query url.Values) (status int, body []byte)
 
-func (n *node) pages(counts asker) (http.Handler, error) {
-	h, err := web.New(web.Config{Counts: counts})
+// pages returns the pages. pictures may be nil.
+func (n *node) pages(counts asker, pictures http.Handler) (http.Handler, error) {
+	h, err := web.New(web.Config{Counts: counts, Pictures: pictures})
 	if err != nil {
 		return nil, fmt.Errorf("web: %w", err)
 	}

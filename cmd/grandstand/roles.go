@@ -12,7 +12,8 @@ type allCmd struct {
 	serving
 	journalling
 	archiving
-	secondHere bool // it may be the second of its kind in this directory
+	secondHere bool         // it may be the second of its kind in this directory
+	pictures   http.Handler // of the demo; nil: none
 }
 
 // Run serves every role in one process until ctx ends.
@@ -56,7 +57,7 @@ func (c *allCmd) start(ctx context.Context, f *file) (*node, string, error) {
 		if err != nil {
 			return "", err
 		}
-		pages, err := n.pages(askHere(players))
+		pages, err := n.pages(askHere(players), c.pictures)
 		if err != nil {
 			return "", err
 		}
@@ -153,7 +154,7 @@ func (c *webCmd) Run(ctx context.Context) error {
 	if c.Gateway != "" {
 		counts = askOver(c.Gateway)
 	}
-	pages, err := n.pages(counts)
+	pages, err := n.pages(counts, nil)
 	if err == nil {
 		_, err = n.listen(&c.public, handlers{players: http.NotFoundHandler(), pages: pages})
 	}
