@@ -159,12 +159,12 @@ func TestDeviceInTrouble(t *testing.T) {
 func TestParts(t *testing.T) {
 	f, ctx := newFakeGateway(t), browser(t)
 	openDevice(t, ctx, f, "")
-	wrong := eval[[]string](t, ctx, `Promise.all(["live", "blocked", "who", "dom"].map((m) => import("/static/" + m + ".js"))).then(([live, blocked, who, dom]) => {
+	wrong := eval[[]string](t, ctx, `Promise.all(["/sdk.js", "/static/blocked.js", "/static/who.js", "/static/dom.js"].map((m) => import(m))).then(([live, blocked, who, dom]) => {
 		const wrong = [];
 		const expect = (got, want, what) => { if (JSON.stringify(got) !== JSON.stringify(want)) wrong.push(what + ": " + JSON.stringify(got) + ", want " + JSON.stringify(want)); };
 
 		const odd = live.refusal({ code: 7, limit: "x", current: -1, by: null, conflicts: [null, 3, { name: 5, since: 9 }, { name: "A", since: 2, termination_code: "a" }] });
-		expect(odd.conflicts.map((c) => c.name), ["A", "a device without a name"], "conflicts, oldest first");
+		expect(odd.conflicts.map(dom.named), ["A", "a device without a name"], "conflicts, oldest first");
 		expect([odd.code, odd.limit, odd.current, odd.by, odd.final], ["", 0, 0, "", false], "an odd refusal");
 		expect(live.refusal({}).conflicts, [], "an empty refusal");
 		for (const [code, final] of Object.entries({ device_limit: false, unavailable: false, too_many_devices: false, taken_over: true, superseded: true, signed_out: true })) expect(live.refusal({ code }).final, final, code);

@@ -26,15 +26,21 @@ type fakeGateway struct {
 	sockets   map[*fakeSocket]bool
 	opened    []url.Values // queries of the sockets that were opened
 	newSecret bool         // sessions of before are refused
+	other     bool         // it speaks another version
+	config    string       // of the event; "": as usual
+	origin    string       // of pages elsewhere that may read
+	folded    string       // a team that is too small to be shown
 	refuse    int          // HTTP status instead of an upgrade
 	state     string       // of the event
 	quality   string
 	rejoin    bool // joins are refused
 	null      string
 	beats     []map[string]any
+	events    []map[string]any
 	closes    []websocket.StatusCode
 	sessions  int
 	streams   []string // queries of the streams that were opened
+	timelines []url.Values
 	accounts  *fakeAccounts
 }
 
@@ -46,8 +52,10 @@ type fakeSocket struct {
 	goodbye bool // it closed on purpose
 }
 
-func newFakeGateway(t *testing.T) *fakeGateway {
-	f := &fakeGateway{tick: 200 * time.Millisecond, sockets: map[*fakeSocket]bool{}, state: "live"}
+func newFakeGateway(t *testing.T) *fakeGateway { return newFakeGatewayAt(t, 200*time.Millisecond) }
+
+func newFakeGatewayAt(t *testing.T, tick time.Duration) *fakeGateway {
+	f := &fakeGateway{tick: tick, sockets: map[*fakeSocket]bool{}, state: "live"}
 	f.crowd = map[string]map[string]int{
 		"team":    {"KC": 4212, "SF": 3875, "unknown": 113},
 		"region":  {"US-CA": 2250, "US-MO": 1890, "unknown": 4060},
@@ -65,15 +73,23 @@ func newFakeGateway(t *testing.T) *fakeGateway {
 		fmt.Fprint(w, `[{"event":"demo","state":"live"},{"event":"final-2026","state":"scheduled"}]`)
 	})
 	m.HandleFunc("GET /v1/events/{event}", f.event)
-	m.HandleFunc("GET /v1/events/{event}/counts", func(w http.ResponseWriter, _ *http.Request) { w.Write(f.board()) })
+	m.HandleFunc("GET /v1/events/{event}/counts", f.counts)
 	m.HandleFunc("GET /v1/events/{event}/counts/stream", f.stream)
 	m.HandleFunc("GET /v1/events/{event}/history", func(w http.ResponseWriter, _ *http.Request) {
 		now := time.Now().UnixMilli()
 		fmt.Fprintf(w, `{"points":[[%d,7000,6900],null,[%d,9100,9000],[%d,8000,7900]]}`, now-60_000, now-40_000, now-20_000)
 	})
+	m.HandleFunc("GET /v1/events/{event}/timeline.vtt", f.timeline)
 	m.HandleFunc("GET /v1/events/{event}/live", f.live)
 	f.accounts.routes(m)
-	f.Server = httptest.NewServer(m)
+	f.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		f.locked(func() {
+			if f.origin != "" && r.Header.Get("Origin") == f.origin {
+				w.Header().Set("Access-Control-Allow-Origin", f.origin)
+			}
+		})
+		m.ServeHTTP(w, r)
+	}))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -106,11 +122,38 @@ func (f *fakeGateway) event(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.refuse != 0 {
-		w.WriteHeader(f.refuse)
-		fmt.Fprint(w, `{"code":"not_found","message":"no"}`)
+		refuse(w, f.refuse)
+		return
+	}
+	if f.config != "" {
+		fmt.Fprint(w, f.config)
 		return
 	}
 	fmt.Fprintf(w, `{"event":%q,"state":%q,"dims":[{"name":"country"},{"name":"region"},{"name":"team","values":["KC","SF"],"choose":true}]}`, r.PathValue("event"), f.state)
+}
+
+// refuse answers as a gateway does.
+func refuse(w http.ResponseWriter, status int) {
+	body := map[int]string{
+		http.StatusBadRequest:   `{"code":"invalid","message":"this address takes WebSockets: ask for an upgrade (RFC 6455)"}`,
+		http.StatusUnauthorized: `{"code":"unauthorized","message":"a token is needed"}`,
+		http.StatusForbidden:    `{"code":"forbidden","message":"not for you"}`,
+		http.StatusNotFound:     `{"code":"not_found","message":"there is no such event"}`,
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	fmt.Fprint(w, body[status])
+}
+
+// timeline is of a recording of two minutes: 5,000 watch, then 6,000, then 5,500.
+func (f *fakeGateway) timeline(w http.ResponseWriter, r *http.Request) {
+	f.locked(func() { f.timelines = append(f.timelines, r.URL.Query()) })
+	w.Header().Set("Content-Type", "text/vtt; charset=utf-8")
+	fmt.Fprint(w, "WEBVTT\n\n"+
+		"00:00:00.000 --> 00:00:40.000\n{\"sessions\":5000,\"fans\":4900}\n\n"+
+		"00:00:40.000 --> 00:01:20.000\n{\"sessions\":6000,\"fans\":5900,\"moments\":[{\"kind\":\"surge\",\"change\":0.2},{\"kind\":\"peak\"}]}\n\n"+
+		"00:01:20.000 --> 00:01:50.000\n{\"sessions\":5500,\"fans\":5400}\n\n"+
+		"00:01:50.000 --> 00:02:00.000\n<img src=x onerror=alert(1)>\n")
 }
 
 // countLocked returns how many are in a segment: the crowd, and each session
@@ -130,6 +173,28 @@ func (f *fakeGateway) countLocked(dim, value string) int {
 	return n
 }
 
+func (f *fakeGateway) counts(w http.ResponseWriter, _ *http.Request) {
+	if !f.refused(w) {
+		w.Write(f.board())
+	}
+}
+
+// refused answers a request that cannot be taken, and reports whether it did.
+func (f *fakeGateway) refused(w http.ResponseWriter) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case f.other:
+		w.WriteHeader(http.StatusNotFound)
+		fmt.Fprint(w, "<h1>Not found</h1>")
+	case f.refuse != 0:
+		refuse(w, f.refuse)
+	default:
+		return false
+	}
+	return true
+}
+
 func (f *fakeGateway) board() []byte {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -139,6 +204,9 @@ func (f *fakeGateway) board() []byte {
 		for v := range values {
 			n := f.countLocked(dim, v)
 			segs[v] = map[string]int{"sessions": n, "fans": n * 97 / 100, "peak": n, "reach": n}
+		}
+		if dim == "team" && f.folded != "" {
+			segs[f.folded] = nil
 		}
 		dims[dim] = segs
 		if dim == "world" {
@@ -155,16 +223,27 @@ func (f *fakeGateway) live(w http.ResponseWriter, r *http.Request) {
 	if r.Header.Get("Upgrade") != "" {
 		f.opened = append(f.opened, q)
 	}
-	refuse := f.refuse
+	status, other := f.refuse, f.other
 	if f.newSecret && q.Get("session") != "" {
-		refuse = http.StatusForbidden
+		status = http.StatusForbidden
+	}
+	if status == 0 && r.Header.Get("Upgrade") == "" {
+		status = http.StatusBadRequest
 	}
 	f.mu.Unlock()
-	if refuse != 0 {
-		w.WriteHeader(refuse)
+	if other && r.Header.Get("Upgrade") == "" {
+		http.NotFound(w, r)
 		return
 	}
-	c, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"grandstand.v1"}})
+	if status != 0 {
+		refuse(w, status)
+		return
+	}
+	speaks := "grandstand.v1"
+	if other {
+		speaks = "grandstand.v2"
+	}
+	c, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{speaks}})
 	if err != nil {
 		return
 	}
@@ -220,6 +299,9 @@ func (f *fakeGateway) receive(s *fakeSocket, b []byte) {
 	switch m["t"] {
 	case "beat":
 		f.beats = append(f.beats, m)
+	case "event":
+		f.events = append(f.events, m)
+		s.sent <- fmt.Appendf(nil, `{"t":"ack","seq":%.0f}`, m["seq"])
 	case "join":
 		if f.rejoin {
 			s.sent <- []byte(`{"t":"error","code":"forbidden","message":"no <img src=x onerror=alert(1)>"}`)
@@ -300,6 +382,9 @@ func (f *fakeGateway) openings() []url.Values {
 // stream sends the whole board each tick: a reader takes from it what it asked
 // for.
 func (f *fakeGateway) stream(w http.ResponseWriter, r *http.Request) {
+	if f.refused(w) {
+		return
+	}
 	f.locked(func() { f.streams = append(f.streams, r.URL.RawQuery) })
 	w.Header().Set("Content-Type", "text/event-stream")
 	for r.Context().Err() == nil {

@@ -42,13 +42,13 @@ const readable = `(() => {
 func TestReadable(t *testing.T) {
 	f, ctx := newFakeGateway(t), browser(t)
 	f.locked(func() { f.crowd["world"][""], f.crowd["country"]["US"] = 3_298_412, 3_100_000 })
-	for _, size := range [][2]int64{{320, 640}, {390, 844}, {768, 1024}, {1280, 800}} {
+	for _, size := range [][2]int64{{320, 640}, {390, 844}, {768, 1024}, {1440, 900}} {
 		for _, scheme := range []string{"light", "dark"} {
 			name := fmt.Sprintf("%dx%d-%s", size[0], size[1], scheme)
 			emulate(t, ctx, size, scheme)
 			open(t, ctx, f, "?viewer=v1")
 			until(t, ctx, status("live"))
-			until(t, ctx, `!document.querySelector("#rivals").matches("[hidden], .unknown")`)
+			until(t, ctx, `!document.querySelector("#over-rivals").hidden`)
 			if os.Getenv("WEB_SHOTS") != "" {
 				wander(t, ctx, f)
 			}
@@ -91,7 +91,7 @@ var phoneAndDesk = []struct {
 	size   [2]int64
 	scheme string
 }{
-	{[2]int64{390, 844}, "light"}, {[2]int64{390, 844}, "dark"}, {[2]int64{1280, 800}, "light"}, {[2]int64{1280, 800}, "dark"}, {[2]int64{320, 640}, "light"},
+	{[2]int64{390, 844}, "light"}, {[2]int64{390, 844}, "dark"}, {[2]int64{1440, 900}, "light"}, {[2]int64{1440, 900}, "dark"}, {[2]int64{320, 640}, "light"},
 }
 
 func checkAll(t *testing.T, ctx context.Context, name string) {

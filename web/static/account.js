@@ -6,7 +6,7 @@
 //   const watch = account.watch({ onDevices, onTrouble });
 //   watch.start(); … watch.stop();
 
-import { refusal } from "/static/live.js";
+import { refusal } from "/sdk.js";
 
 const TIMEOUT_MS = 5000;
 const POLL_MS = 3000; // where there is no stream

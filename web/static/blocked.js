@@ -8,7 +8,7 @@
 // names the one that need not be said. Where it is not here that a play which
 // was ended can be asked for again, onceFinal says where it is.
 
-import { element, button, write, keyed, listed, playing, sentence } from "/static/dom.js";
+import { element, button, write, keyed, listed, named, playing, sentence } from "/static/dom.js";
 
 const ANSWER_MS = 6000;
 
@@ -56,7 +56,7 @@ function consequence(enders, r) {
   if (enders.length === 0) return "";
   const [stop, was] = enders.length === 1 ? ["stops", "it was"] : ["stop", "they were"];
   const why = r.final ? " if there is no other place" : enders.length === r.conflicts.length ? "" : `, since ${was} the last to start`;
-  return `${listed(enders.map((c) => c.name))} ${stop}${why}.`;
+  return `${listed(enders.map(named))} ${stop}${why}.`;
 }
 
 export class BlockedCard {
@@ -121,7 +121,7 @@ export class BlockedCard {
     const enders = chosen(r, needed(r, this.more));
     const only = enders.length === 1 && r.conflicts.length === 1;
     if (r.final) write(this.main, "Play here again");
-    else write(this.main, only ? `Play here instead of ${enders[0].name}` : "Play here");
+    else write(this.main, only ? `Play here instead of ${named(enders[0])}` : "Play here");
     this.main.hidden = r.code === "unavailable" || r.code === "too_many_devices" || (r.final && this.onceFinal !== "");
     write(this.note, this.main.hidden || (only && !r.final) ? "" : consequence(enders, r));
     this.note.hidden = this.note.textContent === "";
@@ -147,7 +147,7 @@ export class BlockedCard {
   fill(li, conflict, choosable) {
     li.conflict = conflict;
     const [name, since] = li.firstChild.children;
-    write(name, choosable ? `Play here instead of ${conflict.name}` : conflict.name);
+    write(name, choosable ? `Play here instead of ${named(conflict)}` : named(conflict));
     write(since, playing(conflict, this.event()));
   }
 

@@ -1,66 +1,90 @@
-// The cards of the four counts: the number, how it moved, and its last minutes.
+// The cards of the four counts, and the overlay on the picture: elements of
+// /live-counts.js that are fed with what the play of this page is told.
 
-import { Ticker, Spark, flash, format } from "/static/chart.js";
+import { teamName } from "/static/places.js";
 
 const UNIT = ["stream watching", "streams watching"];
+const digits = new Intl.NumberFormat(document.documentElement.lang);
 
 export class Cards {
   // main holds an element with data-count for each dimension.
   constructor(main) {
     this.cards = new Map();
     for (const el of main.querySelectorAll("[data-count]")) {
-      const part = (name) => el.querySelector("." + name);
-      this.cards.set(el.dataset.count, {
-        el, who: part("who"), unit: part("unit"), delta: part("delta"), ticker: new Ticker(part("number")),
-        fans: new Ticker(part("fans"), (n) => (n === null ? "" : `≈ ${format(n)} ${n === 1 ? "fan" : "fans"}`)), spark: new Spark(part("spark")), last: null,
-      });
+      this.cards.set(el.dataset.count, { el, who: el.querySelector(".who"), number: el.querySelector(".number"), parts: [...el.querySelectorAll("[fed]")], last: null });
     }
     this.dims = [...this.cards.keys()];
   }
 
-  // name says of whom a count is.
-  name(dim, who) {
-    this.cards.get(dim).who.textContent = who;
+  // name says of whom a count is, and which segment that is.
+  name(dim, who, event, segment) {
+    const card = this.cards.get(dim);
+    card.who.textContent = who;
+    for (const part of card.parts) {
+      part.setAttribute("event", event);
+      part.setAttribute("segment", segment);
+    }
   }
 
-  // paint shows [sessions, fans]; null is a segment too small to be shown, and
-  // undefined one that the event does not count.
-  paint(dim, count) {
-    const card = this.cards.get(dim);
-    if (!Array.isArray(count)) {
-      this.blank(card, count === null ? "too few to show without pointing at somebody" : "not counted in this event");
-      return;
+  // paint shows counts: {at, age, quality, segments}. A segment that is null is
+  // too small to be shown; one that is not there the event does not count.
+  paint(counts) {
+    for (const card of this.cards.values()) {
+      const c = counts.segments[card.number.getAttribute("segment")];
+      card.last = c ? c.sessions : null;
+      const unit = c ? UNIT[c.sessions === 1 ? 0 : 1] : c === null ? "too few to show without pointing at somebody" : "not counted in this event";
+      if (card.number.getAttribute("label") !== unit) card.number.setAttribute("label", unit);
+      Object.assign(card.el.dataset, c ? { sessions: c.sessions, fans: c.fans } : {});
+      if (!c) this.blank(card);
+      for (const part of card.parts) part.feed(counts);
     }
-    const [sessions, fans] = count;
-    card.el.dataset.sessions = sessions;
-    card.el.dataset.fans = fans;
-    card.ticker.set(sessions);
-    card.unit.textContent = UNIT[sessions === 1 ? 0 : 1];
-    card.fans.set(fans);
-    if (card.last !== null) flash(card.delta, sessions - card.last);
-    card.last = sessions;
-    card.spark.add(sessions);
   }
 
   // forget empties a card: its number will be another one's.
   forget(dim) {
-    const card = this.cards.get(dim);
-    card.spark.clear();
-    this.blank(card, UNIT[1]);
+    this.blank(this.cards.get(dim));
   }
 
-  blank(card, unit) {
+  blank(card) {
     delete card.el.dataset.sessions;
     delete card.el.dataset.fans;
     card.last = null;
-    card.ticker.set(null);
-    card.fans.set(null);
-    card.unit.textContent = unit;
   }
 
   // said returns the numbers as a sentence.
   said() {
-    const known = this.dims.filter((dim) => this.cards.get(dim).last !== null);
-    return known.map((dim) => `${dim === "world" ? "the world" : this.cards.get(dim).who.textContent}: ${format(this.cards.get(dim).last)}`).join(", ");
+    const known = [...this.cards].filter(([, card]) => card.last !== null);
+    return known.map(([dim, card]) => `${dim === "world" ? "the world" : card.who.textContent}: ${digits.format(card.last)}`).join(", ");
+  }
+}
+
+export class Overlay {
+  constructor(screen) {
+    this.mine = screen.querySelector("live-counts");
+    this.rivals = screen.querySelector("live-rivals");
+    this.trend = screen.querySelector("live-trend");
+  }
+
+  // of says whose side it is on; rival may be "".
+  of(event, team, rival) {
+    const mine = team === "unknown" ? "world" : "team:" + team;
+    for (const e of [this.mine, this.trend]) {
+      e.setAttribute("event", event);
+      e.setAttribute("segment", mine);
+    }
+    this.mine.setAttribute("label", team === "unknown" ? "watching now" : `${teamName(team)} fans watching`);
+    this.rivals.hidden = !rival || team === "unknown";
+    this.rivals.setAttribute("mine", mine);
+    this.rivals.setAttribute("theirs", "team:" + rival);
+  }
+
+  // forget drops what is shown: numbers of another time come.
+  forget() {
+    this.mine.forget();
+    this.trend.forget();
+  }
+
+  feed(counts) {
+    for (const e of [this.mine, this.rivals, this.trend]) e.feed(counts);
   }
 }

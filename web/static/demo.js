@@ -1,143 +1,109 @@
-// The demo page: choices and an account in, four live numbers out. It joins the
-// parts; text reaches the document through textContent only.
+// The demo page: a picture, choices and an account in, live numbers out. It joins the
+// parts; text reaches the document through textContent only. What talks to the
+// gateway is the SDK, what shows numbers are the elements that any page may use.
 
-import { Live } from "/static/live.js";
+import "/live-counts.js";
+import { connect } from "/sdk.js";
 import { BlockedCard } from "/static/blocked.js";
-import { Cards } from "/static/cards.js";
+import { Cards, Overlay } from "/static/cards.js";
 import { Choices } from "/static/choices.js";
 import { Household } from "/static/household.js";
-import { Rivals } from "/static/rivals.js";
-import { SharedSession } from "/static/session.js";
+import { Messages } from "/static/messages.js";
+import { Picture } from "/static/picture.js";
+import { Replay } from "/static/replay.js";
 import { StatusLine } from "/static/status.js";
+import { Teams } from "/static/teams.js";
 import { identify } from "/static/who.js";
 import { randomID } from "/static/storage.js";
-import { write } from "/static/dom.js";
+import { sentence, write } from "/static/dom.js";
 
 const $ = (id) => document.getElementById(id);
+const meta = (name) => document.querySelector(`meta[name="grandstand-${name}"]`).content;
 const ANNOUNCE_MS = 20000;
 const JOIN_MS = 5000; // for an answer
+const LOST_MS = 1500; // without a connection, to be told of
+const CLOCK_MS = 10 * 60_000; // that a clock may be wrong by
 
 const params = new URLSearchParams(location.search);
 const who = identify(params);
 const choices = new Choices($("choices"), {
   params,
-  defaults: { event: document.querySelector('meta[name="grandstand-event"]').content, team: "KC", region: "US-CA", country: "US" },
+  defaults: { event: meta("event"), team: "KC", region: "US-CA", country: "US" },
   onChoice: chosen,
   onWrong: () => say("An event’s name is made of letters, digits, dots, dashes and underscores. Correct it above."),
 });
 const cards = new Cards(document.querySelector("main"));
-const rivals = new Rivals($("rivals"));
-const live = new Live({ url: address, onState: connection, onCounts: counts, onBlocked: blocked, onUnblocked: unblocked, onNotice: notice, probe });
-const line = new StatusLine($("status"), live);
+const overlay = new Overlay($("player"));
+const teams = new Teams();
+const messages = new Messages($("messages"));
+const line = new StatusLine($("status"));
 const card = new BlockedCard($("blocked"), { takeover: (codes) => live.takeover(codes), event: () => choices.event });
-const household = new Household($("account"), { who, choices, onLimit: reconnect });
-let shared = null; // the session of this play, with this device's other tabs
+const household = new Household($("account"), { who, choices, onLimit: relimit });
+const picture = new Picture($("video"), { served: meta("pictures") === "live", said: (text) => write($("what-video"), text) });
+const replay = new Replay($("video"), { feed: (counts) => overlay.feed(counts), moment: $("moment"), list: $("moments") });
+let live = null; // the play, a client of the SDK
+let newest = null; // counts as the elements take them
 let joining = null; // the timer of a join that is not answered yet
 
-function address(session) {
-  const url = new URL(choices.path("/live"), location.href);
-  url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
-  url.searchParams.set("viewer", who.viewer);
-  url.searchParams.set("device", who.device);
-  url.searchParams.set("name", who.name);
-  if (household.limit) {
-    url.searchParams.set("account", who.account);
-    url.searchParams.set("limit", household.limit);
-  }
-  for (const [name, value] of choices.segments()) url.searchParams.set(name, value);
-  if (document.hidden) url.searchParams.set("interval_ms", "60000");
-  if (session) url.searchParams.set("session", session);
-  return url.href;
+// begin plays with what is chosen now: on with the session that this device has,
+// or a new one.
+function begin() {
+  live = connect({
+    event: choices.event, video: $("video"), segments: Object.fromEntries(choices.segments()), ...identity(),
+    onState: connection, onCounts: counts, onBlocked: blocked, onUnblocked: unblocked, onError: refused, onMessage: message,
+  });
 }
 
-// probe asks the same address in plain HTTP why it refused the upgrade.
-async function probe(session) {
-  const url = new URL(address(session));
-  url.protocol = location.protocol;
-  let answer;
-  try {
-    answer = await fetch(url, { cache: "no-store", signal: AbortSignal.timeout(5000) });
-  } catch {
-    return null; // nobody is there: trying again is all there is
-  }
-  switch (answer.status) {
-    case 400:
-    case 403:
-      if (session) return { fresh: true }; // of a server that has a new secret since
-      return answer.status === 403 ? { code: 4503 } : null;
-    case 401:
-      return { code: "unauthorized" };
-    case 404:
-      return { code: "not_found" };
-    case 429:
-    case 503:
-      return { retryMS: 1000 * (parseInt(answer.headers.get("Retry-After"), 10) || 5) };
-    default:
-      return null;
-  }
-}
-
-// begin plays with what is chosen now: on with the session that this device
-// has, or a new one.
-async function begin() {
-  shared = new SharedSession(choices.event, who.viewer, who.device, household.limit ? who.account : "");
-  const mine = shared;
-  const session = await mine.resume();
-  if (mine !== shared) return; // something else was chosen meanwhile
-  live.session = session;
-  live.start();
+// identity says who plays: with an account only if that has a limit.
+function identity() {
+  const { viewer, device, name, account } = who;
+  return { viewer, device, name, ...(household.limit ? { account, limit: household.limit } : {}) };
 }
 
 // restart begins another play.
 function restart() {
-  if (live.running) live.stop();
-  live.reset();
-  card.hide();
+  live.close();
+  unblocked("");
   say("");
   line.connecting();
-  if (shared) shared.forget();
   begin();
 }
 
-// reconnect goes on under another limit: with the same play, unless it is of an
+// relimit goes on under another limit: with the same play, unless it is of an
 // account now and was not, or the other way round.
-function reconnect(before) {
-  if (!before || !household.limit) restart();
-  else if (live.running) live.connect();
+function relimit(before) {
+  if (!before || !household.limit) return restart();
+  Object.assign(live.options, identity());
+  if (live.running) live.connect();
 }
 
 function connection(s) {
   line.connection(s);
-  switch (s.state) {
-    case "open":
-      say("");
-      shared.keep(live.session);
-      household.again();
-      break;
-    case "closed":
-      card.hide();
-      say(sentence(s.code, s.message));
-      if (s.code === 4504) lastNumbers();
-      else rivals.hide();
-      break;
+  if (s.state === "open") {
+    say("");
+    household.again();
+  }
+  if (s.state === "closed") {
+    unblocked("");
+    say(reason(s.code, s.message));
+    if (s.code === "ended") lastNumbers();
   }
   paint();
 }
 
 // What to do about each way in which a connection ends for good.
-function sentence(code, message) {
+function reason(code, message) {
   switch (code) {
     case "not_found":
       return `There is no event “${choices.event}”. Check its name above, or have it created first.`;
     case "unauthorized":
-    case 4501:
       return "This server asks for a token, which this page does not have. Start the server with --auth none to try the page.";
-    case 4503:
-      return `You may not watch “${choices.event}”. Pick another event above.`;
-    case 4504:
+    case "forbidden":
+      return `You may not watch “${choices.event}”. ${sentence(message)} Pick another event above.`.replace("  ", " ");
+    case "ended":
       return `“${choices.event}” is over. These are its last numbers; pick another event above to go on.`;
     default:
-      return message ? `The server ended this: ${message}. Reload the page to try again.` : "The server ended this connection. Reload the page to try again.";
+      return message ? `The server ended this: ${sentence(message)} Reload the page to try again.` : "The server ended this connection. Reload the page to try again.";
   }
 }
 
@@ -148,41 +114,86 @@ async function lastNumbers() {
     const answer = await fetch(choices.path("/counts"), { signal: AbortSignal.timeout(5000) });
     const board = await answer.json();
     if (!answer.ok || event !== choices.event || line.name !== "ended") return;
-    rivals.take(board.dims.team);
-    for (const dim of cards.dims) {
-      const c = dim === "world" ? board.dims.world : (board.dims[dim] || {})[choices[dim]];
-      if (c) cards.paint(dim, [c.sessions, c.fans]);
-    }
+    teams.take(board.dims.team);
+    const segments = Object.fromEntries(cards.dims.map((dim) => [dim, dim === "world" ? board.dims.world : (board.dims[dim] || {})[choices[dim]]]));
+    show({ at: board.at, age: 0, quality: "final", segments });
   } catch {
     // The numbers that are on the screen stay.
   }
 }
 
-function counts(m) {
-  line.counts(m);
-  for (const dim of cards.dims) cards.paint(dim, m.n[dim]);
-  rivals.ask(choices.path("/counts"), choices.team);
+function counts(c) {
+  line.counts(c);
+  show(c);
+  teams.ask(choices.path("/counts"), sides);
+  checkClock(c);
   paint();
+}
+
+// show feeds the elements: they ask for segments by their full names.
+function show(c) {
+  const own = Object.fromEntries(cards.dims.map((dim) => [segmentOf(dim), c.segments[dim]]));
+  newest = { at: c.at, age: c.age, quality: c.quality, segments: own };
+  cards.paint(newest);
+  feedOverlay();
+}
+
+const segmentOf = (dim) => (dim === "world" ? dim : `${dim}:${choices[dim]}`);
+
+// feedOverlay adds what only the boards know: the other teams, and the peak.
+function feedOverlay() {
+  if (!newest || replay.on) return;
+  const known = teams.segments(), mine = segmentOf("team");
+  const now = newest.segments[mine];
+  const own = now ? { [mine]: { ...now, peak: Math.max(known[mine]?.peak || 0, now.sessions) } } : {};
+  overlay.feed({ ...newest, segments: { ...known, ...newest.segments, ...own } });
+}
+
+// sides says whose side the overlay is on.
+function sides() {
+  overlay.of(choices.event, choices.team, teams.rival(choices.team));
+  feedOverlay();
+}
+
+// checkClock tells of a clock that is wrong: no count depends on it, but a person may.
+function checkClock(c) {
+  const off = Date.now() - (c.at + c.age);
+  const wrong = Math.abs(off) > CLOCK_MS;
+  const by = Math.abs(off) > 36e5 ? `${Math.round(Math.abs(off) / 36e5)} hours` : `${Math.round(Math.abs(off) / 6e4)} minutes`;
+  $("clock").hidden = !wrong;
+  if (wrong) write($("clock"), `The clock of this device is ${by} ${off > 0 ? "fast" : "slow"}. The counts do not depend on it, but times on this page do: set the clock right.`);
 }
 
 function blocked(refusal) {
   card.show(refusal);
+  line.blocked = true;
+  picture.allow(false);
   household.again();
   paint();
 }
 
-function unblocked() {
-  card.hide("Playing here.");
+function unblocked(said = "Playing here.") {
+  card.hide(said);
+  line.blocked = false;
+  picture.allow(true);
   household.again();
   paint();
 }
 
-function notice(m) {
+// message sees all that travels.
+function message(text, from) {
+  messages.add(text, from);
+  if (from !== "server" || text.startsWith('{"t":"counts"')) return;
+  const m = JSON.parse(text);
+  if (m.tick_ms > 0) line.tickMS = m.tick_ms;
   if (m.t === "ok" && m.re === "join") joined();
-  if (m.t !== "error") return;
+}
+
+function refused({ code, message: why }) {
+  if (code === "unavailable" && line.name !== "live") return; // the line says so
   if (joined()) restart(); // a dimension that cannot be changed in place
-  else if (card.waiting) card.failed(m.message);
-  else say(`The server could not use a message: ${m.message || m.code}. If the numbers stop, reload the page.`);
+  else if (card.waiting) card.failed(why);
+  else say(`The server could not use a message: ${why || code}. If the numbers stop, reload the page.`);
 }
 
 // joined ends the wait for the answer to a join; false if there was none.
@@ -194,24 +205,27 @@ function joined() {
 }
 
 function chosen(changed) {
-  for (const dim of cards.dims) {
-    if ("event" in changed || dim in changed) cards.forget(dim);
-    cards.name(dim, choices.who(dim));
-  }
-  household.show();
+  for (const dim of cards.dims) if ("event" in changed || dim in changed) cards.forget(dim);
   if ("event" in changed) {
     line.forget();
-    rivals.clear();
-    restart();
-    return;
+    teams.clear();
+    newest = null;
   }
-  if (changed.team) rivals.pick(changed.team);
-  if (Object.keys(changed).every((dim) => choices.choosable(dim)) && live.join(changed)) {
+  name();
+  household.show();
+  backToLive();
+  if (!("event" in changed) && Object.keys(changed).every((dim) => choices.choosable(dim)) && live.join(changed)) {
     joined();
     joining = setTimeout(joined, JOIN_MS);
   } else {
     restart();
   }
+}
+
+// name says of whom each number is.
+function name() {
+  for (const dim of cards.dims) cards.name(dim, choices.who(dim), choices.event, segmentOf(dim));
+  sides();
 }
 
 function say(text) {
@@ -222,7 +236,7 @@ function say(text) {
 
 function paint() {
   line.paint();
-  if (line.name !== "reconnecting" || live.attempt <= 1) return;
+  if (line.name !== "reconnecting" || line.lostFor() < LOST_MS) return;
   say("The connection to the server is lost" + (line.frame ? "; the numbers are the last good ones." : ".") + " This page goes on trying by itself.");
   const left = line.retryIn();
   write($("retry"), left > 1 ? `Try now (${left} s)` : "Try now");
@@ -231,50 +245,61 @@ function paint() {
 let announced = -ANNOUNCE_MS;
 function announce() {
   const now = performance.now();
-  if (document.hidden || live.blocked || !line.frame || now - announced < ANNOUNCE_MS) return;
+  if (document.hidden || line.blocked || !line.frame || now - announced < ANNOUNCE_MS) return;
   announced = now;
   $("announce").textContent = `${line.text}. Streams watching: ${cards.said()}.`;
 }
 
-$("retry").addEventListener("click", () => live.retryNow());
+// playAgain replays the recording with the audience of its time.
+async function playAgain() {
+  if (replay.on) return backToLive();
+  replay.on = true;
+  write($("replay"), "Back to live");
+  write($("mode"), "Replay");
+  document.body.classList.add("is-replay");
+  overlay.forget();
+  const now = newest ? newest.at + newest.age : Date.now();
+  const span = await picture.recording(now);
+  if (!span) return;
+  const mine = choices.team === "unknown" ? "world" : segmentOf("team"), rival = teams.rival(choices.team);
+  replay.start(span, (suffix) => choices.path(suffix), [mine, ...(rival ? ["team:" + rival] : [])]);
+  write($("what-video"), `The last ${Math.round((span.to - span.from) / 1000)} seconds, with the audience of that time on the picture. The numbers below are of now.`);
+}
+
+function backToLive() {
+  if (!replay.on) return;
+  replay.stop();
+  write($("replay"), "Replay");
+  write($("mode"), "Live");
+  document.body.classList.remove("is-replay");
+  overlay.forget();
+  picture.live();
+  feedOverlay();
+}
+
+$("retry").addEventListener("click", () => live.retry());
+$("replay").addEventListener("click", playAgain);
 $("second").addEventListener("click", () => {
   const url = choices.address();
   for (const name of ["account", "device", "name", "limit"]) url.searchParams.delete(name);
   url.searchParams.set("viewer", "fan-" + randomID());
   window.open(url, "_blank", "noopener,width=480,height=900");
 });
-document.addEventListener("visibilitychange", () => {
-  live.setHidden(document.hidden);
-  household.setHidden(document.hidden);
-});
-window.addEventListener("online", () => {
-  live.retryNow();
-  household.watch.renew();
-});
-window.addEventListener("offline", () => live.socket && live.lost(1006, "offline"));
-window.addEventListener("pagehide", () => {
-  if (live.ready) shared.keep(live.session);
-  if (live.running) live.stop();
-  household.stop();
-});
-window.addEventListener("pageshow", (e) => {
-  if (!e.persisted) return;
-  line.connecting();
-  begin();
-  household.start();
-});
+document.addEventListener("visibilitychange", () => household.setHidden(document.hidden));
+window.addEventListener("online", () => household.watch.renew());
+window.addEventListener("pagehide", () => household.stop());
+window.addEventListener("pageshow", (e) => e.persisted && household.start());
 
 $("me").textContent = who.viewer;
 $("account-id").textContent = who.account;
 choices.fill();
-for (const dim of cards.dims) cards.name(dim, choices.who(dim));
-live.hidden = document.hidden;
+name();
 begin();
+picture.live();
 household.start();
 choices.learn();
 choices.listEvents($("events"));
 setInterval(() => {
-  if (live.ready) shared.keep(live.session);
   paint();
   announce();
 }, 500);

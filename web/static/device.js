@@ -4,9 +4,8 @@
 import { Account, Trouble } from "/static/account.js";
 import { BlockedCard } from "/static/blocked.js";
 import { DevicesPanel } from "/static/devices.js";
-import { listed, playing, sentence, write } from "/static/dom.js";
-import { sessionOf } from "/static/session.js";
-import { recallJSON, remember } from "/static/storage.js";
+import { listed, named, playing, sentence, write } from "/static/dom.js";
+import { recallJSON, remember, sessionOf } from "/static/storage.js";
 import { identify, limitOf, parseLimit } from "/static/who.js";
 
 const $ = (id) => document.getElementById(id);
@@ -115,7 +114,7 @@ function show(s) {
     verdict("allowed", "Yes, it is playing", `${s.name || "The device"} is ${playing(s)}. ${use}`);
     return;
   }
-  const names = list ? list.devices.filter((d) => d.status === "playing").map((d) => d.name || "a device without a name") : [];
+  const names = list ? list.devices.filter((d) => d.status === "playing").map(named) : [];
   const limit = s.limit || which.limit;
   if (!limit) verdict("idle", "Not now", "Nothing is playing on it. How many streams the account may have is not known here.");
   else if (s.current < limit) verdict("idle", "Yes, whenever it likes", `Nothing is playing on it now. ${use}`);

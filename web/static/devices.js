@@ -2,7 +2,7 @@
 // play now.
 
 import { Trouble } from "/static/account.js";
-import { element, button, write, keyed, playing, sentence } from "/static/dom.js";
+import { element, button, write, keyed, named, playing, sentence } from "/static/dom.js";
 
 const LIMITS = [1, 2, 3, 5];
 
@@ -103,7 +103,7 @@ export class DevicesPanel {
 
   fill(li, d, { mine, event }) {
     li.device = d;
-    const name = d.name || "a device without a name";
+    const name = named(d);
     li.dataset.status = d.status;
     write(li.querySelector(".row-name"), name);
     write(li.querySelector(".row-since"), what(d, event));

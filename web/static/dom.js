@@ -63,6 +63,11 @@ export function playing(d, event = "") {
   return `playing${d.event && d.event !== event ? ` ${d.event}` : ""}${at(d.since) ? ` since ${at(d.since)}` : ""}`;
 }
 
+// named returns what a person calls a device.
+export function named(d) {
+  return d.name || "a device without a name";
+}
+
 // sentence makes one of a server's message, which begins small and has no end.
 export function sentence(message) {
   if (!message) return "";

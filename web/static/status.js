@@ -11,19 +11,23 @@ function seconds(ms) {
 }
 
 export class StatusLine {
-  constructor(element, live) {
-    Object.assign(this, { element, live });
+  constructor(element) {
+    this.element = element;
     this.textElement = element.querySelector("#status-text");
     this.name = "connecting"; // or live, reconnecting, ended, error
     this.text = "";
     this.frame = null; // the newest counts
     this.gotAt = 0; // when what they count was so
     this.openAt = 0;
+    this.lostAt = 0; // when the connection was, if it is
     this.retryAt = 0;
+    this.blocked = false;
+    this.tickMS = 2000;
   }
 
   connecting() {
     this.name = "connecting";
+    this.lostAt = 0;
   }
 
   // forget drops the numbers: another event.
@@ -31,28 +35,37 @@ export class StatusLine {
     this.frame = null;
   }
 
+  // connection takes a state as the SDK tells it.
   connection(s) {
-    this.retryAt = s.retryAt || 0;
+    const now = performance.now();
+    this.retryAt = s.retryMS ? now + s.retryMS : 0;
     switch (s.state) {
       case "connecting":
-        this.name = this.frame ? "reconnecting" : "connecting";
+        this.name = this.frame || this.lostAt ? "reconnecting" : "connecting";
         break;
       case "open":
         this.name = "live";
-        this.openAt = performance.now();
+        this.openAt = now;
+        this.lostAt = 0;
         break;
       case "waiting":
         this.name = "reconnecting";
+        this.lostAt ||= now;
         break;
       case "closed":
-        this.name = s.code === 4504 ? "ended" : "error";
+        this.name = s.code === "ended" ? "ended" : "error";
         break;
     }
   }
 
-  counts(m) {
-    this.frame = m;
-    this.gotAt = performance.now() - Math.max(0, Number(m.age) || 0);
+  counts(c) {
+    this.frame = c;
+    this.gotAt = performance.now() - c.age;
+  }
+
+  // lostFor returns for how many ms there has been no connection.
+  lostFor() {
+    return this.lostAt ? performance.now() - this.lostAt : 0;
   }
 
   // retryIn returns the whole seconds to the next try.
@@ -63,9 +76,9 @@ export class StatusLine {
   paint() {
     const [name, text] = this.words();
     this.element.dataset.state = name;
-    this.element.dataset.quality = this.frame ? this.frame.q || "live" : "";
+    this.element.dataset.quality = this.frame ? this.frame.quality : "";
     document.body.dataset.state = name;
-    document.body.classList.toggle("is-blocked", Boolean(this.live.blocked));
+    document.body.classList.toggle("is-blocked", this.blocked);
     write(this.textElement, text);
     this.text = text;
   }
@@ -85,11 +98,11 @@ export class StatusLine {
       case "error":
         return ["error", "not connected"];
     }
-    if (this.live.blocked) return ["blocked", "not playing here"];
+    if (this.blocked) return ["blocked", "not playing here"];
     if (!frame) return ["connecting", now - this.openAt > FIRST_MS ? "connected, waiting for the first numbers" : "connected…"];
-    if (frame.q === "stale") return ["stale", `last good number, ${seconds(age)} old`];
-    if (frame.q === "final") return ["ended", "the event is over"];
-    if (age > 3 * this.live.tickMS + 1000) return ["live", `live, no change for ${seconds(age)}`];
-    return ["live", `live, ${seconds(age)} old` + (frame.q === "partial" ? ", some of it late" : "")];
+    if (frame.quality === "stale") return ["stale", `last good number, ${seconds(age)} old`];
+    if (frame.quality === "final") return ["ended", "the event is over"];
+    if (age > 3 * this.tickMS + 1000) return ["live", `live, no change for ${seconds(age)}`];
+    return ["live", `live, ${seconds(age)} old` + (frame.quality === "partial" ? ", some of it late" : "")];
   }
 }

@@ -28,14 +28,21 @@ export function recallJSON(key) {
   }
 }
 
-// rememberedKeys returns those that begin with prefix.
-export function rememberedKeys(prefix) {
+// sessionOf returns the session that the SDK plays on a device of this browser, ""
+// if it does not.
+export function sessionOf(device, event) {
+  const prefix = "grandstand.session.", FRESH_MS = 150_000; // as the SDK has it
   try {
-    const all = "grandstand." + prefix;
-    return Object.keys(localStorage).filter((k) => k.startsWith(all)).map((k) => k.slice("grandstand.".length));
+    for (const key of Object.keys(localStorage)) {
+      if (!key.startsWith(prefix)) continue;
+      const [, e, , d] = JSON.parse(key.slice(prefix.length));
+      const [id, at] = localStorage.getItem(key).split(" ");
+      if (d === device && e === event && Math.abs(Date.now() - at) < FRESH_MS) return id;
+    }
   } catch {
-    return [];
+    // As above.
   }
+  return "";
 }
 
 // onRemembered calls heard when another tab changes what is remembered.

@@ -1,0 +1,184 @@
+package web
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/performance"
+	"github.com/chromedp/chromedp"
+)
+
+// onAPage puts elements into a page of the gateway's, as HTML.
+func onAPage(t *testing.T, ctx context.Context, f *fakeGateway, lang, dir, style, html string) {
+	t.Helper()
+	site := elsewhere(t, `<!doctype html><html lang="`+lang+`" dir="`+dir+`"><style>`+style+`</style><script type="module" src="`+f.URL+`/live-counts.js"></script><main>`+html+`</main></html>`)
+	f.locked(func() { f.origin = site })
+	do(t, ctx, chromedp.Navigate(site))
+}
+
+func TestElementsTakeStylesOfThePage(t *testing.T) {
+	f, ctx := newFakeGateway(t), browser(t)
+	onAPage(t, ctx, f, "en", "ltr", `
+		live-counts { --live-color: rgb(1, 2, 3); --live-size: 77px; --live-font: monospace }
+		live-counts::part(number) { letter-spacing: 3px }
+		live-counts::part(peak) { color: rgb(4, 5, 6) }
+		live-rivals { --live-mine: rgb(7, 8, 9); --live-rival: rgb(10, 11, 12) }
+		live-rivals::part(bar) { height: 33px }`, `
+		<live-counts event="final" segment="team:KC" label="KC fans" peak="most so far:"></live-counts>
+		<live-rivals event="final" mine="team:KC" theirs="team:SF"></live-rivals>`)
+	until(t, ctx, inside("live-counts", "[part=number]")+` === "4,212"`)
+	until(t, ctx, inside("live-counts", "[part=peak]")+` === "most so far:\u00a04,212"`)
+	for what, want := range map[string]string{
+		`live-counts [part=number] color`:           "rgb(1, 2, 3)",
+		`live-counts [part=number] fontSize`:        "77px",
+		`live-counts [part=number] fontFamily`:      "monospace",
+		`live-counts [part=number] letterSpacing`:   "3px",
+		`live-counts [part=peak] color`:             "rgb(4, 5, 6)",
+		`live-rivals [part=mine] backgroundColor`:   "rgb(7, 8, 9)",
+		`live-rivals [part=theirs] backgroundColor`: "rgb(10, 11, 12)",
+		`live-rivals [part=bar] height`:             "33px",
+	} {
+		var element, part, property string
+		if _, err := fmt.Sscan(what, &element, &part, &property); err != nil {
+			t.Fatal(err)
+		}
+		if got := eval[string](t, ctx, fmt.Sprintf(`getComputedStyle(document.querySelector(%q).shadowRoot.querySelector(%q)).%s`, element, part, property)); got != want {
+			t.Errorf("%s is %s, want %s", what, got, want)
+		}
+	}
+}
+
+// In the page's language, with its digits, from right to left.
+func TestElementsSpeakThePagesLanguage(t *testing.T) {
+	f, ctx := newFakeGateway(t), browser(t)
+	onAPage(t, ctx, f, "ar-EG", "rtl", "", `
+		<live-counts event="final" segment="team:KC" label="يشاهدون" peak="الذروة"></live-counts>
+		<live-rivals event="final" mine="team:KC" theirs="team:SF"></live-rivals>
+		<live-top event="final" dim="team"></live-top>`)
+	until(t, ctx, inside("live-counts", "[part=number]")+` === "٤٬٢١٢"`)
+	until(t, ctx, inside("live-counts", "[part=peak]")+` === "الذروة\u00a0٤٬٢١٢"`)
+	until(t, ctx, inside("live-rivals", ".row")+`.includes("٤٬٢١٢")`)
+	until(t, ctx, `(() => {
+		const root = document.querySelector("live-rivals").shadowRoot, box = (e) => e.getBoundingClientRect()
+		const bar = box(root.querySelector("[part=bar]")), mine = box(root.querySelector("[part=mine]"))
+		const [a, b] = root.querySelectorAll(".row span")
+		return Math.abs(mine.right - bar.right) < 1 && mine.left > bar.left + 10 && box(a).left > box(b).left
+	})()`) // mine is at the right, where reading begins
+	until(t, ctx, `(() => {
+		const e = document.querySelector("live-counts"), box = e.shadowRoot.querySelector("[part=label]").getBoundingClientRect()
+		return getComputedStyle(e).direction === "rtl" && Math.abs(box.right - e.getBoundingClientRect().right) < 1
+	})()`)
+	screenshot(t, ctx, "elements-arabic.png")
+	f.locked(func() { f.quality = "stale" })
+	until(t, ctx, `/قبل|منذ/.test(`+inside("live-counts", "[part=note]")+`)`)
+}
+
+// What lacks a part is about so much, what is old says how old, what is over is
+// neither.
+func TestElementsAreHonest(t *testing.T) {
+	f, ctx := newFakeGateway(t), browser(t)
+	onAPage(t, ctx, f, "en", "ltr", "", `<live-counts event="final"></live-counts><live-counts id="fans" event="final" value="fans"></live-counts>
+		<live-counts id="few" event="final" segment="team:few"></live-counts><live-counts id="none" event="final" segment="team:none"></live-counts>`)
+	number := inside("live-counts", "[part=number]")
+	f.locked(func() { f.folded = "few" })
+	until(t, ctx, number+` === "8,200"`)
+	until(t, ctx, inside("#fans", "[part=number]")+` === "≈\u00a07,954"`)
+	until(t, ctx, inside("#few", "[part=number]")+` === "<"`)
+	until(t, ctx, inside("#none", "[part=number]")+` === "–"`)
+	f.locked(func() { f.quality = "partial" })
+	until(t, ctx, number+` === "≈\u00a08,200"`)
+	f.locked(func() { f.quality = "stale" })
+	until(t, ctx, number+` === "8,200" && document.querySelector("live-counts").hasAttribute("stale")`)
+	until(t, ctx, `/^\d+ seconds? ago$/.test(`+inside("live-counts", "[part=note]")+`)`)
+	f.locked(func() { f.quality = "final" })
+	until(t, ctx, `!document.querySelector("live-counts").hasAttribute("stale") && `+inside("live-counts", "[part=note]")+` === ""`)
+}
+
+// A number runs to the next one, unless its reader wants it to hold still; a
+// screen reader hears it once in a while.
+func TestNumbersEase(t *testing.T) {
+	f := newFakeGatewayAt(t, 500*time.Millisecond)
+	watch := func(motion string) (seen []string) {
+		ctx := browser(t)
+		if _, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-reduced-motion", Value: motion}}}); err != nil {
+			t.Fatal(err)
+		}
+		f.locked(func() { f.crowd["world"][""] = 1000 })
+		onAPage(t, ctx, f, "en", "ltr", "", `<live-counts event="final"></live-counts>`)
+		until(t, ctx, inside("live-counts", "[part=number]")+` === "1,000"`)
+		eval[bool](t, ctx, `(() => {
+			window.seen = []
+			const root = document.querySelector("live-counts").shadowRoot
+			const note = (what) => new MutationObserver(() => seen.push(what + root.querySelector(what).textContent)).observe(root.querySelector(what), {childList: true, characterData: true, subtree: true})
+			note("[part=number]")
+			note("[aria-live]")
+			return true
+		})()`)
+		f.locked(func() { f.crowd["world"][""] = 2000 })
+		until(t, ctx, inside("live-counts", "[part=number]")+` === "2,000"`)
+		return eval[[]string](t, ctx, `window.seen`)
+	}
+	if got := watch("reduce"); len(got) != 1 || got[0] != "[part=number]2,000" {
+		t.Errorf("with reduced motion it was %q: want one step, and no word of it", got)
+	}
+	got := watch("no-preference")
+	if len(got) < 4 || len(got) > 12 {
+		t.Errorf("it moved by %q: want some steps, each costs a layout", got)
+	}
+	for i, s := range got {
+		if i > 0 && s < got[i-1] {
+			t.Errorf("it moved by %q: want upwards only", got)
+		}
+	}
+}
+
+// What an overlay takes of the main thread in a tick in which all its numbers
+// change: scripts, styles and layouts, as Chromium counts them, in the thread's own
+// time.
+func TestOverlaysCostLittle(t *testing.T) {
+	t.Parallel()
+	const ticks = 4
+	for name, query := range map[string]string{"a number with its peak": "segment=team:KC&label=KC+fans&peak=peak", "rivals": "mine=team:KC&theirs=team:SF&theme=card"} {
+		f, ctx := newFakeGatewayAt(t, time.Second), browser(t)
+		do(t, ctx, chromedp.Navigate(f.URL+"/overlay/final?"+query))
+		until(t, ctx, `/\d/.test(document.querySelector("main, live-counts, live-rivals").shadowRoot.textContent)`)
+		if _, err := chromedp.Call(ctx, performance.Enable, performance.EnableParams{TimeDomain: "threadTicks"}); err != nil {
+			t.Fatal(err)
+		}
+		before := metrics(t, ctx)
+		for range ticks {
+			f.locked(func() { f.crowd["team"]["KC"] += 137; f.crowd["team"]["SF"] += 41 })
+			do(t, ctx, chromedp.Sleep(f.tick))
+		}
+		after := metrics(t, ctx)
+		ms := func(names ...string) (sum float64) {
+			for _, n := range names {
+				sum += after[n] - before[n]
+			}
+			return sum * 1000 / ticks
+		}
+		cost := ms("ScriptDuration", "LayoutDuration", "RecalcStyleDuration")
+		t.Logf("overlay of %s: %.2f ms of main thread a tick (script %.2f, layout %.2f, style %.2f); all tasks %.2f ms",
+			name, cost, ms("ScriptDuration"), ms("LayoutDuration"), ms("RecalcStyleDuration"), ms("TaskDuration"))
+		if cost > 4 { // with cold caches; alone it is under 1
+			t.Errorf("an overlay of %s takes %.2f ms a tick", name, cost)
+		}
+	}
+}
+
+func metrics(t *testing.T, ctx context.Context) map[string]float64 {
+	t.Helper()
+	got, err := chromedp.Call(ctx, performance.GetMetrics, cdp.Empty{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := map[string]float64{}
+	for _, v := range got.Metrics {
+		m[v.Name] = v.Value
+	}
+	return m
+}

@@ -1,0 +1,89 @@
+// A recording shows the audience of its time: the event's timeline is a metadata
+// track of the video, and each of its cues is the numbers of some seconds.
+
+import { button, element } from "/static/dom.js";
+
+const STEP_MS = 10_000;
+const digits = new Intl.NumberFormat(document.documentElement.lang);
+const percent = new Intl.NumberFormat(document.documentElement.lang, { style: "percent", signDisplay: "exceptZero" });
+
+// words says what was remarkable.
+function words(m, c) {
+  return m.kind === "peak" ? `The peak: ${digits.format(c.sessions)}` : `${percent.format(m.change)} in a minute`;
+}
+
+export class Replay {
+  // feed gets counts as elements take them; moment is where a remark is shown,
+  // list where all of them are.
+  constructor(video, { feed, moment, list }) {
+    Object.assign(this, { video, feed, moment, list });
+    this.tracks = [];
+    this.on = false;
+  }
+
+  // start lays the timelines of segments under the recording from–to of the event
+  // whose address path makes. The first segment's moments are told.
+  start({ from, to }, path, segments) {
+    this.stop();
+    this.on = true;
+    this.from = from;
+    this.now = {}; // counts by segment
+    this.tracks = segments.map((segment, i) => this.track(segment, path("/timeline.vtt?" + new URLSearchParams({ segment, from: Math.round(from), to: Math.round(to), step: STEP_MS })), i === 0));
+  }
+
+  stop() {
+    this.on = false;
+    for (const t of this.tracks) t.remove();
+    this.tracks = [];
+    this.moment.hidden = this.list.hidden = true;
+    this.list.replaceChildren();
+  }
+
+  track(segment, src, first) {
+    const e = document.createElement("track");
+    Object.assign(e, { kind: "metadata", src });
+    this.video.append(e);
+    e.track.mode = "hidden"; // read, and not painted
+    e.addEventListener("load", () => first && this.tell(e.track));
+    e.track.addEventListener("cuechange", () => this.on && this.show(segment, e.track, first));
+    return e;
+  }
+
+  show(segment, track, first) {
+    const cue = track.activeCues[0];
+    const c = cue ? read(cue) : null;
+    const peak = Math.max(0, ...[...track.cues].filter((q) => q.startTime <= (cue ? cue.startTime : 0)).map((q) => read(q).sessions));
+    this.now[segment] = c ? { sessions: c.sessions, fans: c.fans, peak } : null;
+    if (cue) this.feed({ at: this.from + cue.startTime * 1000, age: 0, quality: "final", segments: { ...this.now } });
+    if (!first) return;
+    this.moment.textContent = c && c.moments.length ? c.moments.map((m) => words(m, c)).join(" · ") : "";
+    this.moment.hidden = this.moment.textContent === "";
+  }
+
+  // tell lists the moments, to go to.
+  tell(track) {
+    const rows = [...track.cues].flatMap((cue) => {
+      const c = read(cue);
+      return c.moments.map((m) => {
+        const s = Math.floor(cue.startTime), li = element("li");
+        li.append(button("quiet", `${Math.floor(s / 60)}:${String(s % 60).padStart(2, "0")} ${words(m, c)}`, () => (this.video.currentTime = cue.startTime)));
+        return li;
+      });
+    });
+    this.list.replaceChildren(...rows.slice(0, 6));
+    this.list.hidden = rows.length === 0;
+  }
+}
+
+// read returns what a cue says, whatever was sent.
+function read(cue) {
+  let m;
+  try {
+    m = JSON.parse(cue.text);
+  } catch {
+    // As below.
+  }
+  const count = (v) => (Number.isFinite(v) && v > 0 ? v : 0);
+  const moments = Array.isArray(m?.moments) ? m.moments.filter((x) => x && (x.kind === "peak" || Number.isFinite(x.change))) : [];
+  return { sessions: count(m?.sessions), fans: count(m?.fans), moments };
+}
