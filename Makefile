@@ -8,8 +8,7 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.8.0
 MINIO       := github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c
 KUSTOMIZE   := sigs.k8s.io/kustomize/kustomize/v5@v5.7.1
 KUBECONFORM := github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0
-KUBERNETES  := 1.34.0
-SCHEMAS     ?= default
+KUBERNETES  := v1.34.0
 COMPOSE     ?= docker compose
 # Three gateways and a crowd are compared to the second: a gateway that other
 # tests keep from its tick counts late.
@@ -94,8 +93,12 @@ compose-test: ## start docker-compose.yml for real and look at it in a browser (
 	./deploy/compose/bases.sh
 	$(GO) test -tags compose -run TestCompose -v -count 1 -timeout 40m ./cmd/grandstand
 
-manifests: ## check what kustomize builds against the schemas of Kubernetes (SCHEMAS: where they are)
-	PATH="$$PATH:$(GOBIN_DIR)" kustomize build deploy/kubernetes/overlays/example | $(GO) run $(KUBECONFORM) -strict -summary -kubernetes-version $(KUBERNETES) -schema-location $(SCHEMAS)
+manifests: ## check what kustomize builds against the API of Kubernetes, whose description is in its module
+	@api=$$(cd /tmp && $(GO) mod download -json k8s.io/kubernetes@$(KUBERNETES) | sed -n 's/.*"Dir": "\(.*\)",/\1/p') && \
+	$(GO) run ./deploy/kubernetes/schemas "$$api/api/openapi-spec/swagger.json" $(BIN)/schemas
+	@for built in base overlays/example; do \
+	  PATH="$$PATH:$(GOBIN_DIR)" kustomize build deploy/kubernetes/$$built | \
+	  $(GO) run $(KUBECONFORM) -strict -summary -schema-location '$(BIN)/schemas/{{.ResourceKind}}{{.KindSuffix}}.json' || exit 1; done
 
 audit: ## known vulnerabilities (needs https://vuln.go.dev) and the module list
 	$(GO) list -m all

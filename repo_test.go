@@ -42,6 +42,8 @@ var arrows = map[string][]string{
 	"cmd/grandstand":     {"", "aggregator", "archiver", "bench", "blocker", "drill", "fanout", "gateway", "gateway/journal", "redis", "simulator", "web", "web/pitch"},
 	"redis/redistest":    {},
 	"archiver/miniotest": {},
+
+	"deploy/kubernetes/schemas": {}, // a tool of make manifests
 }
 
 // rigs are the packages that only tests import: they start real servers.
