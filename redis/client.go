@@ -68,6 +68,8 @@ type Client struct {
 	log     *slog.Logger
 	clock   *clock
 
+	heard sync.Map // aggregator → Redis ms of the last answer about its shards
+
 	close sync.Once
 
 	warnMu    sync.Mutex

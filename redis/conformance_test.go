@@ -81,6 +81,7 @@ var conformance = []struct {
 	{"OperatorsSeeEveryStatus", testCluster},
 	{"BootChangesWhenTheDataIsLost", testBoot},
 	{"ShardsAreSharedFairly", testHoldShards},
+	{"ShardsOfWhoHearsNothingAreTaken", testHoldUnheard},
 	{"ShardsOfAHolderThatStoppedAreTaken", testTakeover},
 	{"PublishComparesFirst", testPublish},
 	{"PublishReplacesAPoisonedBoard", testPoisoned},

@@ -150,21 +150,33 @@ func (c *Client) Resign(ctx context.Context, id string) error {
 // up what exceeds the fair share of the aggregators that hold or wait for
 // shards, and takes what nobody holds. The shards are its own for shardLease
 // from the call; it is called each second, so that those of an aggregator that
-// stopped are taken within 5 s.
+// stopped are taken within 5 s. So are those of one that asks but hears no
+// answer in time.
 func (c *Client) HoldShards(ctx context.Context, member string) ([]int, error) {
-	list, err := c.evalInts(ctx, holdScript, []string{shardsKey},
-		member, ms(shardLease), strconv.Itoa(grandstand.Shards), ms(membersTTL))
-	if err != nil {
-		return nil, err
-	}
-	shards := make([]int, 0, len(list))
-	for _, s := range list {
-		if s >= 0 && s < grandstand.Shards {
-			shards = append(shards, int(s))
+	for range 2 {
+		heard, _ := c.heard.LoadOrStore(member, int64(0))
+		list, err := c.evalInts(ctx, holdScript, []string{shardsKey},
+			member, ms(shardLease), strconv.Itoa(grandstand.Shards), ms(membersTTL), strconv.FormatInt(heard.(int64), 10))
+		if err != nil {
+			return nil, err
 		}
+		if len(list) == 0 {
+			break
+		}
+		c.heard.Store(member, list[0])
+		if len(list) == 2 && list[1] < 0 {
+			continue // it had not heard of Redis for a while, and now it has
+		}
+		shards := make([]int, 0, len(list)-1)
+		for _, s := range list[1:] {
+			if s >= 0 && s < grandstand.Shards {
+				shards = append(shards, int(s))
+			}
+		}
+		slices.Sort(shards)
+		return shards, nil
 	}
-	slices.Sort(shards)
-	return shards, nil
+	return nil, c.fail(holdScript.op, strconv.ErrSyntax)
 }
 
 // DropShards gives up all shards of an aggregator that shuts down.

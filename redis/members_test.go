@@ -1,6 +1,8 @@
 package redis
 
 import (
+	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -184,6 +186,33 @@ func testHoldShards(t *testing.T, r *rig) {
 	hold(t, c, held, "c")
 	if b, n := len(held["b"]), len(held["c"]); b != 32 || n != 32 {
 		t.Fatalf("after one left two hold %d, %d", b, n)
+	}
+}
+
+// An aggregator whose questions arrive but which hears no answer in time loses its
+// shards, as one that stopped does, and has its share back when it hears again.
+func testHoldUnheard(t *testing.T, r *rig) {
+	a, b := open(t, r.url), open(t, r.url)
+	held := map[string][]int{}
+	hold(t, a, held, "a")
+	heard, _ := a.heard.Load("a")
+	for end := a.Now() + 6_000; len(held["b"]) < grandstand.Shards; time.Sleep(100 * time.Millisecond) {
+		if a.Now() > end {
+			t.Fatalf("6 s after a heard its last answer b holds %d shards", len(held["b"]))
+		}
+		_, err := a.evalInts(t.Context(), holdScript, []string{shardsKey}, // and the answer comes too late
+			"a", ms(shardLease), strconv.Itoa(grandstand.Shards), ms(membersTTL), fmt.Sprint(heard))
+		ok(t, err)
+		held["b"], err = b.HoldShards(t.Context(), "b")
+		ok(t, err)
+	}
+	delete(held, "a")
+	if got := hold(t, a, held, "a"); len(got) != 0 {
+		t.Fatalf("it hears again, and at once holds %v", got)
+	}
+	hold(t, b, held, "b")
+	if got := hold(t, a, held, "a"); len(got) != grandstand.Shards/2 {
+		t.Fatalf("of two's share it holds %d", len(got))
 	}
 }
 

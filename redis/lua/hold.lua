@@ -1,14 +1,23 @@
 -- Renews an aggregator's leases of shards, gives up what exceeds its fair share
--- and takes what is free. Returns the shards that it holds until lease ms from
--- now.
+-- and takes what is free. Returns now and the shards that it holds until lease ms
+-- from now.
 --
--- KEYS[1]: the leases. ARGV: aggregator, lease ms, number of shards, TTL ms
+-- An aggregator that has not heard an answer for longer than a lease would renew
+-- what it cannot use, over a network that is slower than its patience. It is
+-- given and renewed nothing and told so: {now, -1}. Having heard that, it asks
+-- again.
+--
+-- KEYS[1]: the leases. ARGV: aggregator, lease ms, number of shards, TTL ms, the
+-- now of the last answer that it heard
 --
 -- A field "@<aggregator>" is the time until which that one counts as alive, a
 -- field <shard> is "<until> <aggregator>". So the share of one that stopped
 -- asking is divided at the same moment as its leases run out.
 local t = redis.call('TIME')
 local now = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
+if now - tonumber(ARGV[5]) > tonumber(ARGV[2]) then
+  return {now, -1}
+end
 local me, shards = ARGV[1], tonumber(ARGV[3])
 local till = string.format('%.0f', now + tonumber(ARGV[2]))
 
@@ -47,10 +56,11 @@ for s = 0, shards - 1 do
   end
 end
 
-local leases = {'@' .. me, till}
+local leases, answer = {'@' .. me, till}, {now}
 for _, s in ipairs(mine) do
+  answer[#answer + 1] = s
   leases[#leases + 1], leases[#leases + 2] = tostring(s), till .. ' ' .. me
 end
 redis.call('HSET', KEYS[1], unpack(leases))
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
-return mine
+return answer
