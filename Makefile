@@ -15,7 +15,7 @@ COMPOSE     ?= docker compose
 ALONE       := ^TestMovesAreNeverCountedTwice$$
 GOBIN_DIR   := $(shell $(GO) env GOPATH)/bin
 
-.PHONY: demo build up down test check unit tools web clip sdk fuzz measure bench bench-full bench-go compose-test manifests audit clean help
+.PHONY: demo build up down test check unit tools web clip sdk fuzz measure chaos chaos-hour bench bench-full bench-go compose-test manifests audit clean help
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -78,6 +78,12 @@ fuzz: ## fuzz every decoder for a minute each
 measure: ## the figures of docs/measured.md over real processes (a quiet machine, some minutes)
 	PATH="$$PATH:$(GOBIN_DIR)" $(GO) test -tags measure -run Measure -v -count 1 -timeout 30m ./cmd/grandstand
 	PATH="$$PATH:$(GOBIN_DIR)" $(GO) test -tags measure -run 'Killed|Compact|Memory|Acknowledged' -v -count 1 ./archiver ./gateway/journal
+
+chaos: tools ## every fault there is over real processes, then a rollout of 20,000 viewers: docs/faults.md (half an hour, a quiet machine, root)
+	PATH="$$PATH:$(GOBIN_DIR)" REPORT=$(CURDIR)/docs/faults.md $(GO) test -tags chaos -run 'TestChaos(Evening|Rollout)$$' -v -count 1 -timeout 45m ./cmd/grandstand
+
+chaos-hour: tools ## faults at random for DURATION (1h), drawn by SEED (1): the same ones again with the same seed
+	PATH="$$PATH:$(GOBIN_DIR)" REPORT=$(CURDIR)/docs/faults.md SEED=$${SEED:-1} $(GO) test -tags chaos -run 'TestChaosHour$$' -v -count 1 -timeout 3h ./cmd/grandstand
 
 bench: build ## what a viewer costs here, against docs/bench-baseline.json (two minutes, a quiet machine)
 	$(BIN)/grandstand bench --size small --baseline docs/bench-baseline.json

@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -97,6 +98,20 @@ func (s *Server) Kill() {
 	s.cmd.Process.Kill()
 	s.cmd.Wait() // says that it was killed
 	s.cmd = nil
+}
+
+// Stop freezes the server (SIGSTOP): it keeps its connections and answers
+// nothing until Cont.
+func (s *Server) Stop() { s.tb.Helper(); s.signal(syscall.SIGSTOP) }
+
+// Cont lets a frozen server go on.
+func (s *Server) Cont() { s.tb.Helper(); s.signal(syscall.SIGCONT) }
+
+func (s *Server) signal(sig os.Signal) {
+	s.tb.Helper()
+	if err := s.cmd.Process.Signal(sig); err != nil {
+		s.tb.Fatalf("signal %v to minio: %v", sig, err)
+	}
 }
 
 // Restart starts the server, again if it was killed, and waits until it serves.

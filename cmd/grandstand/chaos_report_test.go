@@ -1,0 +1,183 @@
+//go:build chaos
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"grandstand/simulator"
+)
+
+// healWindow is how long after a fault numbers may be old.
+const healWindow = 10 * time.Second
+
+// struck is a fault that was carried out.
+type struck struct {
+	fault
+	from, to time.Time // until it was put right
+}
+
+// row is what a fault did, as a line of the report.
+type row struct {
+	name    string
+	struck  time.Duration
+	lowest  float64 // share of screens that were fresh, in the worst second of it and its heal window
+	fresh   float64 // share of viewer-seconds after that, until the next fault
+	seconds int     // viewer-seconds after that
+	broken  []string
+	excused int // counted above the truth while Redis had forgotten who moved
+	kicks   int
+}
+
+// book is the report of a run.
+type book struct {
+	t       *testing.T
+	rows    []row
+	notes   []string // what holds for a whole part of the run
+	fresh   float64  // viewer-seconds outside of heal windows, all crowds
+	seconds float64
+	failed  []string
+}
+
+func (b *book) note(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	b.t.Log(text)
+	b.notes = append(b.notes, text)
+}
+
+// promise takes note of a promise, and whether it was kept.
+func (b *book) promise(kept bool, format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if !kept {
+		b.failed = append(b.failed, text)
+		b.t.Errorf("broken: %s", text)
+	}
+	b.notes = append(b.notes, text+map[bool]string{true: "", false: ": **broken**"}[kept])
+}
+
+// noticedAfter is how long the crowd takes to judge a state.
+const noticedAfter = 2*time.Second + crowdWindow
+
+// judge adds a row for each fault: what a crowd saw from its begin to the next
+// one's.
+func (b *book) judge(list []struck, r *simulator.Report, kicks []kick) {
+	seen := 0
+	for i, s := range list {
+		end := r.Started.Add(time.Duration(r.Seconds) * time.Second)
+		if i+1 < len(list) {
+			end = list[i+1].from
+		}
+		heal := s.to.Add(healWindow)
+		one := row{name: s.name, struck: s.to.Sub(s.from), lowest: 1}
+		within := func(at, from, to time.Time) bool { return !at.Before(from) && at.Before(to) }
+		for _, sec := range r.Screens {
+			if sec.Viewers > 0 && within(time.Unix(sec.At, 0), s.from, heal) {
+				one.lowest = min(one.lowest, float64(sec.Fresh)/float64(sec.Viewers))
+			}
+		}
+		one.fresh, one.seconds = freshShare(r.Screens, func(at time.Time) bool { return within(at, heal, end) })
+		for _, v := range r.Violations {
+			if !within(v.Time.Add(-noticedAfter), s.from, end) {
+				continue
+			}
+			if s.forgets && (v.Check == "above" || v.Check == "peak" || v.Check == "fans") && v.Time.Before(s.to.Add(forgottenFor)) {
+				one.excused++
+				continue
+			}
+			one.broken = append(one.broken, v.Check+": "+v.Text)
+		}
+		seen += len(one.broken) + one.excused
+		for _, k := range kicks {
+			if within(k.at, s.from, end) {
+				one.kicks++
+			}
+		}
+		b.fresh += one.fresh * float64(one.seconds)
+		b.seconds += float64(one.seconds)
+		b.rows = append(b.rows, one)
+	}
+	all := 0
+	for _, n := range r.Violated {
+		all += n
+	}
+	b.promise(all == seen, "%d violations that the crowd saw belong to no fault", all-seen)
+}
+
+// forgottenFor is how long after a loss of its data boards are partial: gateways
+// have to agree again on whose a session is. With the time of a verdict.
+const forgottenFor = 12*time.Second + healWindow + noticedAfter
+
+// write writes the report as Markdown, into its section of the file REPORT too.
+func (b *book) write(section, title string) {
+	var out strings.Builder
+	fmt.Fprintf(&out, "## %s\n\n", title)
+	fmt.Fprintf(&out, "%s, %d cores, %s; crowd, servers, Redis and MinIO on the same machine.\n\n", time.Now().UTC().Format("2006-01-02"), runtime.NumCPU(), runtime.Version())
+	for _, n := range b.notes {
+		fmt.Fprintf(&out, "- %s\n", n)
+	}
+	fmt.Fprintf(&out, "\n| fault | lasted | fresh in its worst second | fresh after its heal window | broken promises |\n|---|---|---|---|---|\n")
+	for _, r := range b.rows {
+		broken := "none"
+		if n := len(r.broken) + r.kicks; n > 0 {
+			broken = fmt.Sprintf("**%d** (%d kicks) %s", n, r.kicks, strings.Join(slices.Compact(firstWords(r.broken)), ", "))
+		}
+		if r.excused > 0 {
+			broken += fmt.Sprintf("; %d known", r.excused)
+		}
+		after := "–"
+		if r.seconds > 0 {
+			after = percentText(r.fresh)
+		}
+		fmt.Fprintf(&out, "| %s | %.1f s | %s | %s | %s |\n", r.name, r.struck.Seconds(), percentText(r.lowest), after, broken)
+	}
+	for _, r := range b.rows {
+		for _, text := range r.broken {
+			b.t.Errorf("%s: %s", r.name, text)
+		}
+	}
+	fmt.Println(out.String())
+	if file := os.Getenv("REPORT"); file != "" {
+		if err := replaceSection(file, section, out.String()); err != nil {
+			b.t.Error(err)
+		}
+	}
+}
+
+// replaceSection replaces what stands in a file between the comments that begin
+// and end a section.
+func replaceSection(file, section, text string) error {
+	old, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	begin, end := "<!-- "+section+" -->\n", "<!-- /"+section+" -->\n"
+	before, rest, ok := strings.Cut(string(old), begin)
+	_, after, ok2 := strings.Cut(rest, end)
+	if !ok || !ok2 {
+		return fmt.Errorf("%s has no section %s", file, section)
+	}
+	return os.WriteFile(file, []byte(before+begin+text+end+after), 0o644)
+}
+
+// firstWords returns what stands before the colons, sorted.
+func firstWords(list []string) (words []string) {
+	for _, text := range list {
+		word, _, _ := strings.Cut(text, ":")
+		words = append(words, word)
+	}
+	slices.Sort(words)
+	return words
+}
+
+func percentText(share float64) string {
+	if share == 1 {
+		return "100 %"
+	}
+	return fmt.Sprintf("%.2f %%", 100*share)
+}

@@ -1,0 +1,171 @@
+//go:build chaos
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"grandstand/redis/redistest"
+)
+
+const rolloutGateways = 5
+
+// rolloutViewers is how many watch a rollout, in two crowds: a process has some
+// 20,000 sockets.
+func rolloutViewers() int {
+	if n, err := strconv.Atoi(os.Getenv("VIEWERS")); err == nil {
+		return n
+	}
+	return 20_000
+}
+
+// At the size of a match: every gateway is deployed anew, one in five is killed,
+// and all are killed at once, so that everybody comes back in a moment.
+func TestChaosRollout(t *testing.T) {
+	redis := redistest.StartServer(t).URL()
+	archive := "file:" + archiveOf(t)
+	for i := range 2 {
+		newUnit(t, "aggregator", i+1, "--min-cohort", "0", "--redis", redis, "--archive", archive)
+	}
+	var gateways []*unit
+	for i := range rolloutGateways {
+		gateways = append(gateways, newUnit(t, "gateway", i+1, "--redis", redis, "--archive", archive, "--drain-over", "8s"))
+	}
+	each := rolloutViewers() / 2
+	events := []string{"final", "semi"}
+	files := map[string]string{}
+	var crowds []*process
+	const crowdTime = 4 * time.Minute
+	for i, event := range events {
+		putEvent(t, gateways[0].url, event, `{"tick_ms":2000,"beat_ms":10000}`)
+		args := []string{"--event", event, "--viewers", strconv.Itoa(each), "--join-rate", "250", "--duration", crowdTime.String(), "--seed", strconv.Itoa(i + 1),
+			"--profile", "flat", "--churn", "0.02", "--moves", "0", "--silent", "0.1"}
+		for _, g := range gateways {
+			args = append(args, "--target", g.url)
+		}
+		crowd, file := startCrowd(t, "crowd of "+event, args...)
+		crowds, files[event] = append(crowds, crowd), file
+	}
+	w := watchWorlds(t, gateways, events)
+	eventually(t, 2*time.Minute, "both crowds are there", func() error {
+		for _, e := range events {
+			if c, err := getCounts(gateways[0].url, e); err != nil {
+				return err
+			} else if int(c.World.Sessions) < each {
+				return errNotYet
+			}
+		}
+		return nil
+	})
+
+	var list []struck
+	strike := func(name string, after time.Duration, act func()) {
+		now := struck{fault: fault{name: name}, from: time.Now()}
+		t.Logf("%s: %s", now.from.Format("15:04:05"), name)
+		act()
+		now.to = time.Now()
+		list = append(list, now)
+		<-time.After(after)
+	}
+	strike("a rolling deploy of all gateways", calm, func() {
+		for _, g := range gateways {
+			g.drain()
+			g.start()
+			g.now.ready(g.addr)
+		}
+	})
+	strike("one gateway in five: kill -9, restart", 30*time.Second, func() {
+		gateways[0].kill()
+		gateways[0].start()
+	})
+	strike(fmt.Sprintf("all gateways: kill -9, restart; %d viewers come back at once", 2*each), calm+5*time.Second, func() {
+		for _, g := range gateways {
+			g.kill()
+		}
+		for _, g := range gateways {
+			g.start()
+		}
+	})
+	for i, crowd := range crowds {
+		if code := crowd.wait(crowdTime + 2*time.Minute); code != 0 && code != 3 {
+			t.Fatalf("the crowd of %s ended with code %d", events[i], code)
+		}
+	}
+	w.stop()
+
+	b := &book{t: t}
+	b.note("%d viewers in two events on %d gateways", 2*each, rolloutGateways)
+	for _, event := range events {
+		r := readReport(t, files[event])
+		b.judge(list, r, nil)
+		b.note("%s: %d sessions resumed, %d were not; away for %.1f s at the median, %.1f s at p99, %.1f s at most; off the truth by at most %.3f %%",
+			event, r.Reconnects, r.NotResumed, r.Away.P50, r.Away.P99, r.Away.Max, 100*r.WorldError.Max)
+		for _, s := range list {
+			lo, hi := w.between(event, s.from, s.to.Add(healWindow))
+			b.note("%s, %s: its world showed %d to %d", event, s.name, lo, hi)
+		}
+		b.promise(len(r.Violated) == 0, "%s: counts never above the truth nor over 1 %% below it, sums and order hold, exact in the end", event)
+	}
+	share := b.fresh / max(b.seconds, 1)
+	b.promise(share >= 0.999, "fresh (< 10 s) numbers outside of heal windows of 10 s: %.3f %% of %.0f viewer-seconds (promise: 99.9 %%)", 100*share, b.seconds)
+	b.write("rollout", "A rollout, a kill and a herd")
+}
+
+// worlds is what the gateways showed as the world of each event, over time.
+type worlds struct {
+	stop func()
+
+	mu   sync.Mutex
+	seen []worldSeen // guarded by mu
+}
+
+type worldSeen struct {
+	event    string
+	at       time.Time
+	sessions uint64
+}
+
+func watchWorlds(t *testing.T, gateways []*unit, events []string) *worlds {
+	w := &worlds{}
+	over := make(chan struct{})
+	var poller sync.WaitGroup
+	poller.Go(func() {
+		tick := time.NewTicker(400 * time.Millisecond)
+		defer tick.Stop()
+		for n := 0; ; n++ {
+			select {
+			case <-over:
+				return
+			case <-tick.C:
+			}
+			for _, e := range events {
+				if c, err := getCounts(gateways[n%len(gateways)].url, e); err == nil {
+					w.mu.Lock()
+					w.seen = append(w.seen, worldSeen{e, time.Now(), c.World.Sessions})
+					w.mu.Unlock()
+				}
+			}
+		}
+	})
+	w.stop = sync.OnceFunc(func() { close(over); poller.Wait() })
+	t.Cleanup(w.stop)
+	return w
+}
+
+// between returns the least and the most that was shown of an event in a span.
+func (w *worlds) between(event string, from, to time.Time) (lo, hi uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	lo = 1 << 62
+	for _, s := range w.seen {
+		if s.event == event && s.at.After(from) && s.at.Before(to) {
+			lo, hi = min(lo, s.sessions), max(hi, s.sessions)
+		}
+	}
+	return min(lo, hi), hi
+}

@@ -1,0 +1,182 @@
+//go:build chaos
+
+// Faults over real processes, with a report: make chaos. An evening goes through
+// every fault there is in turn; a rollout is at the size of a match; an hour
+// draws faults at random, and a seed draws them again.
+
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// calm is the time between two faults of an evening: a heal window, and some
+// seconds that are measured.
+const calm = healWindow + 4*time.Second
+
+const crowdOfAnEvening = 600
+
+// crowdWindow is how long a gateway may take to take note of who comes and goes:
+// the tally of one that is slow to reach Redis may be two ticks old.
+const crowdWindow = 2500 * time.Millisecond
+
+// Every fault there is, one after the other.
+func TestChaosEvening(t *testing.T) {
+	s := openStand(t)
+	list := s.catalogue()
+	if only := os.Getenv("FAULTS"); only != "" { // to look into some
+		list = pick(list, func(f *fault) bool { return strings.Contains(f.name, only) })
+	}
+	total := time.Duration(0)
+	for _, f := range list {
+		total += f.duration() + calm
+	}
+	total += 3 * time.Second * time.Duration(len(list)) // to strike and to mend
+	s.suffer("evening", fmt.Sprintf("An evening of %d faults", len(list)), total, func(play func(fault)) {
+		for _, f := range list {
+			play(f)
+			<-time.After(calm)
+		}
+	})
+}
+
+// Faults at random, which hit the system while it heals from the one before.
+// SEED draws the same ones again, DURATION says for how long.
+func TestChaosHour(t *testing.T) {
+	seed, err := strconv.ParseUint(os.Getenv("SEED"), 10, 64)
+	if err != nil {
+		t.Skip("an hour of random faults wants a SEED: make chaos-hour SEED=1")
+	}
+	total, err := time.ParseDuration(os.Getenv("DURATION"))
+	if err != nil {
+		total = time.Hour
+	}
+	s := openStand(t)
+	list := s.catalogue()
+	rng := rand.New(rand.NewPCG(seed, 0))
+	s.suffer("hour", fmt.Sprintf("%v of random faults, seed %d", total, seed), total, func(play func(fault)) {
+		for end := time.Now().Add(total - 30*time.Second); time.Now().Before(end); {
+			f := list[rng.IntN(len(list))]
+			if f.lasts != atOnce {
+				f.lasts = time.Second + time.Duration(rng.Int64N(int64(8*time.Second)))
+			}
+			pause := time.Second + time.Duration(rng.Int64N(int64(2*healWindow)))
+			play(f)
+			<-time.After(pause)
+		}
+	})
+}
+
+func pick(list []fault, wanted func(f *fault) bool) (some []fault) {
+	for i := range list {
+		if wanted(&list[i]) {
+			some = append(some, list[i])
+		}
+	}
+	return some
+}
+
+func (f *fault) duration() time.Duration {
+	if f.lasts == 0 {
+		return faultLasts
+	}
+	return f.lasts
+}
+
+// suffer has a crowd and some families play for the time, while script plays
+// faults, and writes down what they saw of it.
+func (s *stand) suffer(section, title string, total time.Duration, script func(play func(fault))) {
+	t, b := s.t, &book{t: s.t}
+	acked := filepath.Join(t.TempDir(), "acked")
+	families, part := gatherFamilies(s)
+	args := []string{"--event", "final", "--viewers", strconv.Itoa(crowdOfAnEvening), "--join-rate", "100", "--duration", (total + 40*time.Second).String(),
+		"--profile", "flat", "--beat", "5s", "--churn", "0.5", "--moves", "0.3", "--silent", "0.1", "--window", crowdWindow.String(), "--late", "15s", "--acked", acked}
+	for _, l := range s.player {
+		args = append(args, "--target", "http://"+l.addr)
+	}
+	crowd, file := startCrowd(t, "crowd", args...)
+	eventually(t, 60*time.Second, "the crowd is there", func() error { return s.counts("final", crowdOfAnEvening*9/10) })
+
+	var list []struck
+	script(func(f fault) {
+		s.scrape() // of a process that may be killed
+		now := struck{fault: f, from: time.Now()}
+		t.Logf("%s: %s", now.from.Format("15:04:05"), f.name)
+		f.strike()
+		<-time.After(f.duration())
+		f.mend()
+		now.to = time.Now()
+		list = append(list, now)
+		s.scrape()
+	})
+	thirds := families.await(45 * time.Second)
+	if code := crowd.wait(total + 2*time.Minute); code != 0 && code != 3 {
+		t.Fatalf("the crowd ended with code %d", code)
+	}
+	part()
+	families.all.Wait()
+	s.scrape()
+	for _, g := range s.gateways {
+		g.drain() // it waits until its journal is archived
+	}
+	r, kicks := readReport(t, file), families.kicked()
+	b.note("%d faults in %.0f min; a crowd of up to %d sessions on %d gateways: %d joins, %d network changes, %d reconnects, %d boards compared with the truth",
+		len(list), r.Seconds/60, r.Peak, len(s.gateways), r.Joins, r.NetworkChanges, r.Reconnects, r.FullBoards)
+	b.judge(list, r, kicks)
+	share := b.fresh / max(b.seconds, 1)
+	b.promise(share >= 0.999, "fresh (< 10 s) numbers outside of heal windows of 10 s: %.3f %% of %.0f viewer-seconds (promise: 99.9 %%)", 100*share, b.seconds)
+	b.promise(len(kicks) == 0, "false kicks: %d, of %d heartbeats of %d devices that play within the limit of their account while a third one wants to", len(kicks), families.beats.Load(), 2*familyCount)
+	for _, k := range kicks {
+		t.Errorf("%s: kicked: %s", k.at.Format("15:04:05"), k.text)
+	}
+	b.promise(thirds == familyCount, "in the end %d of %d devices beyond the limit are blocked", thirds, familyCount)
+	broken := s.scrape()
+	b.promise(broken == 0, "invariants counted as broken by the processes themselves: %.0f", broken)
+	b.promise(b.clean(), "counts above the truth, or over 1 %% below it, or that do not add up: none but those marked as known")
+	s.verify(b, acked)
+	b.write(section, title)
+}
+
+// clean reports whether no fault broke a promise of the counts.
+func (b *book) clean() bool {
+	for _, r := range b.rows {
+		if len(r.broken) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// counts returns nil once the event has so many sessions on a live board.
+func (s *stand) counts(event string, least int) error {
+	for _, g := range s.gateways {
+		c, err := getCounts(g.url, event)
+		if err != nil {
+			return err
+		}
+		if c.World.Sessions < uint64(least) {
+			return errNotYet
+		}
+	}
+	return nil
+}
+
+// verify proves that everything that was acknowledged is in the archive.
+func (s *stand) verify(b *book, acked string) {
+	cmd := exec.Command(os.Args[0], "archive", "verify", "--archive", s.bucket, "--acked", acked)
+	cmd.Env = append(os.Environ(), beGrandstand+"=1")
+	out, err := cmd.CombinedOutput()
+	text, _ := os.ReadFile(acked)
+	b.promise(err == nil, "acknowledged events: %d, all of them in the archive, read back", strings.Count(string(text), "\n"))
+	if err != nil {
+		s.t.Errorf("archive verify: %v\n%s", err, tail(string(out), 3000))
+	}
+}
