@@ -45,6 +45,10 @@ type Config struct {
 	// write meanwhile. Below Phase. Default 250 ms.
 	Offset time.Duration
 
+	// Patience bounds how long a tick waits for a gateway that has not written,
+	// but had in time for the tick before. Default 300 ms; negative: not at all.
+	Patience time.Duration
+
 	// Timeout bounds every call to Redis. Default 500 ms.
 	Timeout time.Duration
 
@@ -62,6 +66,7 @@ func (c *Config) validate() {
 	}
 	c.TickMS = cmp.Or(c.TickMS, grandstand.DefaultTickMS)
 	c.Offset = cmp.Or(c.Offset, 250*time.Millisecond)
+	c.Patience = cmp.Or(c.Patience, 300*time.Millisecond)
 	c.Timeout = cmp.Or(c.Timeout, 500*time.Millisecond)
 	c.ArchiveTimeout = cmp.Or(c.ArchiveTimeout, 15*time.Second)
 	if c.Logger == nil {
@@ -219,7 +224,7 @@ func (a *Aggregator) tick(ctx context.Context, at int64, takeover bool) {
 		return // nobody has told yet which gateways there are
 	}
 	a.adopt(ctx, at)
-	if err := a.read(ctx, at); err != nil {
+	if err := a.readAll(ctx, at, takeover); err != nil {
 		a.trouble("read tallies", err)
 		if a.readAt != at {
 			return // not even the manifests

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"time"
 
 	"grandstand"
 )
@@ -22,6 +23,7 @@ type gateway struct {
 	refs     [grandstand.Shards]int64
 	holdings [grandstand.Shards]*holding // of the shards held here; nil: none
 	periodMS int64                       // between the last two manifests, in whole seconds up to the longest tick
+	inTime   bool                        // had written for the last tick when that was made
 }
 
 // holding is the newest tally of one gateway for one shard.
@@ -73,6 +75,15 @@ func (g *gateway) late(at, tickMS int64) bool {
 	return at-seen > limit
 }
 
+// overdueMS is by how much two manifests may be less than a period apart.
+const overdueMS = 500
+
+// overdue reports whether the gateway is there and should have written for the
+// tick, but has not.
+func (g *gateway) overdue(at int64) bool {
+	return g.alive && !g.left() && g.manifest != nil && g.periodMS != 0 && at-g.manifest.At >= g.periodMS-overdueMS
+}
+
 // enlist takes a membership.
 func (a *Aggregator) enlist(ms grandstand.Membership) {
 	for _, g := range a.gateways {
@@ -89,6 +100,40 @@ func (a *Aggregator) enlist(ms grandstand.Membership) {
 		}
 		g.listed, g.alive, g.joinedAt = true, m.Alive, m.JoinedAt
 	}
+}
+
+// patienceStep is the time between two looks for what is awaited.
+const patienceStep = 75 * time.Millisecond
+
+// readAll is read that waits a little for a gateway which is overdue for the
+// first time: an overloaded machine makes it so, and while many sessions move,
+// nobody else counts those that it took over. A gateway that is always late, or
+// gone, holds nothing up; a takeover only catches up.
+func (a *Aggregator) readAll(ctx context.Context, at int64, takeover bool) error {
+	err := a.read(ctx, at)
+	for waited := time.Duration(0); err == nil && !takeover && waited < a.cfg.Patience && a.awaits(at); waited += patienceStep {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(patienceStep):
+		}
+		err = a.read(ctx, at)
+	}
+	for _, g := range a.gateways {
+		g.inTime = !g.overdue(at)
+	}
+	return err
+}
+
+// awaits reports whether a gateway that was in time for the tick before is
+// overdue.
+func (a *Aggregator) awaits(at int64) bool {
+	for _, g := range a.gateways {
+		if g.inTime && g.overdue(at) {
+			return true
+		}
+	}
+	return false
 }
 
 // read brings the manifests and the tallies that changed.

@@ -36,6 +36,7 @@ func (r *rig) config(id string) Config {
 	return Config{
 		ID: id, Clock: r.clock, Leases: r.redis, Members: r.redis, Tallies: r.redis,
 		Boards: r.redis, Series: r.redis, Events: r.redis,
+		Patience:   -1, // the clock stands still while a tick is made
 		Registerer: prometheus.NewRegistry(),
 	}
 }
