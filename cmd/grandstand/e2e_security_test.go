@@ -228,7 +228,7 @@ func TestEveryPortHasItsOwnPaths(t *testing.T) {
 		if _, err := fmt.Sscanf(string(text), "HTTP/1.1 %d", &status); err != nil {
 			t.Fatalf("%s is answered %.100q", path, text)
 		}
-		if location := between(string(text), "\r\nLocation: ", "\r\n"); status/100 == 3 && location != path {
+		if location := textBetween(string(text), "\r\nLocation: ", "\r\n"); status/100 == 3 && location != path {
 			resp, err := http.Get("http://" + addr + location)
 			if err != nil {
 				t.Fatal(err)
@@ -289,7 +289,7 @@ func TestEveryPortHasItsOwnPaths(t *testing.T) {
 	}
 }
 
-func between(s, from, to string) string {
+func textBetween(s, from, to string) string {
 	_, s, _ = strings.Cut(s, from)
 	s, _, _ = strings.Cut(s, to)
 	return s
