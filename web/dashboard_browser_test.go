@@ -69,6 +69,7 @@ func TestDashboardShowsTheAudience(t *testing.T) {
 	eval[bool](t, ctx, `document.querySelector("#map-of [data-value=country]").click(), true`)
 	until(t, ctx, `document.querySelector("#map path[data-value=US]")?.dataset.step === "6"`)
 	until(t, ctx, reads("#elsewhere", "Singapore"))
+	screenshot(t, ctx, "dashboard-world.png")
 }
 
 // A link shows a colleague the same, and going back what was before.
@@ -94,7 +95,7 @@ func TestDashboardLinks(t *testing.T) {
 	until(t, ctx, `location.search === "?event=final-2026&range=6h&map=country"`)
 	eval[bool](t, ctx, `(() => { const e = document.querySelector("#event"); e.value = "later"; return e.dispatchEvent(new Event("change")); })()`)
 	until(t, ctx, reads("#notice", "There is no event “later” here"))
-	until(t, ctx, visible("#members")+` && !(`+visible("#overview")+`)`)
+	until(t, ctx, visible("#members")+` && !(`+visible("#now")+`)`)
 }
 
 func TestDashboardComesBack(t *testing.T) {

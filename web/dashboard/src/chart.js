@@ -5,7 +5,7 @@ import uPlot from "uplot";
 
 import { eventPath, get } from "./api.js";
 import { byId, element, write } from "./dom.js";
-import { compact, number, plural, signed, time } from "./format.js";
+import { axisNumber, compact, number, plural, signed, time } from "./format.js";
 import { segmentName } from "./places.js";
 import { RANGES } from "./state.js";
 
@@ -52,7 +52,7 @@ export class Chart {
         scales: { y: { range: (_, low, high) => rangeOf(low, high) } },
         axes: [
           { ...axis, space: 64, values: (_, ticks) => ticks.map((t, i) => (this.span() < DAY_MS / 2 ? time(t * 1000) : time(t * 1000, i === 0 || newDay(ticks[i - 1], t)))) },
-          { ...axis, size: 56, values: (_, ticks) => ticks.map((t) => (Number.isInteger(t) ? compact(t) : "")) },
+          { ...axis, size: 56, values: (_, ticks) => ticks.map((t) => (Number.isInteger(t) ? axisNumber(t) : "")) },
         ],
         series: [
           {},
@@ -202,12 +202,15 @@ export class Chart {
     const px = uPlot.pxRatio;
     ctx.save();
     ctx.font = `600 ${12 * px}px system-ui, sans-serif`;
+    let free = -Infinity; // from where a label fits
     for (const m of this.moments) {
       const x = u.valToPos(m.at / 1000, "x", true);
       if (x < bbox.left || x > bbox.left + bbox.width) continue;
       const up = m.kind === "surge";
       ctx.fillStyle = colour(up ? "--good" : "--warn");
       triangle(ctx, x, bbox.top + bbox.height - 8 * px, (up ? -5 : 5) * px);
+      if (x < free) continue;
+      free = x + 64 * px;
       ctx.textAlign = "left";
       ctx.textBaseline = "middle";
       ctx.fillText(`${signed(Math.round(m.change * 100))} %`, x + 8 * px, bbox.top + bbox.height - 8 * px);

@@ -12,6 +12,9 @@ export const number = (n) => digits.format(n);
 /** 1,234 stays, 1,234,567 is 1.23M. @param {number} n */
 export const compact = (n) => (n < 100_000 ? digits.format(n) : short.format(n));
 
+/** As short as an axis wants it. @param {number} n */
+export const axisNumber = (n) => (Math.abs(n) < 10_000 ? digits.format(n) : short.format(n));
+
 /** @param {number} part @param {number} whole */
 export const share = (part, whole) => (whole > 0 ? shares.format(part / whole) : "–");
 

@@ -3,7 +3,7 @@
 
 import { get, Problem, setToken, Stream, token } from "./api.js";
 import { Chart, showSegment } from "./chart.js";
-import { byId, choice, element, hide, write } from "./dom.js";
+import { byId, choice, element, hide, mark, write } from "./dom.js";
 import { advice, showFreshness, showHeadline } from "./headline.js";
 import { PlaceMap } from "./map.js";
 import { Members } from "./members.js";
@@ -96,7 +96,7 @@ function draw() {
     hide(byId("notice"), !words);
     hide(byId("retry"), link.state !== "lost");
     hide(byId("board"), !started);
-    hide(byId("overview"), !view.event || (!model.at && Boolean(trouble)));
+    mark(byId("board"), "audience", view.event && (model.at || !trouble) ? "shown" : "hidden");
   });
 }
 
