@@ -143,6 +143,24 @@ func (b *Board) CheckSums() error {
 	return nil
 }
 
+// CheckFans returns an error that names the first segment that has more fans than
+// sessions, than reach, or than the world, which is the union of all.
+func (b *Board) CheckFans() error {
+	if len(b.Segments) == 0 {
+		return nil
+	}
+	world := &b.Segments[0]
+	for _, list := range [...][]SegmentCount{b.Segments, b.Public} {
+		for i := range list {
+			s := &list[i]
+			if s.Fans > s.Sessions || s.Fans > s.Reach || s.Fans > world.Fans {
+				return Errorf(CodeInternal, "%s has %d fans of %d sessions and a reach of %d, the world has %d fans", s.Segment, s.Fans, s.Sessions, s.Reach, world.Fans)
+			}
+		}
+	}
+	return nil
+}
+
 // checkSums returns the number of dimensions besides the world.
 func checkSums(list []SegmentCount) (dims int, err error) {
 	if len(list) == 0 {

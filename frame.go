@@ -12,9 +12,13 @@ const FanError = 0.008125
 type Frame struct {
 	head, tail []byte // the JSON message without the digits of "age"
 	compact    []byte // the binary message without its age (wire_frame.go)
+	event      string
 	at         int64
 	epoch      int64
 }
+
+// Event returns the name of the event whose numbers these are.
+func (f *Frame) Event() string { return f.event }
 
 // At returns the time of the state that the frame shows.
 func (f *Frame) At() int64 { return f.at }
@@ -26,7 +30,7 @@ func (f *Frame) Epoch() int64 { return f.epoch }
 // shown. A segment that nobody is counted in is [0,0]; one that the public does
 // not see, or of a dimension that is not counted (Board.Counts), is null.
 func NewFrame(b *Board, dims []Dimension, values []string) *Frame {
-	f := &Frame{at: b.At, epoch: b.Epoch}
+	f := &Frame{event: b.Event, at: b.At, epoch: b.Epoch}
 	f.head = append(make([]byte, 0, 48), `{"t":"counts","at":`...)
 	f.head = strconv.AppendInt(f.head, b.At, 10)
 	f.head = append(f.head, `,"age":`...)

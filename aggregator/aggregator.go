@@ -55,6 +55,7 @@ type Config struct {
 	// ArchiveTimeout bounds every call to the archive. Default 15 s.
 	ArchiveTimeout time.Duration
 
+	Violated   grandstand.Violated   // told of broken invariants; default: nobody is
 	Logger     *slog.Logger          // default: discard
 	Registerer prometheus.Registerer // default: metrics are kept, but nowhere to be seen
 }
@@ -69,6 +70,9 @@ func (c *Config) validate() {
 	c.Patience = cmp.Or(c.Patience, 300*time.Millisecond)
 	c.Timeout = cmp.Or(c.Timeout, 500*time.Millisecond)
 	c.ArchiveTimeout = cmp.Or(c.ArchiveTimeout, 15*time.Second)
+	if c.Violated == nil {
+		c.Violated = func(grandstand.Invariant, ...any) {}
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -119,7 +123,7 @@ func New(cfg Config) *Aggregator {
 		archive:  newWorker(8, cfg.ArchiveTimeout),
 	}
 	for range runtime.GOMAXPROCS(0) {
-		a.mergers = append(a.mergers, &merger{minCohort: cfg.MinCohort, violation: a.violation})
+		a.mergers = append(a.mergers, &merger{minCohort: cfg.MinCohort, mended: a.mended})
 	}
 	for i := range a.shards {
 		a.shards[i] = shard{id: i, events: map[string]*event{}}
@@ -230,6 +234,7 @@ func (a *Aggregator) tick(ctx context.Context, at int64, takeover bool) {
 			return // not even the manifests
 		}
 	}
+	a.noteAges(a.cfg.Clock.Now())
 	a.learn(ctx, at)
 	held := a.held()
 	offers := make([]*offer, len(held))
@@ -301,8 +306,8 @@ func (a *Aggregator) trouble(what string, err error) {
 	t.at, t.skipped = time.Now(), 0
 }
 
-// violation counts a number that should not be.
-func (a *Aggregator) violation(what string) { a.metrics.violations.WithLabelValues(what).Inc() }
+// mended counts an input that is not as it should be.
+func (a *Aggregator) mended(kind string) { a.metrics.mended.WithLabelValues(kind).Inc() }
 
 // parallel calls f for 0 to n-1, in at most so many goroutines, and waits.
 func parallel(n, workers int, f func(i int)) {

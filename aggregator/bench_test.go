@@ -27,7 +27,7 @@ func bigEvent(sessions int) (e *grandstand.Event, tallies []*grandstand.Tally) {
 	return e, tallies
 }
 
-func benchMerger() *merger { return &merger{violation: func(what string) { panic(what) }} }
+func benchMerger() *merger { return &merger{mended: func(kind string) { panic(kind) }} }
 
 // mergeRig returns an event to which the gateways contribute.
 func mergeRig(cfg *grandstand.Event, tallies []*grandstand.Tally) (*merger, *event, []*holding) {

@@ -88,7 +88,7 @@ func TestMovesFromAGatewayWithoutCrosses(t *testing.T) {
 func TestTheSeriesOfACrossStandsStill(t *testing.T) {
 	e := newEvent("final", 1000)
 	e.configure(testEvent("final", "team", "country", "team+country"))
-	m := merger{violation: func(what string) { t.Errorf("violation of %s", what) }}
+	m := merger{mended: func(what string) { t.Errorf("mended: %s", what) }}
 	h := &holding{gateway: &gateway{id: "a", alive: true}}
 	step := func(at int64, n int, bare bool) {
 		g := &testGateway{event: e.cfg, sessions: map[int]*testSession{}, bare: bare}

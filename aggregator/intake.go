@@ -289,7 +289,7 @@ func (a *Aggregator) unwrapAll(refs []grandstand.TallyRef, list []*grandstand.En
 		switch {
 		case t == nil:
 		case t.Gateway != refs[i].Gateway || t.Shard != refs[i].Shard:
-			a.violation(brokenShard)
+			a.mended(brokenShard)
 		default:
 			arrived, err := a.unwrap(t)
 			if err != nil { // as good as missing
@@ -356,12 +356,12 @@ func (a *Aggregator) takeTally(m *merger, t *arrival, at int64) {
 			continue
 		}
 		if grandstand.ShardOf(p.tally.Event) != sh.id {
-			a.violation(brokenShard)
+			a.mended(brokenShard)
 			continue
 		}
 		e := a.eventOf(sh, p.tally.Event, at)
 		if m.take(e, h, p.tally, p.raw) {
-			a.violation(brokenTally)
+			a.mended(brokenTally)
 		}
 		h.events = append(h.events, e)
 	}

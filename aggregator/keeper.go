@@ -156,7 +156,7 @@ func (a *Aggregator) recallReach(s *segment, saved []byte) {
 			continue
 		}
 		if err := u.Merge(sketch); err != nil {
-			a.violation(brokenSketch)
+			a.mended(brokenSketch)
 		}
 	}
 	if n := u.Estimate(); n > 0 {

@@ -9,9 +9,8 @@ import (
 	"grandstand"
 )
 
-// The numbers that should never be: labels of the metric of violations.
+// The kinds of inputs that are mended: labels of the metric.
 const (
-	brokenSums   = "board_sums"  // a board did not add up and was not published
 	brokenTally  = "tally_sums"  // a tally did not add up and was mended
 	brokenMove   = "move"        // a move names a session that the tally does not count: it came and went between two
 	brokenSketch = "sketch"      // a sketch cannot be read
@@ -22,7 +21,7 @@ const (
 // that this takes, so it has one owner.
 type merger struct {
 	minCohort int               // of events that do not say
-	violation func(what string) // told of numbers that should not be
+	mended    func(kind string) // told of inputs that are not as they should be
 
 	unions
 	before    []int32            // by slot; all zero between calls
@@ -121,7 +120,7 @@ func (m *merger) settle(e *event) {
 			}
 		}
 		if oldest == nil {
-			m.violation(brokenMove)
+			m.mended(brokenMove)
 			continue
 		}
 		oldest.moved = append(oldest.moved, mv)
@@ -220,7 +219,7 @@ func (m *merger) slotsOf(e *event, values []string) []int32 {
 // dimension: that of the audience, or, so that the sums hold, another.
 func (m *merger) takeOff(e *event, c *contribution, slots []int32) {
 	if m.left[worldSlot] <= 0 {
-		m.violation(brokenMove)
+		m.mended(brokenMove)
 		return
 	}
 	m.left[worldSlot]--
@@ -229,7 +228,7 @@ func (m *merger) takeOff(e *event, c *contribution, slots []int32) {
 			continue
 		}
 		if slot < 0 || m.left[slot] <= 0 {
-			m.violation(brokenMove)
+			m.mended(brokenMove)
 			slot = m.substitute(e, c, int32(dim))
 		}
 		m.left[slot]--
@@ -272,13 +271,13 @@ func (m *merger) estimateAll(e *event) {
 	}
 	if size < sideBySide {
 		for _, slot := range m.stale {
-			m.estimate(&e.segs[slot], m.violation)
+			m.estimate(&e.segs[slot], m.mended)
 		}
 		return
 	}
 	parallel(len(m.stale), runtime.GOMAXPROCS(0), func(i int) {
 		u := spareUnions.Get().(*unions)
-		u.estimate(&e.segs[m.stale[i]], m.violation)
+		u.estimate(&e.segs[m.stale[i]], m.mended)
 		spareUnions.Put(u)
 	})
 }
@@ -289,17 +288,17 @@ type unions struct{ union, reach grandstand.Union }
 var spareUnions = sync.Pool{New: func() any { return new(unions) }}
 
 // estimate counts the viewers of a segment, now and since the start.
-func (u *unions) estimate(s *segment, violation func(string)) {
+func (u *unions) estimate(s *segment, mended func(string)) {
 	s.stale = false
 	u.union.Reset()
 	for _, sketch := range s.sketches {
 		if len(sketch) > 0 && u.union.Merge(sketch) != nil {
-			violation(brokenSketch)
+			mended(brokenSketch)
 		}
 	}
 	s.estimate = u.union.Estimate()
 	if s.estimate > 0 && u.reachOut(s) != nil {
-		violation(brokenSketch)
+		mended(brokenSketch)
 	}
 }
 
@@ -350,8 +349,22 @@ func (m *merger) board(e *event, live bool) *grandstand.Board {
 	for _, f := range fold(b.Segments, e.cohort(m.minCohort)) {
 		b.Public = append(b.Public, m.public(e, b.Segments, f, live))
 	}
+	unite(b)
 	b.Body = grandstand.AppendBoardBody(nil, b)
 	return b
+}
+
+// unite has the world, which is the union of all segments, be no smaller than any
+// part of it: a few thousand are counted exactly, and the union of more is an
+// estimate, which may fall short of them.
+func unite(b *grandstand.Board) {
+	world := &b.Segments[0]
+	for _, list := range [...][]grandstand.SegmentCount{b.Segments, b.Public} {
+		for i := range list {
+			world.Fans = max(world.Fans, list[i].Fans)
+			world.Reach = max(world.Reach, list[i].Reach)
+		}
+	}
 }
 
 // public counts the "other" that the public is shown for a dimension.
@@ -365,7 +378,7 @@ func (m *merger) public(e *event, segs []grandstand.SegmentCount, f folded, live
 	m.reach.Reset()
 	merge := func(u *grandstand.Union, sketch []byte) {
 		if len(sketch) > 0 && u.Merge(sketch) != nil {
-			m.violation(brokenSketch)
+			m.mended(brokenSketch)
 		}
 	}
 	for i := f.lo; i < f.hi; i++ {

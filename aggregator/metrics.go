@@ -3,6 +3,8 @@ package aggregator
 import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"grandstand"
 )
 
 // metrics are the numbers of one aggregator.
@@ -16,8 +18,11 @@ type metrics struct {
 	merges      prometheus.Counter
 	held        prometheus.Counter
 	published   prometheus.Counter
+	boards      [grandstand.Final + 1]prometheus.Counter // by quality
+	tallyAge    prometheus.Histogram
+	boardAge    prometheus.Histogram
 	refused     *prometheus.CounterVec
-	violations  *prometheus.CounterVec
+	mended      *prometheus.CounterVec
 	troubles    *prometheus.CounterVec
 	checkpoints prometheus.Counter
 }
@@ -33,7 +38,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	vec := func(name, help, label string) *prometheus.CounterVec {
 		return f.NewCounterVec(prometheus.CounterOpts{Name: "grandstand_aggregator_" + name, Help: help}, []string{label})
 	}
-	return &metrics{
+	m := &metrics{
 		tick: f.NewHistogram(prometheus.HistogramOpts{
 			Name:    "grandstand_aggregator_tick_seconds",
 			Help:    "From a phase to its last board being published.",
@@ -48,9 +53,39 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		held:        counter("boards_held_total", "Boards that were not made since not every gateway could have written."),
 		published:   counter("published_total", "Shard boards published."),
 		refused:     vec("refused_total", "Shard boards that were refused, by reason.", "reason"),
-		violations:  vec("violations_total", "Numbers that should not be, by kind.", "kind"),
+		mended:      vec("mended_inputs_total", "Tallies, moves and sketches that do not fit together and were mended or left out, by kind.", "kind"),
 		troubles:    vec("troubles_total", "Calls that did not succeed, by what was tried.", "what"),
 		checkpoints: counter("checkpoints_total", "Checkpoints written to the archive."),
+		tallyAge: f.NewHistogram(prometheus.HistogramOpts{
+			Name:    "grandstand_aggregator_tally_age_seconds",
+			Help:    "Age of the newest word of each gateway that is there, when boards are made.",
+			Buckets: []float64{.1, .25, .5, 1, 2, 3, 5, 10, 30},
+		}),
+		boardAge: f.NewHistogram(prometheus.HistogramOpts{
+			Name:    "grandstand_aggregator_board_age_seconds",
+			Help:    "Age of a shard's boards when they are published.",
+			Buckets: []float64{.1, .2, .3, .5, .75, 1, 2, 5, 10},
+		}),
+	}
+	boards := vec("boards_total", "Boards of events, one a tick, by quality: live, partial, final.", "quality")
+	for _, q := range [...]grandstand.Quality{grandstand.Live, grandstand.Partial, grandstand.Final} {
+		m.boards[q] = boards.WithLabelValues(q.String())
+	}
+	for _, reason := range []string{"old", "future"} {
+		m.refused.WithLabelValues(reason)
+	}
+	for _, kind := range []string{brokenTally, brokenMove, brokenSketch, brokenShard} {
+		m.mended.WithLabelValues(kind)
+	}
+	return m
+}
+
+// noteAges notes how old what the gateways say is at now.
+func (a *Aggregator) noteAges(now int64) {
+	for _, g := range a.gateways {
+		if g.alive && g.manifest != nil && !g.manifest.Left {
+			a.metrics.tallyAge.Observe(float64(max(now-g.manifest.At, 0)) / 1000)
+		}
 	}
 }
 

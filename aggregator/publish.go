@@ -86,6 +86,7 @@ func (a *Aggregator) count(m *merger, e *event, at int64, late bool) {
 	if e.final {
 		if e.repeat && e.board != nil {
 			e.board.At, e.repeat = at, false
+			a.metrics.boards[grandstand.Final].Inc()
 		}
 		return
 	}
@@ -102,9 +103,7 @@ func (a *Aggregator) count(m *merger, e *event, at int64, late bool) {
 	if e.changed || e.applied > 0 || live && e.unpeaked || e.board == nil {
 		b := m.merge(e, at, live)
 		a.metrics.merges.Inc()
-		if err := b.CheckSums(); err != nil {
-			a.violation(brokenSums)
-			a.trouble("check sums of "+e.name, err)
+		if !a.addsUp(b, at) {
 			if b, live, st.quality = e.board, false, grandstand.Partial; b == nil {
 				return
 			}
@@ -115,6 +114,7 @@ func (a *Aggregator) count(m *merger, e *event, at int64, late bool) {
 	}
 	b := e.board
 	b.At, b.TickMS, b.Quality, b.Coverage = at, e.tickMS, st.quality, 1
+	a.metrics.boards[st.quality].Inc()
 	if !live {
 		b.Coverage = e.coverage(at)
 	}
@@ -131,6 +131,19 @@ func (a *Aggregator) count(m *merger, e *event, at int64, late bool) {
 		e.lastLive = *b
 		e.step(at)
 	}
+}
+
+// addsUp checks the invariants of a board that was just merged, and reports
+// whether its sums hold. If not it must not be published.
+func (a *Aggregator) addsUp(b *grandstand.Board, at int64) bool {
+	if err := b.CheckFans(); err != nil {
+		a.cfg.Violated(grandstand.InvariantFans, "event", b.Event, "at", at, "error", err)
+	}
+	err := b.CheckSums()
+	if err != nil {
+		a.cfg.Violated(grandstand.InvariantSums, "event", b.Event, "at", at, "error", err)
+	}
+	return err == nil
 }
 
 // early reports whether it is too early for a board of the event: what it is
@@ -213,6 +226,7 @@ func (a *Aggregator) publish(ctx context.Context, offers []*offer) {
 			continue
 		case o.answer.Refused == "":
 			a.metrics.published.Inc()
+			a.metrics.boardAge.Observe(float64(max(a.cfg.Clock.Now()-o.boards.At, 0)) / 1000)
 			o.shard.used = true
 		default:
 			a.metrics.refused.WithLabelValues(o.answer.Refused).Inc()

@@ -41,7 +41,7 @@ func NewReplay(cfg *grandstand.Event, emit func(*grandstand.Board) error) *Repla
 		event:    newEvent(cfg.Name, 0),
 		holding:  &holding{gateway: &gateway{id: "archive", alive: true}},
 	}
-	r.merger.violation = func(string) {}
+	r.merger.mended = func(string) {}
 	r.event.configure(cfg)
 	return r
 }

@@ -20,13 +20,15 @@ type rig struct {
 	redis *fakeRedis
 	now   int64
 	gws   []*testGateway
+
+	violated map[grandstand.Invariant]int
 }
 
 // start is a full minute, and of no special hour.
 const start = int64(1_795_299_000_000)
 
 func newRig(t testing.TB) *rig {
-	r := &rig{t: t, clock: &testClock{}, now: start}
+	r := &rig{t: t, clock: &testClock{}, now: start, violated: map[grandstand.Invariant]int{}}
 	r.clock.set(r.now)
 	r.redis = newFakeRedis(r.clock)
 	return r
@@ -37,6 +39,7 @@ func (r *rig) config(id string) Config {
 		ID: id, Clock: r.clock, Leases: r.redis, Members: r.redis, Tallies: r.redis,
 		Boards: r.redis, Series: r.redis, Events: r.redis,
 		Patience:   -1, // the clock stands still while a tick is made
+		Violated:   func(what grandstand.Invariant, _ ...any) { r.violated[what]++ },
 		Registerer: prometheus.NewRegistry(),
 	}
 }

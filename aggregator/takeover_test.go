@@ -561,13 +561,59 @@ func TestABoardThatDoesNotAddUpIsNotPublished(t *testing.T) {
 	if quality(b) != "30 partial 1.00" || b.At != r.now {
 		t.Errorf("%s at %d", quality(b), b.At-r.now)
 	}
-	if metric(t, agg, "violations_total", brokenSums) == 0 {
-		t.Error("not counted")
+	if r.violated[grandstand.InvariantSums] != 1 {
+		t.Errorf("violations: %v", r.violated)
 	}
 	g.crowd(100, 1, "SF") // a new tally
 	r.tick(agg)
 	if got := quality(r.redis.board(t, "final")); got != "31 live 1.00" {
 		t.Errorf("afterwards: %s", got)
+	}
+}
+
+func TestEveryBoardIsChecked(t *testing.T) {
+	r := newRig(t)
+	agg := r.aggregator("agg", nil)
+	counts := func(world, kc grandstand.SegmentCount) *grandstand.Board {
+		world.Segment, kc.Segment = grandstand.WorldSegment, grandstand.Segment{Dim: "team", Value: "KC"}
+		return &grandstand.Board{Event: "final", Segments: []grandstand.SegmentCount{world, kc}}
+	}
+	count := func(sessions, fans, reach uint64) grandstand.SegmentCount {
+		return grandstand.SegmentCount{Sessions: sessions, Fans: fans, Reach: reach}
+	}
+	for _, c := range []struct {
+		what      string
+		board     *grandstand.Board
+		adds      bool
+		violation grandstand.Invariant
+	}{
+		{"right", counts(count(5, 4, 9), count(5, 4, 8)), true, ""},
+		{"empty", &grandstand.Board{Event: "final"}, true, ""},
+		{"sums", counts(count(5, 4, 9), count(4, 4, 8)), false, grandstand.InvariantSums},
+		{"a part is larger than the union", counts(count(5, 3, 9), count(5, 4, 8)), true, grandstand.InvariantFans},
+		{"more fans than sessions", counts(count(5, 6, 9), count(5, 4, 8)), true, grandstand.InvariantFans},
+		{"more fans than were ever reached", counts(count(5, 4, 9), count(5, 4, 3)), true, grandstand.InvariantFans},
+	} {
+		clear(r.violated)
+		if adds := agg.addsUp(c.board, r.now); adds != c.adds {
+			t.Errorf("%s: addsUp says %v", c.what, adds)
+		}
+		if len(r.violated) > 1 || c.violation != "" && r.violated[c.violation] != 1 || c.violation == "" && len(r.violated) > 0 {
+			t.Errorf("%s: violations %v, want %s", c.what, r.violated, c.violation)
+		}
+	}
+}
+
+// The world's fans are estimated, a part of some thousands is nearly counted: the
+// union must not look smaller than what it holds.
+func TestTheWorldIsNoSmallerThanItsParts(t *testing.T) {
+	b := &grandstand.Board{
+		Segments: []grandstand.SegmentCount{{Segment: grandstand.WorldSegment, Sessions: 9000, Fans: 8000, Reach: 8000}, {Sessions: 8500, Fans: 8100, Reach: 8200}},
+		Public:   []grandstand.SegmentCount{{Sessions: 8600, Fans: 8050, Reach: 8300}},
+	}
+	unite(b)
+	if w := b.Segments[0]; w.Fans != 8100 || w.Reach != 8300 {
+		t.Errorf("%d fans, reach %d", w.Fans, w.Reach)
 	}
 }
 

@@ -199,7 +199,7 @@ func TestAMoveSinceTheLastTally(t *testing.T) {
 	if world, kc := sessionsOf(board, "world"), sessionsOf(board, "team:KC"); world != 20 || kc != 15 {
 		t.Errorf("%d sessions, %d of KC; want the 15 there were, and 5 whom nobody counts otherwise", world, kc)
 	}
-	if n := metric(t, agg, "violations_total", brokenMove); n != 0 {
+	if n := metric(t, agg, "mended_inputs_total", brokenMove); n != 0 {
 		t.Errorf("%v moves found nobody to take off", n)
 	}
 	// a was only frozen. Nothing is taken off a newer tally without the release
@@ -297,8 +297,8 @@ func TestMoreMovesThanSessionsAreClamped(t *testing.T) {
 	if err := board.CheckSums(); err != nil || board.Segments[0].Sessions != 1 {
 		t.Errorf("%d sessions, %v; want b's one", board.Segments[0].Sessions, err)
 	}
-	if n := metric(t, agg, "violations_total", brokenMove); n != 4 {
-		t.Errorf("%v violations, want 4: two without such a segment, two without any session", n)
+	if n := metric(t, agg, "mended_inputs_total", brokenMove); n != 4 {
+		t.Errorf("%v mended, want 4: two without such a segment, two without any session", n)
 	}
 }
 
@@ -333,7 +333,7 @@ func TestATallyThatDoesNotAddUpIsMended(t *testing.T) {
 	if err := board.CheckSums(); err != nil || sessionsOf(board, "world") != 5 || board.Segments[0].Fans != 0 {
 		t.Errorf("%v: %+v", err, board.Segments)
 	}
-	if metric(t, agg, "violations_total", brokenTally) == 0 || metric(t, agg, "violations_total", brokenSketch) == 0 {
+	if metric(t, agg, "mended_inputs_total", brokenTally) == 0 || metric(t, agg, "mended_inputs_total", brokenSketch) == 0 {
 		t.Error("nobody has noticed")
 	}
 }

@@ -146,6 +146,9 @@ func newCompactorMetrics(reg prometheus.Registerer) *compactorMetrics {
 	for _, step := range []string{"compact", "prune"} {
 		m.failures.WithLabelValues(step)
 	}
+	for _, of := range []string{"read", "doubles"} {
+		m.rows.WithLabelValues(of)
+	}
 	return m
 }
 

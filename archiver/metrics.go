@@ -41,7 +41,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}, []string{"step"}),
 		failures: vec("failures_total", "Tries that did not succeed, by step.", "step"),
 		adopted:  counter("adopted_total", "Objects that were there already, written before a crash or by another archiver."),
-		troubled: vec("troubled_files_total", "Files that were not as they should be, by kind: damaged, or another one of that name is archived.", "kind"),
+		troubled: vec("troubled_files_total", "Files that were not as they should be, by kind: damaged, another (one of that name is archived), or object (what was in the store was damaged).", "kind"),
 		lag:      gauge("lag_seconds", "For how long the oldest sealed file has been known that is this archiver's and not archived yet."),
 		pending:  gauge("pending_files", "Sealed files that are this archiver's and not archived yet."),
 		freshness: f.NewHistogram(prometheus.HistogramOpts{
@@ -52,6 +52,15 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 	for _, step := range steps {
 		m.failures.WithLabelValues(step)
+		if step != "list" {
+			m.steps.WithLabelValues(step)
+		}
+	}
+	for _, of := range []string{"journal", "object"} {
+		m.bytes.WithLabelValues(of)
+	}
+	for _, kind := range []string{"damaged", "another", "object"} {
+		m.troubled.WithLabelValues(kind)
 	}
 	return m
 }

@@ -11,8 +11,9 @@ import (
 
 // metrics are the counters of one Blocker.
 type metrics struct {
-	requests   *prometheus.CounterVec // by route and status
-	decisions  *prometheus.CounterVec // by kind of rule and outcome
+	requests   *prometheus.CounterVec   // by route and status
+	seconds    *prometheus.HistogramVec // by route
+	decisions  *prometheus.CounterVec   // by kind of rule and outcome
 	forged     prometheus.Counter
 	streams    prometheus.Gauge
 	streamEnds *prometheus.CounterVec // by reason: client, slow_stream, token_expired, closing
@@ -42,7 +43,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		return prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "grandstand", Subsystem: "blocker", Name: name, Help: help})
 	}
 	m := &metrics{
-		requests:   vec("requests_total", "Requests answered, by route and HTTP status.", "route", "status"),
+		requests: vec("requests_total", "Requests answered, by route and HTTP status.", "route", "status"),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: "grandstand", Subsystem: "blocker", Name: "request_seconds",
+			Help: "Time to answer a request that is answered at once, by route.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 12)}, []string{"route"}),
 		decisions:  vec("decisions_total", "Heartbeats by the kind of rule that decided (token, plan, default, event) and the outcome.", "rule", "outcome"),
 		forged:     counter("forged_holds_total", "Holds that are not of the account, device and session that showed them."),
 		streams:    gauge("streams", "Open streams of device lists."),
@@ -51,8 +54,17 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		reads:      vec("account_reads_total", "Reads of watched accounts, by result: changed, same, failed.", "result"),
 		notices:    vec("notices_total", "Notices of changed accounts, by kind: watched, unwatched, lost (look at all).", "kind"),
 	}
+	for vec, values := range map[*prometheus.CounterVec][]string{
+		m.streamEnds: {"client", "slow_stream", "token_expired", "closing"},
+		m.reads:      {"changed", "same", "failed"},
+		m.notices:    {"watched", "unwatched", "lost"},
+	} {
+		for _, value := range values {
+			vec.WithLabelValues(value)
+		}
+	}
 	if reg != nil {
-		reg.MustRegister(m.requests, m.decisions, m.forged, m.streams, m.streamEnds, m.watched, m.reads, m.notices)
+		reg.MustRegister(m.requests, m.seconds, m.decisions, m.forged, m.streams, m.streamEnds, m.watched, m.reads, m.notices)
 	}
 	return m
 }

@@ -37,7 +37,9 @@ func ok(body any) reply { return reply{status: http.StatusOK, body: body} }
 
 // answer serves a route that is answered at once.
 func (b *Blocker) answer(route string, f func(q *request) (reply, error)) http.HandlerFunc {
+	seconds := b.metrics.seconds.WithLabelValues(route)
 	return func(w http.ResponseWriter, r *http.Request) {
+		began := time.Now()
 		q, err := b.admit(r)
 		var a reply
 		if err == nil {
@@ -46,6 +48,7 @@ func (b *Blocker) answer(route string, f func(q *request) (reply, error)) http.H
 		if err != nil {
 			a = b.failed(route, err)
 		}
+		seconds.Observe(time.Since(began).Seconds())
 		b.write(w, route, a)
 	}
 }

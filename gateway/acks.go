@@ -16,6 +16,7 @@ type acks struct {
 	mu     sync.Mutex   // taken before the acker's
 	state  journal.Acks // guarded by mu
 	queued bool         // guarded by mu; in one of the acker's lists
+	kept   uint64       // guarded by mu; one above the highest seq that the journal called durable
 
 	// guarded by conn.w.mu
 	unsent uint64 // one above the ack that the socket takes when it is no longer behind; 0: none
@@ -40,6 +41,7 @@ func (a *acks) Durable(seq uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.state.Durable(seq)
+	a.kept = max(a.kept, seq+1)
 	if a.queued {
 		return
 	}
@@ -87,9 +89,13 @@ func (k *acker) run(ctx context.Context) {
 			a.mu.Lock()
 			a.queued = false
 			seq, ok := a.state.Next()
+			kept := a.kept
 			a.mu.Unlock()
 			if !ok {
 				continue
+			}
+			if seq >= kept {
+				k.g.cfg.Violated(grandstand.InvariantDurable, "event", a.c.room.name, "acked", seq, "durable_below", kept)
 			}
 			message = grandstand.AppendAck(message[:0], seq)
 			frame = appendText(frame[:0], message)

@@ -132,7 +132,11 @@ func (c *conn) showNewest(v *grandstand.View) {
 	now := c.g.cfg.Clock.Now()
 	f := v.Frame(c.session.audience())
 	message := appendFrame(make([]byte, 0, 256), f, c.w.compact, now)
-	c.g.metrics.shownBy[c.w.show(f, isLive(v.Board), message, now)].Inc()
+	result := c.w.show(f, isLive(v.Board), message, now)
+	c.g.metrics.shownBy[result].Inc()
+	if result == shownSent {
+		c.g.metrics.age.observe(now-f.At(), 1)
+	}
 }
 
 // expiresAt notes when the token ends, and when to ask for a new one: 45 to 75 s

@@ -46,6 +46,7 @@ func (c *conn) space(in *incoming) []byte { return in.b[copy(in.b[:], c.in.rest)
 func (c *conn) filled(in *incoming, n int, err error, now int64) progress {
 	switch {
 	case n > 0:
+		c.g.metrics.received.Add(float64(n))
 		in.left = in.b[:len(c.in.rest)+n]
 		return c.receive(in, n, now)
 	case err != nil:

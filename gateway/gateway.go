@@ -104,6 +104,7 @@ type Config struct {
 	// RedisTimeout bounds every call to Redis. Default 1 s.
 	RedisTimeout time.Duration
 
+	Violated   grandstand.Violated   // told of broken invariants; default: nobody is
 	Logger     *slog.Logger          // default: discard
 	Registerer prometheus.Registerer // default: metrics are kept, but nowhere to be seen
 
@@ -133,6 +134,9 @@ func (c *Config) validate() error {
 	defaultTo(&c.SlowLimit, 10*time.Second)
 	defaultTo(&c.DrainOver, 20*time.Second)
 	defaultTo(&c.RedisTimeout, time.Second)
+	if c.Violated == nil {
+		c.Violated = func(grandstand.Invariant, ...any) {}
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -220,6 +224,7 @@ func New(cfg Config) (*Gateway, error) {
 		rooms:    map[string]*room{},
 		troubles: map[string]*trouble{},
 	}
+	g.metrics.maxConns.Set(float64(cfg.MaxConns))
 	if cfg.Leases != nil {
 		g.leaser = newLeaser(g)
 	}

@@ -170,6 +170,7 @@ func (w *worker) serve(gr *group) {
 	}
 	w.g.metrics.bytes.Add(float64(w.bytes))
 	w.g.load.pushed(w.g.cfg.Clock.Now()-since, max(v.Board.TickMS, grandstand.MinTickMS))
+	w.g.metrics.age.observe(now-v.Board.At, w.counts[shownSent]+w.counts[shownSame])
 }
 
 // message returns what an audience is shown. Each form of it is made once per

@@ -10,6 +10,7 @@ import (
 // reason, the same word here, in the log and in close frames.
 type metrics struct {
 	conns    prometheus.Gauge
+	maxConns prometheus.Gauge
 	sessions prometheus.Gauge // watching, at the last tick
 	rooms    prometheus.Gauge
 
@@ -21,6 +22,9 @@ type metrics struct {
 	unusable *prometheus.CounterVec // messages by error code
 	frames   *prometheus.CounterVec // by result: sent, slot, or a reason for being dropped
 	bytes    prometheus.Counter     // of frames
+	age      *ages                  // of frames
+	received prometheus.Counter     // bytes of sockets
+	written  prometheus.Counter     // bytes of sockets
 	acks     prometheus.Counter     // sent, or left to a socket that is behind
 
 	moves   *prometheus.CounterVec // by direction: in, out
@@ -53,7 +57,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		return prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "grandstand", Subsystem: "gateway", Name: name, Help: help})
 	}
 	m := &metrics{
-		conns:    gauge("connections", "Open WebSockets."),
+		conns:    gauge("connections", "Open WebSockets and streams."),
+		maxConns: gauge("max_connections", "WebSockets and streams that are taken at most."),
 		sessions: gauge("sessions", "Sessions that were watching at the last tick."),
 		rooms:    gauge("events", "Events with sessions here."),
 		joins:    vec("joins_total", "Sessions opened, by kind: new, resumed, attached (a further socket of one that is here).", "kind"),
@@ -63,7 +68,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		refused:  vec("refused_total", "Requests answered with an error, by route and code.", "route", "code"),
 		unusable: vec("unusable_messages_total", "Messages answered with an error, by code.", "code"),
 		frames:   vec("frames_total", "Frames by what became of them: sent, later, or dropped because skipped, same, old, closed.", "result"),
-		bytes:    counter("frame_bytes_total", "Bytes of frames put on sockets."),
+		bytes:    counter("frame_bytes_total", "Bytes of frames put on sockets at once, for all of a group."),
+		age:      newAges("grandstand_gateway_frame_age_seconds", "Age of what viewers are shown, from counting to the socket: one observation per viewer and tick, also if the numbers are the same."),
+		received: counter("received_bytes_total", "Bytes read from WebSockets."),
+		written:  counter("sent_bytes_total", "Bytes written to WebSockets: frames, acknowledgements and all else."),
 		acks:     counter("acks_total", "Acknowledgements of events, but for those that a newer one replaced before they were due."),
 		moves:    vec("moves_total", "Sessions taken over from other gateways (in) and given to them (out).", "direction"),
 		records:  vec("session_records_total", "Session records by what was done in Redis: kept, lost, forgotten, failed.", "done"),
@@ -86,12 +94,33 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	for t, name := range [...]string{"none", "beat", "event", "join", "takeover", "auth"} {
 		m.typedBy[t] = m.messages.WithLabelValues(name)
 	}
+	m.touch()
 	if reg != nil {
-		reg.MustRegister(m.conns, m.sessions, m.rooms, m.joins, m.leaves, m.closes, m.messages, m.refused, m.unusable,
-			m.frames, m.bytes, m.acks, m.moves, m.records, m.ticks, m.tickSeconds, m.shards, m.unasked,
+		reg.MustRegister(m.conns, m.maxConns, m.sessions, m.rooms, m.joins, m.leaves, m.closes, m.messages, m.refused, m.unusable,
+			m.frames, m.bytes, m.age, m.received, m.written, m.acks, m.moves, m.records, m.ticks, m.tickSeconds, m.shards, m.unasked,
 			m.decisions, m.outages, m.takeovers, m.leaseSeconds, m.leaseQueue)
 	}
 	return m
+}
+
+// touch has the series that are known beforehand at 0 from the start: whoever
+// looks at a rate needs that.
+func (m *metrics) touch() {
+	for vec, values := range map[*prometheus.CounterVec][]string{
+		m.joins:     {"new", "resumed", "attached"},
+		m.leaves:    {"explicit", "lapsed", "moved", "event_ended"},
+		m.moves:     {"in", "out"},
+		m.records:   {"kept", "lost", "forgotten", "failed"},
+		m.ticks:     {"written", "failed"},
+		m.outages:   {"kept", "allowed", "denied"},
+		m.takeovers: {"allowed", "blocked", "failed"},
+		m.closes:    {"normal", "going_away", "client", "reset", "drain", "silent", "slow_reader", "slow_stream", "rate", "token_expired"},
+		m.unusable:  {"invalid", "unavailable"},
+	} {
+		for _, value := range values {
+			vec.WithLabelValues(value)
+		}
+	}
 }
 
 // decided counts a verdict.

@@ -66,6 +66,8 @@ type stream struct {
 	rc  *http.ResponseController
 	s   selection
 	buf []byte
+
+	order order // of the boards that were shown
 }
 
 // follow shows every view until the reader or the gateway goes, or the event is
@@ -109,10 +111,15 @@ func (st *stream) follow(r *http.Request, e *grandstand.Event) {
 }
 
 func (st *stream) show(b *grandstand.Board) bool {
+	st.order.check(st.g, b.Event, b.Epoch, b.At)
+	now := st.g.cfg.Clock.Now()
+	if b.Quality != grandstand.Final {
+		st.g.metrics.age.observe(now-b.At, 1)
+	}
 	c := st.g.counts.get(b, st.s)
 	st.buf = strconv.AppendInt(append(st.buf[:0], "id: "...), b.At, 10)
 	st.buf = append(st.buf, "\ndata: "...)
-	st.buf = c.appendJSON(st.buf, st.g.cfg.Clock.Now())
+	st.buf = c.appendJSON(st.buf, now)
 	st.buf = append(st.buf, "\n\n"...)
 	return st.write(st.buf)
 }

@@ -53,6 +53,7 @@ type wire struct {
 	slot    *grandstand.Frame // the newest frame, to be sent after out
 	shown   *grandstand.Frame // the newest frame that was sent, or shows the same numbers
 	shownAt int64             // ms at which it was sent
+	order   order             // of the frames that were put on the socket
 	acks    *acks             // nil: no event had a seq; set by the reader, which may read it without mu
 	cutting *time.Timer       // cuts the socket off; nil: no close frame was sent
 	closing closeCode         // of the close frame that was sent or is in out; 0: none
@@ -133,6 +134,7 @@ func (w *wire) show(f *grandstand.Frame, live bool, message []byte, now int64) s
 		}
 		return shownLater
 	}
+	w.order.check(w.g, f.Event(), f.Epoch(), f.At())
 	w.writeLocked(message)
 	return shownSent
 }
@@ -234,6 +236,7 @@ func (w *wire) writeLocked(p []byte) {
 		return
 	}
 	n := w.sock.try(p)
+	w.g.metrics.written.Add(float64(n))
 	if n == len(p) {
 		return
 	}
@@ -272,8 +275,8 @@ func (w *wire) catchUp() {
 			p = w.takeAckLocked()
 		}
 		if len(p) == 0 && w.slot != nil {
-			message = appendFrame(message[:0], w.slot, w.compact, w.g.cfg.Clock.Now())
-			p, w.slot = message, nil
+			p, w.slot = w.renderLocked(message[:0]), nil
+			message = p
 		}
 		if len(p) == 0 {
 			w.caughtUpLocked()
@@ -283,11 +286,20 @@ func (w *wire) catchUp() {
 		w.mu.Unlock()
 
 		n, err := w.sock.write(p, w.g.cfg.SlowLimit)
+		w.g.metrics.written.Add(float64(n))
 		if err != nil {
 			w.giveUp(p[n:], errors.Is(err, os.ErrDeadlineExceeded))
 			return
 		}
 	}
+}
+
+// renderLocked appends the frame in the slot as it is sent now.
+func (w *wire) renderLocked(dst []byte) []byte {
+	f, now := w.slot, w.g.cfg.Clock.Now()
+	w.order.check(w.g, f.Event(), f.Epoch(), f.At())
+	w.g.metrics.age.observe(now-f.At(), 1)
+	return appendFrame(dst, f, w.compact, now)
 }
 
 func (w *wire) caughtUpLocked() {

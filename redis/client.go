@@ -188,6 +188,7 @@ func (c *Client) do(ctx context.Context, op string, cmds ...rueidis.Completed) [
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
+	c.m.sending(op, cmds) // the library takes them back
 	begin := time.Now()
 	done := make(chan []rueidis.RedisResult, 1)
 	go func() {
@@ -210,7 +211,7 @@ func (c *Client) do(ctx context.Context, op string, cmds ...rueidis.Completed) [
 			}
 		}
 	}
-	c.m.observe(op, len(cmds), time.Since(begin))
+	c.m.observe(op, time.Since(begin))
 	return res
 }
 

@@ -193,7 +193,7 @@ func (c *Client) await(ctx context.Context, op string, cmd rueidis.Completed) (m
 	defer context.AfterFunc(ctx, func() { cancel(ctx.Err()) })()
 	defer time.AfterFunc(followBlock+followGrace, func() { cancel(errSilent) }).Stop()
 
-	c.m.commands.WithLabelValues(op).Inc() // its time is waiting: not for the histogram
+	c.m.sending(op, []rueidis.Completed{cmd}) // its time is waiting: not for the histogram
 	streams, err := c.rc.Do(rctx, cmd).AsXRead()
 	switch {
 	case rueidis.IsRedisNil(err):

@@ -5,11 +5,12 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/rueidis"
 )
 
 // metrics are shared by all clients of one Registerer.
 type metrics struct {
-	commands *prometheus.CounterVec   // op
+	commands *prometheus.CounterVec   // op, command
 	seconds  *prometheus.HistogramVec // op
 	errors   *prometheus.CounterVec   // op, reason
 	offset   prometheus.Gauge
@@ -19,8 +20,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	m := &metrics{
 		commands: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "grandstand_redis_commands_total",
-			Help: "Commands sent to Redis, by the call that they belong to.",
-		}, []string{"op"}),
+			Help: "Commands sent to Redis, by the call that they belong to and their name.",
+		}, []string{"op", "command"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "grandstand_redis_call_seconds",
 			Help:    "Time of a call to Redis, all its pipelined commands together.",
@@ -55,8 +56,17 @@ func register[C prometheus.Collector](reg prometheus.Registerer, c C) C {
 	return c
 }
 
-func (m *metrics) observe(op string, commands int, took time.Duration) {
-	m.commands.WithLabelValues(op).Add(float64(commands))
+// sending counts the commands of a call: neighbours mostly have the same name.
+func (m *metrics) sending(op string, cmds []rueidis.Completed) {
+	for i := 0; i < len(cmds); {
+		name, first := cmds[i].Commands()[0], i
+		for i++; i < len(cmds) && cmds[i].Commands()[0] == name; i++ {
+		}
+		m.commands.WithLabelValues(op, name).Add(float64(i - first))
+	}
+}
+
+func (m *metrics) observe(op string, took time.Duration) {
 	m.seconds.WithLabelValues(op).Observe(took.Seconds())
 }
 

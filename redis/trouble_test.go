@@ -257,9 +257,13 @@ func TestMetricsAreSharedAndSayWhatWentWrong(t *testing.T) {
 		for _, m := range f.Metric {
 			var labels []string
 			for _, l := range m.Label {
-				labels = append(labels, l.GetValue())
+				if l.GetName() != "command" {
+					labels = append(labels, l.GetValue())
+				} else if l.GetValue() == "" || l.GetValue() != strings.ToUpper(l.GetValue()) {
+					t.Errorf("a command is called %q", l.GetValue())
+				}
 			}
-			found[f.GetName()+" "+strings.Join(labels, " ")] = m.GetCounter().GetValue()
+			found[f.GetName()+" "+strings.Join(labels, " ")] += m.GetCounter().GetValue()
 		}
 	}
 	for name, want := range map[string]float64{

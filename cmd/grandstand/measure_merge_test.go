@@ -86,8 +86,10 @@ func (m *meter) scrape(admin string, r *reading) {
 	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
 		name, value, _ := strings.Cut(lines.Text(), " ")
 		n, _ := strconv.ParseFloat(value, 64)
-		if op, ok := strings.CutPrefix(name, "grandstand_redis_commands_total{op="); ok {
-			r.sent[strings.Trim(op, `"}`)] += n
+		if labels, ok := strings.CutPrefix(name, "grandstand_redis_commands_total{"); ok {
+			_, op, _ := strings.Cut(labels, `op="`)
+			op, _, _ = strings.Cut(op, `"`)
+			r.sent[op] += n
 		}
 		if name == `grandstand_gateway_messages_total{type="beat"}` {
 			r.beats += n

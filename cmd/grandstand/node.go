@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"grandstand"
 	"grandstand/aggregator"
@@ -30,6 +29,7 @@ type node struct {
 	*life
 	cfg      *common
 	registry *prometheus.Registry
+	violated grandstand.Violated
 	rules    liveRules
 	secret   []byte
 	metrics  *serverMetrics
@@ -46,9 +46,9 @@ const openBound = 20 * time.Second
 func newNode(ctx context.Context, cfg *common, f *file) (_ *node, err error) {
 	collectLess()
 	log := cfg.logger()
-	registry := prometheus.NewRegistry()
+	registry := newRegistry()
 	n := &node{life: newLife(log), cfg: cfg, registry: registry, metrics: newServerMetrics(registry)}
-	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	n.violated = newViolations(registry, log).violated
 	n.addRules(f)
 	defer func() {
 		if err != nil {
@@ -67,10 +67,14 @@ func newNode(ctx context.Context, cfg *common, f *file) (_ *node, err error) {
 		return n, fmt.Errorf("open archive: %w", err)
 	}
 	if cfg.Admin != "" {
-		_, err := n.serve(endpoint{name: "admin", address: cfg.Admin, handler: adminHandler(n.registry, n.health()), cut: n.metrics.cut.WithLabelValues("admin")})
-		return n, err
+		return n, n.serveAdmin(cfg.Admin)
 	}
 	return n, nil
+}
+
+func (n *node) serveAdmin(address string) error {
+	_, err := n.serve(endpoint{name: "admin", address: address, handler: adminHandler(n.registry, n.health()), cut: n.metrics.cut.WithLabelValues("admin")})
+	return err
 }
 
 // collectLess has the garbage collector run half as often, unless GOGC says how
@@ -122,7 +126,7 @@ func (n *node) addAggregator(minCohort int) {
 	a := aggregator.New(aggregator.Config{
 		ID: randomText(8), Clock: n.redis, MinCohort: minCohort,
 		Leases: n.redis, Members: n.redis, Tallies: n.redis, Boards: n.redis, Series: n.redis, Events: n.redis,
-		Archive: n.archive, Logger: n.log.With("role", "aggregator"), Registerer: n.registry,
+		Archive: n.archive, Violated: n.violated, Logger: n.log.With("role", "aggregator"), Registerer: n.registry,
 	})
 	n.run("aggregator", a.Run)
 }
@@ -195,7 +199,7 @@ func (n *node) addGateway(d *door, s *serving, w *gatewayJournal, events []*gran
 		Hub: hub, History: n.redis, Archive: n.archive, Cluster: n.redis,
 		Leases: n.redis, Rules: n.rules.now.Load, Edge: d.edge, Limits: d.limits,
 		Auth: d.auth, Origins: d.origins, OpenEvents: s.openEvents(d.open), MinCohort: minCohort, MaxConns: s.MaxConns, NoShed: s.NoShed, DrainOver: s.DrainOver,
-		Logger: n.log.With("role", "gateway"), Registerer: n.registry,
+		Violated: n.violated, Logger: n.log.With("role", "gateway"), Registerer: n.registry,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)

@@ -9,6 +9,9 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
 	"grandstand/web"
 )
 
@@ -21,7 +24,12 @@ func (n *node) pages(counts asker, pictures http.Handler) (http.Handler, error) 
 	if err != nil {
 		return nil, fmt.Errorf("web: %w", err)
 	}
-	return h, nil
+	requests := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "grandstand_web_requests_total", Help: "Requests for pages, scripts and badges, by HTTP status.",
+	}, []string{"code"})
+	n.registry.MustRegister(requests)
+	requests.WithLabelValues("200")
+	return promhttp.InstrumentHandlerCounter(requests, h), nil
 }
 
 func countsPath(event string, query url.Values) string {

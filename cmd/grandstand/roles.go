@@ -140,6 +140,7 @@ func errNeedsRedis(role string) error {
 
 type webCmd struct {
 	public
+	Admin     string `help:"Address of metrics, health and pprof; empty: none."`
 	Gateway   string `help:"URL of a gateway, which badges are asked of. Default: there are no badges." placeholder:"URL"`
 	LogLevel  string `help:"debug, info, warn or error." enum:"debug,info,warn,error" default:"info"`
 	LogFormat string `help:"text or json." enum:"text,json" default:"text"`
@@ -148,13 +149,20 @@ type webCmd struct {
 
 // Run serves the pages alone; they find the gateway behind the same name.
 func (c *webCmd) Run(ctx context.Context) error {
-	cfg := common{LogLevel: c.LogLevel, LogFormat: c.LogFormat, Insecure: c.Insecure}
-	n := &node{life: newLife(cfg.logger()), cfg: &cfg, metrics: newServerMetrics(nil)}
+	cfg := common{Admin: c.Admin, LogLevel: c.LogLevel, LogFormat: c.LogFormat, Insecure: c.Insecure}
+	if err := thisMachine.check(cfg.logger(), exposed{common: &cfg}); err != nil {
+		return err
+	}
+	registry := newRegistry()
+	n := &node{life: newLife(cfg.logger()), cfg: &cfg, registry: registry, metrics: newServerMetrics(registry)}
 	var counts asker
 	if c.Gateway != "" {
 		counts = askOver(c.Gateway)
 	}
 	pages, err := n.pages(counts, nil)
+	if err == nil && c.Admin != "" {
+		err = n.serveAdmin(c.Admin)
+	}
 	if err == nil {
 		_, err = n.listen(&c.public, handlers{players: http.NotFoundHandler(), pages: pages})
 	}

@@ -59,6 +59,7 @@ type Config struct {
 	RetryEvery time.Duration
 
 	FS         FS                    // default: the operating system's
+	Violated   grandstand.Violated   // told of broken invariants; default: nobody is
 	Logger     *slog.Logger          // default: discard
 	Registerer prometheus.Registerer // default: metrics are kept, but nowhere to be seen
 }
@@ -101,6 +102,9 @@ func (c *Config) validate() error {
 	defaultTo(&c.RetryEvery, 500*time.Millisecond)
 	if c.FS == nil {
 		c.FS = diskFS{}
+	}
+	if c.Violated == nil {
+		c.Violated = func(grandstand.Invariant, ...any) {}
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

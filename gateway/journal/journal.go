@@ -31,6 +31,7 @@ type Journal struct {
 	buf     []byte                   // guarded by mu; records that wait for a commit
 	waits   []waiting                // guarded by mu; of the events in buf
 	events  uint64                   // guarded by mu; in buf
+	taken   uint64                   // guarded by mu; events that were accepted, ever
 	writing int                      // guarded by mu; bytes that Run has taken from buf and not yet made durable
 	busy    time.Time                // guarded by mu; since when Run waits for the disk; zero: it does not
 	trouble reason                   // guarded by mu; the disk's, that everything is refused for
@@ -39,6 +40,7 @@ type Journal struct {
 	floor   uint64                   // guarded by mu; a file of that number is there, durably: lower ones may go
 	used    int64                    // guarded by mu; bytes on disk
 	sealed  []grandstand.JournalFile // guarded by mu; by number
+	since   map[uint64]time.Time     // guarded by mu; by number, when each of sealed came to be there
 	changed chan struct{}            // guarded by mu; closed, and made anew, when sealed gets shorter
 	run     phase                    // guarded by mu
 	ran     bool                     // guarded by mu; Run was called
@@ -47,8 +49,9 @@ type Journal struct {
 }
 
 type waiting struct {
-	w   Waiter
-	seq uint64
+	w      Waiter
+	seq    uint64
+	number uint64 // of the event among all that were accepted, from 1
 }
 
 // reason is why events are refused. Its names are labels of metrics and, but
@@ -110,12 +113,13 @@ func Open(cfg Config) (*Journal, error) {
 	j := &Journal{
 		cfg: cfg, dir: dir,
 		log:     cfg.Logger,
-		metrics: newMetrics(cfg.Registerer),
 		wake:    make(chan struct{}, 1),
 		settled: make(chan struct{}),
 		over:    make(chan struct{}),
 		changed: make(chan struct{}),
+		since:   map[uint64]time.Time{},
 	}
+	j.metrics = newMetrics(cfg.Registerer, j.oldest)
 	j.w.j = j
 	if err := j.recover(); err != nil {
 		j.metrics.unregister(cfg.Registerer)
@@ -153,8 +157,9 @@ func (j *Journal) Append(e *grandstand.RawEvent, w Waiter) error {
 	}
 	j.buf = b
 	j.events++
+	j.taken++
 	if w != nil {
-		j.waits = append(j.waits, waiting{w, e.Seq})
+		j.waits = append(j.waits, waiting{w, e.Seq, j.taken})
 	}
 	if before == 0 {
 		j.poke()

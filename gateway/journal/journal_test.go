@@ -637,3 +637,35 @@ func figures(t *testing.T, reg *prometheus.Registry) map[string]float64 {
 	}
 	return all
 }
+
+func TestToldBeforeDurableIsNoticed(t *testing.T) {
+	c := newCrowd()
+	cfg := config(newMemFS(), c)
+	found := make(chan grandstand.Invariant, 10)
+	cfg.Violated = func(what grandstand.Invariant, _ ...any) { found <- what }
+	j, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := running(t, j)
+	for range 100 {
+		if err := c.send(j); err != nil {
+			t.Fatal(err)
+		}
+	}
+	j.mu.Lock()
+	j.waits = append(j.waits, waiting{c, 1000, j.taken + 1000}) // of an event that nobody has written
+	j.mu.Unlock()
+	if err := c.send(j); err != nil {
+		t.Fatal(err)
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	if len(found) != 1 || <-found != grandstand.InvariantDurable {
+		t.Errorf("%d more violations", len(found))
+	}
+	if err := j.Close(); err != nil {
+		t.Error(err)
+	}
+}

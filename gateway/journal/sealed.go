@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"time"
 
 	"grandstand"
 )
@@ -34,7 +35,21 @@ func (j *Journal) publish(f grandstand.JournalFile) bool {
 func (j *Journal) insertLocked(f grandstand.JournalFile) {
 	i, _ := slices.BinarySearchFunc(j.sealed, f.Number, byNumber)
 	j.sealed = slices.Insert(j.sealed, i, f)
+	if _, was := j.since[f.Number]; !was { // it may be back: it could not be deleted
+		j.since[f.Number] = time.Now()
+	}
 	j.metrics.files.Set(float64(len(j.sealed)))
+}
+
+// oldest returns for how long the first file has been sealed here, 0 if there is
+// none.
+func (j *Journal) oldest() time.Duration {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if len(j.sealed) == 0 {
+		return 0
+	}
+	return time.Since(j.since[j.sealed[0].Number])
 }
 
 // raiseFloor says that there is a file of that number, durably.
@@ -107,6 +122,7 @@ func (j *Journal) Delete(file grandstand.JournalFile) error {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	delete(j.since, found.Number)
 	j.used -= found.Size
 	if j.bounded && j.used <= j.cfg.MaxBytes-j.cfg.MaxBytes/16 {
 		j.bounded = false // not sooner, so that not every file has a gap

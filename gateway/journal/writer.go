@@ -21,8 +21,9 @@ type writer struct {
 	ends     []*ended         // files to be sealed, oldest first
 	settling chan *settlement // yields the one that is under way; nil: none is
 
-	batch batch
-	room  []byte // to be the next buf
+	batch   batch
+	durable uint64 // events that were synced, ever
+	room    []byte // to be the next buf
 
 	lastBegan time.Time // when the last commit began
 	failures  int       // commits that failed since one worked
@@ -203,6 +204,8 @@ func (w *writer) write() error {
 	n := int64(len(head) + len(w.batch.buf))
 	c.size += n
 	c.events += w.batch.events
+	w.durable += w.batch.events
+	w.j.metrics.written.Add(float64(len(head) + len(w.batch.buf)))
 	c.gaps += w.batch.gaps
 	w.j.use(n)
 	return nil
@@ -218,6 +221,9 @@ func (w *writer) tell() {
 	j.mu.Unlock()
 	j.metrics.durable.Add(float64(b.events))
 	for _, of := range b.waits {
+		if of.number > w.durable {
+			j.cfg.Violated(grandstand.InvariantDurable, "journal", j.id, "number", of.number, "durable", w.durable)
+		}
 		of.w.Durable(of.seq)
 	}
 	if len(b.waits) > 0 && j.cfg.Committed != nil {
