@@ -44,6 +44,7 @@ var arrows = map[string][]string{
 	"archiver/miniotest": {},
 
 	"deploy/kubernetes/schemas": {}, // a tool of make manifests
+	"deploy/prometheus":         {}, // tests of rules, alerts and boards
 }
 
 // rigs are the packages that only tests import: they start real servers.
