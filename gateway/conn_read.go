@@ -105,9 +105,9 @@ func (c *conn) frame(f clientFrame, in *incoming, now int64, mayWait bool) progr
 	case opPong:
 		return readOn
 	case opClose:
-		status, ok := parseClose(f.payload)
-		if !ok {
-			return c.breach(closeProtocol)
+		status, bad := parseClose(f.payload)
+		if bad != 0 {
+			return c.breach(bad)
 		}
 		c.end(status) // before the answer, which says that it was heard
 		c.w.echo(f.payload)
@@ -124,8 +124,12 @@ func (c *conn) frame(f clientFrame, in *incoming, now int64, mayWait bool) progr
 		if len(c.in.text)+len(message) > grandstand.MaxMessageBytes {
 			return c.breach(closeTooLarge)
 		}
+		checked := wholeRunes(c.in.text)
 		c.in.text = append(c.in.text, message...)
 		message = c.in.text
+		if c.in.op == opText && !utf8.Valid(message[checked:wholeRunes(message)]) {
+			c.w.close(closeUTF8) // at once: the last fragment may never come
+		}
 	}
 	if !f.fin {
 		return readOn
@@ -136,6 +140,20 @@ func (c *conn) frame(f clientFrame, in *incoming, now int64, mayWait bool) progr
 		return readOn // only the client's close frame is waited for
 	}
 	return c.take(op, message, in, now, mayWait)
+}
+
+// wholeRunes returns the length of b without a code point at its end that is not
+// complete yet.
+func wholeRunes(b []byte) int {
+	for i := len(b) - 1; i >= 0 && i > len(b)-utf8.UTFMax; i-- {
+		if utf8.RuneStart(b[i]) {
+			if !utf8.FullRune(b[i:]) {
+				return i
+			}
+			break
+		}
+	}
+	return len(b)
 }
 
 // take checks a message's form and carries it out.

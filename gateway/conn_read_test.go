@@ -270,8 +270,8 @@ func TestCloseFrames(t *testing.T) {
 		"": closeEcho, "\x03\xe8": 1000, "\x03\xe9going": 1001, "\x0b\xb8": 3000, "\x13\x87": 4999,
 		"\x03": 0, "\x03\xed": 0, "\x03\xee": 0, "\x03\xf7": 0, "\x00\x00": 0, "\x13\x88": 0, "\x03\xe8\xff": 0,
 	} {
-		if got, ok := parseClose([]byte(payload)); ok != (want != 0) || got != want {
-			t.Errorf("%x is %d, %t; want %d", payload, got, ok, want)
+		if got, bad := parseClose([]byte(payload)); (bad == 0) != (want != 0) || got != want {
+			t.Errorf("%x is %d, %d; want %d", payload, got, bad, want)
 		}
 	}
 	b := appendClose(nil, closeSlow)

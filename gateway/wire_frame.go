@@ -94,22 +94,24 @@ func unmask(b []byte, key [4]byte) {
 	}
 }
 
-// parseClose returns the status of a close frame, closeEcho if it has none, and
-// false for a status that may not be sent (RFC 6455, 7.4) or a reason that is not
-// UTF-8.
-func parseClose(payload []byte) (closeCode, bool) {
+// parseClose returns the status of a close frame, closeEcho if it has none. For a
+// status that may not be sent (RFC 6455, 7.4) or a reason that is not UTF-8 bad is
+// what it is answered with.
+func parseClose(payload []byte) (status, bad closeCode) {
 	if len(payload) == 0 {
-		return closeEcho, true
+		return closeEcho, 0
 	}
-	if len(payload) == 1 || !utf8.Valid(payload[2:]) {
-		return 0, false
+	if len(payload) == 1 {
+		return 0, closeProtocol
 	}
-	code := closeCode(binary.BigEndian.Uint16(payload))
+	status = closeCode(binary.BigEndian.Uint16(payload))
 	switch {
-	case code >= 1000 && code <= 1003, code >= 1007 && code <= 1014, code >= 3000 && code <= 4999:
-		return code, true
+	case !(status >= 1000 && status <= 1003 || status >= 1007 && status <= 1014 || status >= 3000 && status <= 4999):
+		return 0, closeProtocol
+	case !utf8.Valid(payload[2:]):
+		return 0, closeUTF8
 	}
-	return 0, false
+	return status, 0
 }
 
 // appendFrameOf appends a complete frame of a server (RFC 6455, 5.2: FIN, not
