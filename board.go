@@ -88,6 +88,23 @@ func (b *Board) Counts(dim string) bool {
 // it.
 func (b *Board) Find(s Segment) *SegmentCount { return find(b.Segments, s) }
 
+// FindPublic returns the count of a segment as the public sees it; nil if it is
+// folded, or of a dimension that is not counted. Where others of its dimension are folded, so is one that nobody is in: a
+// zero would narrow down where they are.
+func (b *Board) FindPublic(s Segment) *SegmentCount {
+	if c := find(b.Public, s); c != nil {
+		return c
+	}
+	c := b.Find(s)
+	switch {
+	case c != nil && !c.Folded:
+		return c
+	case c == nil && b.Counts(s.Dim) && find(b.Public, Segment{Dim: s.Dim, Value: Other}) == nil:
+		return &SegmentCount{Segment: s}
+	}
+	return nil
+}
+
 func find(list []SegmentCount, s Segment) *SegmentCount {
 	lo, hi := 0, len(list)
 	for lo < hi {

@@ -28,7 +28,7 @@ func (f *Frame) Epoch() int64 { return f.epoch }
 
 // NewFrame encodes the numbers of a board that an audience of the event is
 // shown. A segment that nobody is counted in is [0,0]; one that the public does
-// not see, or of a dimension that is not counted (Board.Counts), is null.
+// not see, or of a dimension that is not counted, is null (Board.FindPublic).
 func NewFrame(b *Board, dims []Dimension, values []string) *Frame {
 	f := &Frame{event: b.Event, at: b.At, epoch: b.Epoch}
 	f.head = append(make([]byte, 0, 48), `{"t":"counts","at":`...)
@@ -62,14 +62,10 @@ func NewFrame(b *Board, dims []Dimension, values []string) *Frame {
 // publicCount returns what the public is shown of a segment. It is folded if the
 // public does not see it, or there is nothing to see.
 func publicCount(b *Board, s Segment) SegmentCount {
-	c := find(b.Public, s)
-	if c == nil {
-		c = b.Find(s)
+	if c := b.FindPublic(s); c != nil {
+		return *c
 	}
-	if c == nil {
-		return SegmentCount{Folded: !b.Counts(s.Dim)} // else nobody is in it
-	}
-	return *c
+	return SegmentCount{Folded: true}
 }
 
 func appendCount(dst []byte, c SegmentCount) []byte {

@@ -8,8 +8,8 @@ type Point struct {
 }
 
 // Step is one entry of an event's series: the segments that changed since the
-// entry before, or all of them if Full. A segment that dropped out is listed
-// with zeros. Every hour of a series starts with a full step.
+// entry before (what the public is shown of one is a change too), or all of them
+// if Full. A segment that dropped out is listed with zeros. Every hour of a series starts with a full step.
 type Step struct {
 	At     int64
 	Full   bool
@@ -21,6 +21,7 @@ type StepCount struct {
 	Segment  Segment
 	Sessions uint64
 	Fans     uint64
+	Folded   bool // the public was shown it within "other"
 }
 
 // SeriesUpdate is what is new of one event: steps of its series, and the segments

@@ -6,7 +6,7 @@ import (
 )
 
 const (
-	stepVersion       = 1
+	stepVersion       = 2
 	checkpointVersion = 1
 )
 
@@ -19,15 +19,16 @@ func AppendStep(dst []byte, s *Step) []byte {
 	for i := range s.Counts {
 		c := &s.Counts[i]
 		dst = segs.append(dst, c.Segment)
-		dst = appendNumber(dst, c.Sessions)
+		dst = binary.AppendUvarint(dst, min(c.Sessions, maxWireNumber)<<1|bit(c.Folded))
 		dst = appendFrom(dst, c.Fans, c.Sessions)
 	}
 	return dst
 }
 
-// DecodeStep reads what AppendStep wrote. Errors have CodeInvalid.
+// DecodeStep reads what AppendStep wrote, and version 1, which did not say what
+// the public was shown: nothing of it but the world was. Errors have CodeInvalid.
 func DecodeStep(b []byte) (*Step, error) {
-	r := readWire("step", stepVersion, b)
+	r, version := readWireSince("step", 1, stepVersion, b)
 	s := &Step{At: r.time(), Full: r.flag()}
 	if n := r.count(3); n > 0 {
 		s.Counts = make([]StepCount, n)
@@ -35,7 +36,13 @@ func DecodeStep(b []byte) (*Step, error) {
 		for i := range s.Counts {
 			c := &s.Counts[i]
 			c.Segment = segs.next(r)
-			c.Sessions = r.number()
+			if version == 1 {
+				c.Sessions = r.number()
+				c.Folded = c.Sessions > 0 && c.Segment.Dim != World && c.Segment.Value != Other
+			} else {
+				sessions := r.upTo(maxWireNumber<<1 | 1)
+				c.Sessions, c.Folded = sessions>>1, sessions&1 != 0
+			}
 			if c.Fans = r.from(c.Sessions); r.err != nil {
 				break
 			}

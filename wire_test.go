@@ -138,7 +138,7 @@ func sampleShardBoard() *ShardBoard {
 
 func sampleStep() *Step {
 	return &Step{At: sampleAt, Full: true, Counts: []StepCount{
-		{WorldSegment, 12, 11}, {Segment{"team", "KC"}, 12, 11}, {Segment{"team", "SF"}, 0, 0},
+		{WorldSegment, 12, 11, false}, {Segment{"team", "KC"}, 12, 11, true}, {Segment{"team", "SF"}, 0, 0, false},
 	}}
 }
 
@@ -316,10 +316,10 @@ func TestWireRefusesWhatIsOutOfRange(t *testing.T) {
 		{"a time of 2^53-1", "step", uvarints(stepVersion, maxWireNumber, 0, 0), true},
 		{"a time of 2^53", "step", uvarints(stepVersion, maxWireNumber+1, 0, 0), false},
 		{"a flag of 2", "step", uvarints(stepVersion, 1, 2, 0), false},
-		{"a dimension that was not named", "step", uvarints(stepVersion, 1, 0, 1, 1, 1, 5, 0), false},
-		{"a segment without a dimension", "step", uvarints(stepVersion, 1, 0, 1, 0, 5, 0), false},
-		{"5 sessions, 5 fans", "step", uvarints(stepVersion, 1, 0, 1, 1, 0, 0, 5, 0), true},
-		{"5 sessions, -1 fans", "step", uvarints(stepVersion, 1, 0, 1, 1, 0, 0, 5, zigzag(-6)), false},
+		{"a dimension that was not named", "step", uvarints(stepVersion, 1, 0, 1, 1, 1, 10, 0), false},
+		{"a segment without a dimension", "step", uvarints(stepVersion, 1, 0, 1, 0, 10, 0), false},
+		{"5 sessions, 5 fans", "step", uvarints(stepVersion, 1, 0, 1, 1, 0, 0, 10, 0), true},
+		{"5 sessions, -1 fans", "step", uvarints(stepVersion, 1, 0, 1, 1, 0, 0, 10, zigzag(-6)), false},
 		{"2^32-1 sessions", "tally", uvarints(tallyVersion, 0, 0, 1, 1, 0, 0, math.MaxUint32, 0, 0), true},
 		{"2^32 sessions", "tally", uvarints(tallyVersion, 0, 0, 1, 1, 0, 0, math.MaxUint32+1, 0, 0), false},
 		{"a move from nobody named", "tally", uvarints(tallyVersion, 0, 0, 0, 1, 1, 2, 0, 0, 0, 0), false},
@@ -472,10 +472,23 @@ func TestStepsComeBack(t *testing.T) {
 		checkRound(t, &Step{
 			At: genTime.Draw(t, "at"), Full: rapid.Bool().Draw(t, "full"),
 			Counts: rapid.SliceOf(rapid.Custom(func(t *rapid.T) StepCount {
-				return StepCount{genSegment.Draw(t, "segment"), genNumber.Draw(t, "sessions"), genNumber.Draw(t, "fans")}
+				return StepCount{genSegment.Draw(t, "segment"), genNumber.Draw(t, "sessions"), genNumber.Draw(t, "fans"), rapid.Bool().Draw(t, "folded")}
 			})).Draw(t, "counts"),
 		}, AppendStep, DecodeStep)
 	})
+}
+
+// Version 1 of a step did not say what the public was shown: it is taken for
+// nothing but the world.
+func TestStepOfVersion1(t *testing.T) {
+	got, err := DecodeStep(kept(t, "step-v1.hex"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := sampleStep() // of which team:KC is folded
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
 }
 
 func TestCheckpointsComeBack(t *testing.T) {

@@ -56,8 +56,11 @@ type segment struct {
 	reached    uint64 // its estimate
 	reachFloor uint64 // what a former holder published
 	unsaved    bool   // peak or reach changed since they were last saved
+	folded     bool   // on the newest board, for the public
 
-	stepSessions, stepFans uint64 // as of the last step
+	// As of the last step.
+	stepSessions, stepFans uint64
+	stepFolded             bool
 }
 
 // worldSlot is the slot of the world.

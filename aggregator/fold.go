@@ -9,23 +9,25 @@ type folded struct {
 	sessions uint64 // of the public's "other"
 }
 
-// fold marks the segments that are too small for the public, with less than k
-// sessions (see grandstand.FoldCohort), and returns the dimensions that have
-// any. segs is sorted by CompareSegments.
+// fold marks the segments that the public is not shown (see grandstand.Conceal),
+// and returns the dimensions in which that are some with sessions. segs is sorted
+// by CompareSegments.
 func fold(segs []grandstand.SegmentCount, k uint64) []folded {
-	if k <= 1 {
-		return nil
-	}
+	grandstand.Conceal(segs, k)
 	var dims []folded
 	for lo := 1; lo < len(segs); { // the world, which is always shown, is first
-		hi := lo + 1
-		for hi < len(segs) && segs[hi].Segment.Dim == segs[lo].Segment.Dim {
-			hi++
+		f, any := folded{lo: lo, hi: lo}, false
+		for ; f.hi < len(segs) && segs[f.hi].Segment.Dim == segs[lo].Segment.Dim; f.hi++ {
+			s := &segs[f.hi]
+			if s.Folded || s.Segment.Value == grandstand.Other {
+				f.sessions += s.Sessions
+			}
+			any = any || s.Folded && s.Sessions > 0
 		}
-		if sessions, any := grandstand.FoldCohort(segs[lo:hi], k); any {
-			dims = append(dims, folded{lo: lo, hi: hi, sessions: sessions})
+		if any {
+			dims = append(dims, f)
 		}
-		lo = hi
+		lo = f.hi
 	}
 	return dims
 }

@@ -22,16 +22,16 @@ func (e *event) step(at int64) {
 	s := grandstand.Step{At: at, Full: full}
 	for _, slot := range e.sorted() {
 		seg := &e.segs[slot]
-		sessions, fans := seg.sessions, min(seg.estimate, seg.sessions)
+		sessions, fans, folded := seg.sessions, min(seg.estimate, seg.sessions), seg.folded && seg.sessions > 0
 		if e.isDark(seg) {
-			sessions, fans = seg.stepSessions, seg.stepFans
+			sessions, fans, folded = seg.stepSessions, seg.stepFans, seg.stepFolded
 		}
-		same := sessions == seg.stepSessions && fans == seg.stepFans
-		seg.stepSessions, seg.stepFans = sessions, fans
+		same := sessions == seg.stepSessions && fans == seg.stepFans && folded == seg.stepFolded
+		seg.stepSessions, seg.stepFans, seg.stepFolded = sessions, fans, folded
 		if full && sessions == 0 && slot != worldSlot || !full && same {
 			continue
 		}
-		s.Counts = append(s.Counts, grandstand.StepCount{Segment: seg.segment, Sessions: sessions, Fans: fans})
+		s.Counts = append(s.Counts, grandstand.StepCount{Segment: seg.segment, Sessions: sessions, Fans: fans, Folded: folded})
 	}
 	m.unstepped = false
 	if len(s.Counts) == 0 {

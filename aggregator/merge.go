@@ -349,6 +349,9 @@ func (m *merger) board(e *event, live bool) *grandstand.Board {
 	for _, f := range fold(b.Segments, e.cohort(m.minCohort)) {
 		b.Public = append(b.Public, m.public(e, b.Segments, f, live))
 	}
+	for i, slot := range m.listed {
+		e.segs[slot].folded = b.Segments[i].Folded
+	}
 	unite(b)
 	b.Body = grandstand.AppendBoardBody(nil, b)
 	return b

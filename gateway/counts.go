@@ -17,6 +17,7 @@ type selection struct {
 	dim      string               // "": all
 	segments []grandstand.Segment // by dimension; none: all of dim
 	operator bool                 // sees segments that are folded for the public
+	cohort   uint64               // min_cohort of the event
 }
 
 // maxSelected is how many segments may be asked for.
@@ -28,7 +29,7 @@ func (g *Gateway) selectionOf(r *http.Request, e *grandstand.Event) (selection, 
 	if err != nil {
 		return selection{}, err
 	}
-	s := selection{dim: q.Get("dim"), operator: g.cfg.Auth.Admin(r) == nil}
+	s := selection{dim: q.Get("dim"), operator: g.cfg.Auth.Admin(r) == nil, cohort: g.cohortOf(e)}
 	s.dim = strings.ReplaceAll(s.dim, " ", "+") // "+" is a space in a query
 	if !hasDim(e, s.dim) {
 		return selection{}, grandstand.Errorf(grandstand.CodeInvalid, "the event has no dimension %.64q", s.dim)
@@ -55,6 +56,14 @@ func (g *Gateway) selectionOf(r *http.Request, e *grandstand.Event) (selection, 
 	}
 	slices.SortStableFunc(s.segments, func(a, b grandstand.Segment) int { return cmp.Compare(a.Dim, b.Dim) })
 	return s, nil
+}
+
+// cohortOf returns the event's min_cohort.
+func (g *Gateway) cohortOf(e *grandstand.Event) uint64 {
+	if e.MinCohort != nil {
+		return uint64(*e.MinCohort)
+	}
+	return uint64(g.cfg.MinCohort)
 }
 
 // hasDim reports whether an event has the dimension; "" is all that it has.
@@ -131,7 +140,7 @@ func appendSelection(t []byte, b *grandstand.Board, s selection) []byte {
 			}
 			t = appendValue(t, seg.Value)
 		}
-		t = appendCount(t, findCount(b, seg, s.operator))
+		t = s.appendCount(t, s.find(b, seg))
 		if last && seg.Dim != grandstand.World {
 			t = append(t, '}')
 		}
@@ -150,7 +159,7 @@ func appendSelection(t []byte, b *grandstand.Board, s selection) []byte {
 			continue
 		}
 		if c.Segment.Dim == grandstand.World {
-			t = appendCount(appendDim(t, grandstand.World), c)
+			t = s.appendCount(appendDim(t, grandstand.World), c)
 			dim = grandstand.World
 			continue
 		}
@@ -166,7 +175,7 @@ func appendSelection(t []byte, b *grandstand.Board, s selection) []byte {
 		} else {
 			t = append(t, ',')
 		}
-		t = appendCount(appendValue(t, c.Segment.Value), c)
+		t = s.appendCount(appendValue(t, c.Segment.Value), c)
 	}
 	if dim != "" && dim != grandstand.World {
 		t = append(t, '}')
@@ -174,24 +183,16 @@ func appendSelection(t []byte, b *grandstand.Board, s selection) []byte {
 	return t
 }
 
-// findCount returns what a reader may know of a segment: zeros if nobody is in
-// it, nil if it is folded for them or not counted.
-func findCount(b *grandstand.Board, seg grandstand.Segment, operator bool) *grandstand.SegmentCount {
-	c := b.Find(seg)
-	if !operator {
-		for i := range b.Public {
-			if b.Public[i].Segment == seg {
-				return &b.Public[i]
-			}
-		}
-		if c != nil && c.Folded {
-			return nil
-		}
+// find returns what a reader may know of a segment: zeros if nobody is in it, nil
+// if it is folded for them or not counted.
+func (s selection) find(b *grandstand.Board, seg grandstand.Segment) *grandstand.SegmentCount {
+	if !s.operator {
+		return b.FindPublic(seg)
 	}
-	if c == nil && b.Counts(seg.Dim) {
-		return &grandstand.SegmentCount{}
+	if c := b.Find(seg); c != nil || !b.Counts(seg.Dim) {
+		return c
 	}
-	return c
+	return &grandstand.SegmentCount{}
 }
 
 // Dimensions and values are [A-Za-z0-9._+-] and need no escapes.
@@ -203,16 +204,27 @@ func appendValue(t []byte, value string) []byte {
 	return append(t, '"', ':')
 }
 
-func appendCount(t []byte, c *grandstand.SegmentCount) []byte {
+// appendCount appends what is shown of a segment. Peak and reach are of another
+// time than the sessions, at which other segments were folded, so the public is
+// shown those of segments in whole cohorts: else a difference of two would be that
+// of a single small one.
+func (s selection) appendCount(t []byte, c *grandstand.SegmentCount) []byte {
 	if c == nil {
 		return append(t, "null"...)
 	}
+	peak, reach := c.Peak, c.Reach
+	if s.cohort > 1 && !s.operator && c.Segment.Dim != grandstand.World {
+		peak, reach = wholeOf(peak, s.cohort), wholeOf(reach, s.cohort)
+	}
 	t = strconv.AppendUint(append(t, `{"sessions":`...), c.Sessions, 10)
 	t = strconv.AppendUint(append(t, `,"fans":`...), c.Fans, 10)
-	t = strconv.AppendUint(append(t, `,"peak":`...), c.Peak, 10)
-	t = strconv.AppendUint(append(t, `,"reach":`...), c.Reach, 10)
+	t = strconv.AppendUint(append(t, `,"peak":`...), peak, 10)
+	t = strconv.AppendUint(append(t, `,"reach":`...), reach, 10)
 	return append(t, '}')
 }
+
+// wholeOf returns the next multiple of k that is not less than n.
+func wholeOf(n, k uint64) uint64 { return (n + k - 1) / k * k }
 
 // maxCounts bounds the encoded selections that are kept. There is one per
 // board, dimension and kind of reader.

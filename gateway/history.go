@@ -97,13 +97,7 @@ func (g *Gateway) history(r *http.Request) (*series, error) {
 	if err != nil {
 		return nil, err
 	}
-	cohort := uint64(0)
-	if !sel.operator && segment != grandstand.WorldSegment {
-		cohort = uint64(g.cfg.MinCohort)
-		if e.MinCohort != nil {
-			cohort = uint64(*e.MinCohort)
-		}
-	}
+	public := !sel.operator && segment != grandstand.WorldSegment && sel.cohort > 1
 	out := &series{Event: e.Name, Segment: segment.String(), From: sp.from, To: sp.to, Step: sp.step}
 	out.Points = make([]*[3]int64, (sp.to-sp.from+sp.step-1)/sp.step)
 	for hour := grandstand.HourOf(sp.from); hour <= sp.to; hour += hourMS {
@@ -111,15 +105,15 @@ func (g *Gateway) history(r *http.Request) (*series, error) {
 		if err != nil {
 			return nil, err
 		}
-		out.add(steps, segment, cohort)
+		out.add(steps, segment, public)
 	}
 	return out, nil
 }
 
-// add puts one hour's steps into the points they fall in. With a cohort above 1
-// they are what the public's boards were.
-func (s *series) add(steps []grandstand.Step, segment grandstand.Segment, cohort uint64) {
-	now := shownOf{segment: segment, cohort: cohort}
+// add puts one hour's steps into the points they fall in. For the public they are
+// what its boards were.
+func (s *series) add(steps []grandstand.Step, segment grandstand.Segment, public bool) {
+	now := shownOf{segment: segment, public: public}
 	for i := range steps {
 		st := &steps[i]
 		now.take(st)
@@ -137,12 +131,11 @@ func (s *series) add(steps []grandstand.Step, segment grandstand.Segment, cohort
 	}
 }
 
-// shownOf follows one segment through the steps of an hour. For the public it
-// needs the others of the dimension as well: whether a segment is folded depends
-// on them.
+// shownOf follows one segment through the steps of an hour. For the public's
+// "other" it needs the others of the dimension as well.
 type shownOf struct {
 	segment grandstand.Segment
-	cohort  uint64
+	public  bool
 	known   bool // there was a full step, or one with the segment
 	full    bool // there was a full step
 	counts  map[string]grandstand.StepCount
@@ -162,41 +155,33 @@ func (n *shownOf) take(st *grandstand.Step) {
 		if c.Segment.Dim != n.segment.Dim {
 			break
 		}
-		if n.cohort > 1 || c.Segment == n.segment {
+		if n.public || c.Segment == n.segment {
 			n.counts[c.Segment.Value] = c
 			n.known = n.known || c.Segment == n.segment
 		}
 	}
 }
 
-// show returns what may be shown of the segment. The fans of an "other" that
-// others are folded into are the sum of theirs, never above its sessions.
+// show returns what may be shown of the segment: to the public what it was shown
+// then. The fans of an "other" that others were folded into are the sum of theirs,
+// never above its sessions.
 func (n *shownOf) show() (c grandstand.StepCount, ok bool) {
 	c = n.counts[n.segment.Value]
-	if n.cohort <= 1 {
+	if !n.public {
 		return c, true
 	}
 	if !n.full {
 		return c, false // what the others were is not known
 	}
-	segs := make([]grandstand.SegmentCount, 0, len(n.counts))
+	other, folds := n.segment.Value == grandstand.Other, false
 	for _, v := range n.counts {
-		segs = append(segs, grandstand.SegmentCount{Segment: v.Segment, Sessions: v.Sessions, Fans: v.Fans})
-	}
-	slices.SortFunc(segs, func(a, b grandstand.SegmentCount) int { return grandstand.CompareSegments(a.Segment, b.Segment) })
-	other, _ := grandstand.FoldCohort(segs, n.cohort)
-	if n.segment.Value == grandstand.Other {
-		c.Sessions, c.Fans = other, 0
-	}
-	for i := range segs {
-		switch v := &segs[i]; {
-		case n.segment.Value == grandstand.Other && (v.Folded || v.Segment == n.segment):
-			c.Fans = min(c.Fans+v.Fans, other)
-		case v.Segment == n.segment && v.Folded && v.Sessions > 0:
-			return c, false
+		if folds = folds || v.Folded; v.Folded && other {
+			c.Sessions += v.Sessions
+			c.Fans = min(c.Fans+v.Fans, c.Sessions)
 		}
 	}
-	return c, true
+	// Where others are folded a zero would narrow down where they are.
+	return c, other || !c.Folded && (c.Sessions > 0 || !folds)
 }
 
 // steps returns one hour of the series, in order: of Redis, and of the archive

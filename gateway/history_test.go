@@ -31,12 +31,14 @@ func (f *fakeHistory) LoadCheckpoint(context.Context, string) (*grandstand.Check
 	return f.cp, f.err
 }
 
+// step returns a step; a segment with a minus before it was folded.
 func step(at int64, full bool, counts ...any) grandstand.Step {
 	s := grandstand.Step{At: at, Full: full}
 	for i := 0; i < len(counts); i += 2 {
-		seg, _ := grandstand.ParseSegment(counts[i].(string))
+		text, folded := strings.CutPrefix(counts[i].(string), "-")
+		seg, _ := grandstand.ParseSegment(text)
 		n := uint64(counts[i+1].(int))
-		s.Counts = append(s.Counts, grandstand.StepCount{Segment: seg, Sessions: n, Fans: n})
+		s.Counts = append(s.Counts, grandstand.StepCount{Segment: seg, Sessions: n, Fans: n, Folded: folded})
 	}
 	return s
 }
@@ -51,7 +53,7 @@ func TestHistory(t *testing.T) {
 		// beginning.
 		archive.steps = map[int64][]grandstand.Step{
 			hour - hourMS: {
-				step(hour-hourMS, true, "world", 5, "team:KC", 2),
+				step(hour-hourMS, true, "world", 5, "-team:KC", 2),
 				step(hour-30_000, false, "world", 50),
 				step(hour-20_000, false, "team:KC", 40),
 				step(hour-10_000, true, "world", 50), // KC is gone
@@ -63,7 +65,7 @@ func TestHistory(t *testing.T) {
 			},
 		}
 		redis.steps = map[int64][]grandstand.Step{hour: {
-			step(hour+70_000, true, "world", 70, "team:KC", 8),
+			step(hour+70_000, true, "world", 70, "-team:KC", 8),
 			step(hour+80_000, false, "team:KC", 35),
 		}}
 		get := func(query string) string {
@@ -142,20 +144,20 @@ func TestHistoryOfSmallSegmentsIsNotForThePublic(t *testing.T) {
 		hour := grandstand.HourOf(time.Now().UnixMilli())
 		time.Sleep(time.Minute)
 		redis.steps = map[int64][]grandstand.Step{hour: {
-			step(hour, true, "world", 153, "team:A", 100, "team:B", 50, "team:C", 3),                          // C is folded, and B with it
-			step(hour+10_000, false, "world", 165, "team:C", 15),                                              // nobody is
-			step(hour+20_000, false, "world", 154, "team:C", 4, "team:other", 0),                              // as at first
-			step(hour+30_000, false, "world", 161, "team:other", 7),                                           // C in other is enough
-			step(hour+40_000, true, "world", 112, "team:A", 100, "team:other", 12),                            // C is gone
-			step(hour+50_000, true, "world", 9, "country:US", 9, "team:A", 4, "team:C", 5, "team:unknown", 0), // all of the world
+			step(hour, true, "world", 153, "team:A", 100, "-team:B", 50, "-team:C", 3),                          // C is folded, and B with it
+			step(hour+10_000, false, "world", 165, "team:B", 50, "team:C", 15),                                  // nobody is
+			step(hour+20_000, false, "world", 154, "-team:B", 50, "-team:C", 4, "team:other", 0),                // as at first
+			step(hour+30_000, false, "world", 161, "team:B", 50, "team:other", 7),                               // C in other is enough
+			step(hour+40_000, true, "world", 112, "team:A", 100, "team:other", 12),                              // C is gone
+			step(hour+50_000, true, "world", 9, "country:US", 9, "-team:A", 4, "-team:C", 5, "team:unknown", 0), // all of the world
 		}}
 		for segment, want := range map[string]string{
 			"world":        "153 165 154 161 112 9 ",
 			"team:A":       "100 100 100 100 100 - ",
-			"team:B":       "- 50 - 50 0 0 ",
+			"team:B":       "- 50 - 50 0 - ",
 			"team:C":       "- 15 - - 0 - ",
 			"team:other":   "53 0 54 11 12 9 ",
-			"team:unknown": "0 0 0 0 0 0 ",
+			"team:unknown": "- 0 - - 0 - ",
 		} {
 			for _, operator := range []bool{false, true} {
 				if rg.auth.admin = nil; !operator {
