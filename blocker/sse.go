@@ -13,7 +13,8 @@ import (
 
 const (
 	sseHeartbeat = 15 * time.Second
-	sseRetryMS   = 3000 // that a browser waits before it connects again
+	sseRetryMS   = 3000            // that a browser waits before it connects again
+	sseAskAgain  = 5 * time.Second // whether the token still holds
 )
 
 // Why a stream ended, as the metric says it.
@@ -21,6 +22,7 @@ const (
 	endClient  = "client"
 	endSlow    = "slow_stream"
 	endExpired = "token_expired"
+	endRefused = "token_refused" // it was revoked
 	endClosing = "closing"
 )
 
@@ -80,6 +82,8 @@ func (st *stream) follow() (end string) {
 	}
 	beat := time.NewTicker(sseHeartbeat)
 	defer beat.Stop()
+	ask := time.NewTicker(sseAskAgain)
+	defer ask.Stop()
 	end = st.write(append(strconv.AppendInt([]byte("retry: "), sseRetryMS, 10), "\n\n"...))
 	if end == "" {
 		end = st.show()
@@ -96,6 +100,10 @@ func (st *stream) follow() (end string) {
 			end = st.show()
 		case <-beat.C:
 			end = st.write([]byte(": still here\n\n"))
+		case <-ask.C:
+			if _, err := st.b.cfg.Auth.Caller(st.q.Request); err != nil && grandstand.CodeOf(err) != grandstand.CodeUnavailable {
+				end = endRefused
+			}
 		}
 	}
 	return end

@@ -35,6 +35,8 @@ type Identity struct {
 	Session    string   // the session to resume, ?session=
 	IntervalMS int64    // the beat interval declared at open, ?interval_ms=; 0: none
 
+	Grant *Grant // of the token, for Revocations; nil: it cannot be revoked
+
 	// Service marks a backend that acts for others: it may say for which
 	// viewer, and what the limit or the plan is.
 	Service bool

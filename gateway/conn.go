@@ -20,11 +20,12 @@ type conn struct {
 	identity *Identity // nil if there is nothing to renew; owned by the reader
 
 	// guarded by session.mu
-	older   *conn // of the same session
-	beatAt  int64 // ms of the last beat of this socket
-	expires int64 // ms at which the token does; 0: never
-	renewAt int64 // ms at which a new one is asked for; 0: it was
-	greeted bool  // hello was sent: other messages may follow
+	older   *conn  // of the same session
+	beatAt  int64  // ms of the last beat of this socket
+	expires int64  // ms at which the token does; 0: never
+	renewAt int64  // ms at which a new one is asked for; 0: it was
+	greeted bool   // hello was sent: other messages may follow
+	granted *Grant // of the token; nil: there is none
 
 	// guarded by group.mu
 	group *group // static after attach
@@ -51,6 +52,8 @@ func (c *conn) greet() {
 		c.w.close(closeRestart)
 	case c.room.event().State == grandstand.EventEnded:
 		c.w.close(closeEnded)
+	default:
+		c.closeIfRevoked()
 	}
 }
 

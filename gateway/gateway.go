@@ -32,18 +32,19 @@ type Config struct {
 	// on every gateway.
 	Secret []byte
 
-	Clock    Clock
-	Sessions Sessions
-	Tallies  Tallies
-	Registry grandstand.Admitter
-	Events   Events
-	Members  Members
-	Hub      Hub
-	Auth     Auth
-	Leases   Leases  // default: nobody's streams are limited
-	History  History // default: the series of the last day are empty
-	Archive  Archive // default: nothing is kept of events for good
-	Cluster  Cluster // default: operators are not told of the members
+	Clock       Clock
+	Sessions    Sessions
+	Tallies     Tallies
+	Registry    grandstand.Admitter
+	Events      Events
+	Members     Members
+	Hub         Hub
+	Auth        Auth
+	Revocations *Revocations // that Auth knows; default: there are none
+	Leases      Leases       // default: nobody's streams are limited
+	History     History      // default: the series of the last day are empty
+	Archive     Archive      // default: nothing is kept of events for good
+	Cluster     Cluster      // default: operators are not told of the members
 
 	// Journal takes every raw event. Its Committed is to call that of the
 	// gateway. It is sealed when the gateway is closed: the last events are
@@ -233,6 +234,9 @@ func New(cfg Config) (*Gateway, error) {
 	g.poller.g = g
 	g.acker.g, g.acker.wake = g, make(chan struct{}, 1)
 	g.catalog = newCatalog(g)
+	if cfg.Revocations != nil {
+		cfg.Revocations.Follow(g.closeRevoked)
+	}
 	g.handler = g.onlyOrigins(cfg.Origins.CORS(cfg.Limits.Requests(g.routes())))
 	return g, nil
 }
@@ -268,6 +272,7 @@ func (g *Gateway) routes() http.Handler {
 	m := mux.NewRouter()
 	m.HandleFunc("/v1/events/{event}/live", g.live).Methods(http.MethodGet) // first: routes are tried one after the other
 	m.HandleFunc("/v1/events/{event}/beats", g.postBeats).Methods(http.MethodPost)
+	m.HandleFunc("/v1/revocations", g.putRevocation).Methods(http.MethodPut)
 	m.HandleFunc("/v1/events", g.listEvents).Methods(http.MethodGet)
 	m.HandleFunc("/v1/events/{event}", g.getEvent).Methods(http.MethodGet)
 	m.HandleFunc("/v1/events/{event}", g.putEvent).Methods(http.MethodPut)

@@ -1,12 +1,13 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"maps"
-	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -34,7 +35,7 @@ type JWTConfig struct {
 	Audience []string
 	Issuer   string
 
-	// MaxLife is how far ahead "exp" may be. Default 30 days.
+	// MaxLife is how far ahead "exp" may be, of now and of "iat". Default 30 days.
 	MaxLife time.Duration
 
 	// Leeway is how far "nbf" and "iat" may be ahead of our clock. Default 30 s.
@@ -46,6 +47,10 @@ type JWTConfig struct {
 
 	// ReadKeys are the values of ?key= that may read counts. Default: none.
 	ReadKeys []string
+
+	// Revocations know which tokens are refused though they have not expired.
+	// Default: none.
+	Revocations *Revocations
 
 	// Edge knows the country of a client whose token names none. Nil: nothing
 	// is known.
@@ -292,19 +297,13 @@ const (
 	maxTokenDots = 2
 )
 
-// claims is what a valid token says.
-type claims struct {
-	id    Identity
-	scope map[string]bool
-}
-
 func (j *JWT) parse(ctx context.Context, token string) (*claims, error) {
 	switch {
 	case token == "":
 		return nil, unauthorized("a token is needed: as Authorization: Bearer, or as the WebSocket subprotocol bearer.<token>")
 	case len(token) > maxTokenLen:
 		return nil, unauthorized("the token is longer than 8 KiB")
-	case strings.Count(token, ".") > maxTokenDots:
+	case strings.Count(token, ".") > maxTokenDots, strings.ContainsAny(token, "\r\n"): // which decoders of base64 skip
 		return nil, unauthorized("the token is not a signed JWT")
 	}
 	mc := jwt.MapClaims{}
@@ -318,15 +317,35 @@ func (j *JWT) parse(ctx context.Context, token string) (*claims, error) {
 	case err != nil:
 		return nil, grandstand.WrapError(grandstand.CodeUnauthorized, err, "the token's signature does not hold")
 	}
-	return j.check(mc)
+	if _, payload, _ := strings.Cut(token, "."); !unambiguous(payload) {
+		return nil, unauthorized("the token says something twice, or is nested too deeply")
+	}
+	c, err := j.check(mc)
+	if err != nil {
+		return nil, err
+	}
+	c.id.Grant = j.cfg.Revocations.grantOf(mc)
+	if j.cfg.Revocations.revoked(c.id.Grant) {
+		return nil, unauthorized("the token was revoked")
+	}
+	return c, nil
 }
 
 // keyOf returns the key that must have signed t. The algorithm says where to
-// look, the kind of key found there must be the algorithm's.
+// look, the kind of key found there must be the algorithm's. What else the header
+// says of keys (jku, jwk, x5u, x5c) is not read.
 func (j *JWT) keyOf(ctx context.Context, t *jwt.Token) (any, error) {
+	if !unambiguous(t.Raw) {
+		return nil, unauthorized("the token says something twice, or is nested too deeply")
+	}
 	if _, ok := t.Header["crit"]; ok {
 		// RFC 7515, section 4.1.11: not understood, hence refused.
 		return nil, unauthorized("the token uses an extension that is not supported")
+	}
+	if typ, ok := t.Header["typ"]; ok && !accessType(typ) {
+		// RFC 8725, section 3.11: what the same issuer signed for another purpose,
+		// such as a logout, is not a token.
+		return nil, unauthorized("the token is of another type: typ is JWT or at+jwt")
 	}
 	if t.Method.Alg() == "HS256" {
 		return j.cfg.Secret, nil // WithValidMethods: only if there is one
@@ -334,130 +353,51 @@ func (j *JWT) keyOf(ctx context.Context, t *jwt.Token) (any, error) {
 	return j.keys.key(ctx, t)
 }
 
+// accessType reports whether a token of this type lets its holder in (RFC 7519,
+// 5.1; RFC 9068, 2.1). Media types are the same in all cases, with and without
+// "application/".
+func accessType(typ any) bool {
+	text, _ := typ.(string)
+	text = strings.ToLower(text)
+	return slices.Contains([]string{"jwt", "at+jwt"}, strings.TrimPrefix(text, "application/"))
+}
+
+// maxNesting is how deep objects and lists may stand in each other in a token.
+const maxNesting = 16
+
+// unambiguous reports whether the first part of a token is one JSON text that says
+// nothing twice: of two members of the same name readers believe different ones.
+func unambiguous(token string) bool {
+	part, _, _ := strings.Cut(token, ".")
+	text, err := base64.RawURLEncoding.Strict().DecodeString(part)
+	return err == nil && onceEach(json.NewDecoder(bytes.NewReader(text)), maxNesting)
+}
+
+// onceEach reads one value, and reports whether in none of its objects two members
+// have the same name.
+func onceEach(d *json.Decoder, depth int) bool {
+	t, err := d.Token()
+	open, nested := t.(json.Delim)
+	if err != nil || !nested || depth == 0 {
+		return err == nil && !nested
+	}
+	names := map[json.Token]bool{}
+	for d.More() {
+		if open == '{' {
+			name, err := d.Token()
+			if err != nil || names[name] {
+				return false
+			}
+			names[name] = true
+		}
+		if !onceEach(d, depth-1) {
+			return false
+		}
+	}
+	_, err = d.Token() // the end
+	return err == nil
+}
+
 func unauthorized(message string) error {
 	return grandstand.Errorf(grandstand.CodeUnauthorized, "%s", message)
-}
-
-// check validates the claims of a token whose signature holds.
-func (j *JWT) check(mc jwt.MapClaims) (*claims, error) {
-	if err := j.checkTimes(mc); err != nil {
-		return nil, err
-	}
-	if iss, _ := mc["iss"].(string); j.cfg.Issuer != "" && iss != j.cfg.Issuer {
-		return nil, unauthorized("the token is not of the issuer that is asked for")
-	}
-	if len(j.cfg.Audience) > 0 {
-		aud, ok := stringList(mc["aud"])
-		if !ok || !slices.ContainsFunc(aud, func(a string) bool { return slices.Contains(j.cfg.Audience, a) }) {
-			return nil, unauthorized("the token is for another audience")
-		}
-	}
-	return readClaims(mc)
-}
-
-// checkTimes checks exp, nbf and iat: numbers of seconds since 1970.
-func (j *JWT) checkTimes(mc jwt.MapClaims) error {
-	now := float64(j.cfg.Now().UnixMilli()) / 1000
-	exp, ok := mc["exp"].(float64)
-	switch {
-	case !ok:
-		return unauthorized("the token has no exp, or one that is no number")
-	case exp <= now:
-		return unauthorized("the token has expired")
-	case exp > now+j.cfg.MaxLife.Seconds():
-		return unauthorized("the token's exp is too far ahead")
-	}
-	for _, name := range []string{"nbf", "iat"} {
-		v, there := mc[name]
-		at, ok := v.(float64)
-		switch {
-		case there && !ok:
-			return unauthorized("the token's " + name + " is no number")
-		case at > now+j.cfg.Leeway.Seconds():
-			return unauthorized("the token is not valid yet")
-		}
-	}
-	return nil
-}
-
-func readClaims(mc jwt.MapClaims) (*claims, error) {
-	c := &claims{scope: map[string]bool{}}
-	c.id.Expires = int64(mc["exp"].(float64) * 1000) // bounded by MaxLife
-	for name, at := range map[string]*string{"sub": &c.id.Viewer, "acc": &c.id.Account, "dev": &c.id.Device, "plan": &c.id.Plan} {
-		v, there := mc[name]
-		if s, ok := v.(string); ok && validID(s) {
-			*at = s
-		} else if there {
-			return nil, unauthorized(fmt.Sprintf("the token's %s is not text of 1 to %d bytes", name, maxIDLen))
-		}
-	}
-	if v, there := mc["lim"]; there {
-		n, ok := v.(float64)
-		if !ok || n != math.Trunc(n) || n < 1 || n > grandstand.MaxStreams {
-			return nil, unauthorized(fmt.Sprintf("the token's lim is not a whole number from 1 to %d", grandstand.MaxStreams))
-		}
-		c.id.Limit = int(n)
-	}
-	if v, there := mc["evt"]; there {
-		var ok bool
-		if c.id.Events, ok = stringList(v); !ok {
-			return nil, unauthorized("the token's evt is not an event or a list of events")
-		}
-	}
-	if v, there := mc["scope"]; there {
-		scopes, ok := stringList(v)
-		if !ok {
-			return nil, unauthorized("the token's scope is not text or a list of texts")
-		}
-		for _, s := range scopes {
-			for word := range strings.FieldsSeq(s) {
-				c.scope[word] = true
-			}
-		}
-	}
-	c.id.Service = c.scope["service"]
-	var err error
-	c.id.Segments, err = segmentClaim(mc)
-	return c, err
-}
-
-// segmentClaim reads the object "seg". A name that is no dimension of the event
-// is ignored later; an impossible value is the issuer's mistake.
-func segmentClaim(mc jwt.MapClaims) (map[string]string, error) {
-	segments := map[string]string{}
-	v, there := mc["seg"]
-	if !there {
-		return segments, nil
-	}
-	obj, ok := v.(map[string]any)
-	if !ok {
-		return nil, unauthorized("the token's seg is not an object")
-	}
-	for name, v := range obj {
-		s, ok := v.(string)
-		if !ok || !grandstand.ValidValue(s) {
-			return nil, unauthorized(fmt.Sprintf("the token's seg holds a value that is not 1 to %d characters of A-Z a-z 0-9 . _ -", grandstand.MaxValueLen))
-		}
-		segments[name] = s
-	}
-	return segments, nil
-}
-
-// stringList reads a string or a list of strings. The list is never nil.
-func stringList(v any) (list []string, ok bool) {
-	switch v := v.(type) {
-	case string:
-		return []string{v}, true
-	case []any:
-		list = make([]string, 0, len(v))
-		for _, e := range v {
-			s, ok := e.(string)
-			if !ok {
-				return nil, false
-			}
-			list = append(list, s)
-		}
-		return list, true
-	}
-	return nil, false
 }

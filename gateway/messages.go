@@ -107,6 +107,7 @@ func (c *conn) renew(m *grandstand.Message) error {
 		c.session.renewTerms(id.Limit, id.Plan)
 	}
 	c.expiresAt(id.Expires)
+	c.grant(id.Grant)
 	c.w.send(appendText(nil, grandstand.AppendOK(nil, "auth")))
 	return nil
 }

@@ -13,7 +13,8 @@ import (
 
 const (
 	sseHeartbeat = 15 * time.Second
-	sseRetryMS   = 3000 // that a browser waits before it connects again
+	sseRetryMS   = 3000            // that a browser waits before it connects again
+	sseAskAgain  = 5 * time.Second // whether the reader still may read
 )
 
 // streamCounts answers GET /v1/events/{event}/counts/stream with Server-Sent
@@ -88,6 +89,8 @@ func (st *stream) follow(r *http.Request, e *grandstand.Event) {
 	}
 	beat := time.NewTicker(sseHeartbeat)
 	defer beat.Stop()
+	ask := time.NewTicker(sseAskAgain)
+	defer ask.Stop()
 	for {
 		ok := true
 		select {
@@ -103,11 +106,25 @@ func (st *stream) follow(r *http.Request, e *grandstand.Event) {
 			}
 		case <-beat.C:
 			ok = st.write([]byte(": still here\n\n"))
+		case <-ask.C:
+			ok = st.mayGoOn(r)
 		}
 		if !ok {
 			return
 		}
 	}
+}
+
+// mayGoOn asks again what the request was asked at first: its token may have
+// expired or been revoked, the event may not be public any more. What cannot be
+// found out just now ends nothing.
+func (st *stream) mayGoOn(r *http.Request) bool {
+	e, err := st.g.readable(r)
+	if err != nil {
+		return grandstand.CodeOf(err) == grandstand.CodeUnavailable
+	}
+	s, err := st.g.selectionOf(r, e)
+	return err == nil && s.operator == st.s.operator
 }
 
 func (st *stream) show(b *grandstand.Board) bool {

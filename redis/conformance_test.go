@@ -89,6 +89,7 @@ var conformance = []struct {
 	{"FollowShowsWhatIsThereAndWhatComes", testFollow},
 	{"FollowSurvivesLostData", testFollowFlush},
 	{"EventsAreOrderedByUpdate", testEvents},
+	{"RevocationsAreKept", testRevocations},
 	{"HistoryComesBackInOrder", testHistory},
 	{"ReachComesBack", testReach},
 	{"ClockFollowsRedis", testClock},

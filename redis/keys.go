@@ -32,6 +32,7 @@ import (
 //	gs:{members}:shards           hash    "@<aggregator>" and <shard>: leases (hold.lua)       membersTTL after the last call
 //	gs:{members}:events           set     names of all events                                  for ever
 //	gs:{members}:version          string  changes whenever an event does                       for ever
+//	gs:{members}:revoked          hash    "<kind>/<key>": before, until; v(ersion)             until the last is over
 //
 // The slot of {members} takes a few commands per member and second, whatever
 // the audience.
@@ -106,6 +107,7 @@ const (
 	shardsKey  = "gs:{members}:shards"
 	eventsKey  = "gs:{members}:events"
 	versionKey = "gs:{members}:version"
+	revokedKey = "gs:{members}:revoked"
 )
 
 func recordKey(session string) string {

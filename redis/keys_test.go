@@ -46,6 +46,7 @@ func testKeys(t *testing.T, r *rig) {
 	ok(t, err)
 	ok(t, c.WatchAccount(ctx, acct(1), "A"))
 	ok(t, c.Ask(ctx, []grandstand.Ask{asks(1, "tv", "s1")})[0].Err)
+	ok(t, c.Revoke(ctx, []grandstand.Revocation{{Name: grandstand.RevocationName{Kind: grandstand.RevokeAll}, Until: c.Now() + 60_000}}))
 
 	var keys []string
 	for _, n := range c.rc.Nodes() {
@@ -53,8 +54,8 @@ func testKeys(t *testing.T, r *rig) {
 		ok(t, err)
 		keys = append(keys, list...)
 	}
-	if len(keys) != 17+2 { // a second record, and an event that ended
-		t.Errorf("%d keys, want one of each of the 17 kinds of the table and two more: %q", len(keys), keys)
+	if len(keys) != 18+2 { // a second record, and an event that ended
+		t.Errorf("%d keys, want one of each of the 18 kinds of the table and two more: %q", len(keys), keys)
 	}
 	for _, k := range keys {
 		if !oneTag.MatchString(k) {

@@ -33,6 +33,7 @@ var (
 	timeScript         = loadScript("time")
 	notifyScript       = loadScript("notify")
 	listenScript       = loadScript("listen")
+	revokeScript       = loadScript("revoke")
 
 	askScript       = loadLeaseScript("ask", "quick", "first", "state", "judge", "ask")
 	leaveScript     = loadLeaseScript("leave", "state", "leave")

@@ -59,7 +59,8 @@ type door struct {
 	edge    *gateway.Edge
 	limits  *gateway.Limits
 	auth    believer
-	open    bool // --auth none
+	revoked *gateway.Revocations // nil: there are no tokens
+	open    bool                 // --auth none
 }
 
 // believer is gateway.Auth, and says who asks regardless of an event.
@@ -87,9 +88,12 @@ func (n *node) door(p *public, b *believing, s *serving) (*door, error) {
 		d.auth = &gateway.AuthNone{AdminToken: b.AdminToken, Edge: d.edge}
 		return d, nil
 	}
+	if d.revoked, err = n.revocations(); err != nil {
+		return nil, err
+	}
 	j, err := gateway.NewJWT(gateway.JWTConfig{
 		Secret: []byte(b.JWTSecret), JWKS: b.JWKSURL, Issuer: b.JWTIssuer, Audience: b.JWTAudience,
-		AdminToken: b.AdminToken, ReadKeys: s.ReadKeys, Edge: d.edge, Logger: n.log,
+		AdminToken: b.AdminToken, ReadKeys: s.ReadKeys, Revocations: d.revoked, Edge: d.edge, Logger: n.log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("--auth jwt: %w", err)
@@ -97,6 +101,21 @@ func (n *node) door(p *public, b *believing, s *serving) (*door, error) {
 	n.onStop("key set", 0, func(context.Context) error { j.Close(); return nil })
 	d.auth = j
 	return d, nil
+}
+
+// revocations are known before anybody is let in.
+func (n *node) revocations() (*gateway.Revocations, error) {
+	r, err := gateway.NewRevocations(gateway.RevocationsConfig{Secret: n.secret, Clock: n.redis, Store: n.redis, Logger: n.log})
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), openBound)
+	defer cancel()
+	if err := r.Load(ctx); err != nil {
+		return nil, fmt.Errorf("read revocations: %w", err)
+	}
+	n.run("revocations", r.Run)
+	return r, nil
 }
 
 // Caller implements blocker.Auth.

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/golang-jwt/jwt/v5"
+
 	"grandstand"
 	"grandstand/archiver"
 	"grandstand/redis/redistest"
@@ -111,6 +113,7 @@ func TestIdsStayAtTheEdge(t *testing.T) {
 	bad.Set("Authorization", bad.Get("Authorization")+"x")
 	request(t, "POST", g.url+"/v1/events/final/beats", `{"state":"playing"}`, bad)
 	request(t, "POST", b.url+path+"/heartbeat", `{"event":"final"}`, bad)
+	refusedTokens(t, tokens, secret, g, b)
 	// What goes wrong is where an id would slip into a log.
 	server.Stop()
 	request(t, "GET", b.url+its, "", first)
@@ -161,12 +164,56 @@ func TestIdsStayAtTheEdge(t *testing.T) {
 		t.Error("there is no check-point in what is searched of the archive")
 	}
 	secret.search(t, "the archive", kept)
+	keys := canaries{"the admin token": adminToken, "the secret of tokens": jwtSecret, "the cluster's secret": testSecret}
 	for _, p := range []*process{g, a, b, archiving} {
+		keys.search(t, "the log of "+p.name, []byte(p.log.String()))
 		secret.search(t, "the log of "+p.name, []byte(p.log.String()))
 	}
 	if !strings.Contains(b.log.String(), "level=DEBUG") {
 		t.Error("the log of the blocker is not that of debugging")
 	}
+}
+
+// refusedTokens shows tokens that are refused, for reasons of every kind, wherever
+// one is read, and revokes ids that are secret too.
+func refusedTokens(t *testing.T, tokens *issuer, secret canaries, g, b *process) {
+	t.Helper()
+	claims := func(changes ...any) jwt.MapClaims {
+		return good(append([]any{"sub", "canary-viewer-7", "acc", "canary-account", "dev", "canary-device-7", "jti", "canary-jti-7"}, changes...)...)
+	}
+	hs := func(changes ...any) string {
+		return tokens.sign(jwt.SigningMethodHS256, []byte(jwtSecret), "canary-kid", claims(changes...))
+	}
+	secret["the id of a token"], secret["the name of a key"] = "canary-jti", "canary-kid"
+	for name, token := range map[string]string{
+		"none": tokens.sign(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, "canary-kid", claims()) + "canary-signature", "expired": hs("exp", 1),
+		"text": "canary-token", "an unknown key": tokens.sign(jwt.SigningMethodES256, tokens.ec, "canary-kid", claims()), "another event": hs("evt", "canary-event", "acc", nil),
+		"a bad segment": hs("seg", map[string]string{"team": "canary team"}), "a bad id": hs("sub", "canary-viewer-7\n"), "long": hs("pad", strings.Repeat("canary-pad", 1000)),
+	} {
+		secret["a refused token: "+name] = token[max(0, len(token)-24):]
+		secret["claims of a refused token: "+name] = token[:min(len(token), 40)]
+		h := bearer(token)
+		for _, c := range []struct{ method, url, body string }{
+			{"GET", g.url + finalLive, ""}, {"POST", g.url + "/v1/events/final/beats", `{"state":"playing"}`}, {"GET", g.url + "/v1/events/final/counts", ""},
+			{"PUT", g.url + "/v1/events/final", "{}"}, {"PUT", g.url + "/v1/revocations", `{"sub":"canary-viewer-7"}`},
+			{"GET", b.url + "/v1/accounts/canary-account/devices", ""}, {"GET", b.url + "/v1/accounts/canary-account/devices/stream", ""},
+		} {
+			if status, text := request(t, c.method, c.url, c.body, h); status/100 == 2 {
+				t.Errorf("%s %s with %s is answered %d %s", c.method, c.url, name, status, text)
+			}
+		}
+	}
+	for body, want := range map[string]int{
+		`{"sub":"canary-viewer-7"}`: 200, `{"acc":"canary-account-7"}`: 200, `{"jti":"canary-jti-7"}`: 200,
+		`{"sub":"canary-viewer-7"`: 400, `{"sub":"canary-viewer\u0000"}`: 400, `{"canary-viewer":1}`: 400,
+	} {
+		if status, text := request(t, "PUT", g.url+"/v1/revocations", body, bearer(adminToken)); status != want || strings.Contains(text, "canary") {
+			t.Errorf("PUT %s is answered %d %s", body, status, text)
+		}
+	}
+	request(t, "POST", g.url+"/v1/events/final/beats", `{"state":"playing"}`, bearer(hs("iat", 1)))
+	request(t, "GET", g.url+finalLive+"?viewer=canary-viewer-7&session=canary-session&key=canary-key", "", nil)
+	secret["a session that is none"], secret["a key"] = "canary-session", "canary-key"
 }
 
 // monitor returns what is sent to a Redis from now on.

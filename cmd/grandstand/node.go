@@ -198,7 +198,7 @@ func (n *node) addGateway(d *door, s *serving, w *gatewayJournal, events []*gran
 		Sessions: n.redis, Tallies: n.redis, Registry: n.redis, Events: n.redis, Members: members{n.redis, upstream, &n.reporting},
 		Hub: hub, History: n.redis, Archive: n.archive, Cluster: n.redis,
 		Leases: n.redis, Rules: n.rules.now.Load, Edge: d.edge, Limits: d.limits,
-		Auth: d.auth, Origins: d.origins, OpenEvents: s.openEvents(d.open), MinCohort: minCohort, MaxConns: s.MaxConns, NoShed: s.NoShed, DrainOver: s.DrainOver,
+		Auth: d.auth, Revocations: d.revoked, Origins: d.origins, OpenEvents: s.openEvents(d.open), MinCohort: minCohort, MaxConns: s.MaxConns, NoShed: s.NoShed, DrainOver: s.DrainOver,
 		Violated: n.violated, Logger: n.log.With("role", "gateway"), Registerer: n.registry,
 	})
 	if err != nil {

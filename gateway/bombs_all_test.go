@@ -1,0 +1,5 @@
+//go:build measure
+
+package gateway
+
+const bombs = 100_000
