@@ -44,6 +44,7 @@ const (
 	maxAdmins = 64
 	settle    = 10 * time.Second // at the base before the ramp, and after it
 	joinRate  = 200              // a second: that the base comes with
+	late      = time.Second      // that a busy gateway may take note of a goodbye: a late count is no wrong one
 )
 
 // validate fills the defaults in. Its errors have CodeInvalid.
@@ -98,7 +99,7 @@ func (c *Config) crowd(others int) (simulator.Config, error) {
 	return simulator.Config{
 		Addresses: c.Targets, AllowRemote: true, Event: c.Event, Viewers: peak, Seed: c.Seed,
 		Profile: simulator.Flat, Duration: end + settle, JoinRate: rate, SilentLeaveShare: 0.1, TwoDeviceShare: 0.05,
-		AccountShare: 0.2, Shared: others > 0, Logger: c.Logger,
+		AccountShare: 0.2, Shared: others > 0, Logger: c.Logger, Window: late,
 		Curve: []simulator.Level{{At: 0, Share: low}, {At: up, Share: low}, {At: top, Share: 1}, {At: down, Share: 1}, {At: end, Share: low}},
 	}, nil
 }

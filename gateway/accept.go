@@ -23,10 +23,11 @@ const (
 
 // live upgrades a viewer to a WebSocket: GET /v1/events/{event}/live.
 func (g *Gateway) live(w http.ResponseWriter, r *http.Request) {
-	if g.load.turnsAway(r) {
-		g.fail(w, "live", errOverloaded)
+	if err := g.load.enter(r); err != nil {
+		g.fail(w, "live", err)
 		return
 	}
+	defer g.load.leave()
 	if !g.admitConn() {
 		g.fail(w, "live", g.full())
 		return

@@ -98,8 +98,8 @@ type Config struct {
 	// Default 20 s.
 	DrainOver time.Duration
 
-	// NoShed has overload be measured, and nothing be shed because of it
-	// (overload.go).
+	// NoShed has overload be measured, and nothing be shed because of it, but
+	// joins that find no turn for a second (overload.go).
 	NoShed bool
 
 	// RedisTimeout bounds every call to Redis. Default 1 s.

@@ -73,6 +73,8 @@ type overload struct {
 	g     *Gateway      // static
 	sense func() strain // static
 
+	joining chan struct{} // holds a token for each join under way
+
 	level   atomic.Int32
 	refused atomic.Int64 // s for which nobody new was taken, lately; at most longestRefusal
 	tick    worst        // since the last strain
@@ -91,7 +93,7 @@ const longestRefusal = 50
 
 func newOverload(g *Gateway) *overload {
 	const namespace, subsystem = "grandstand", "gateway"
-	o := &overload{g: g, sense: g.cfg.sense,
+	o := &overload{g: g, sense: g.cfg.sense, joining: make(chan struct{}, maxJoining),
 		levels: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Subsystem: subsystem, Name: "overload_level",
 			Help: "What is shed: 0 nothing, 1 prompt acknowledgements, 2 crosses too, 3 newcomers too."}),
 		seconds: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Subsystem: subsystem, Name: "overload_seconds_total",
@@ -136,7 +138,7 @@ func (o *overload) take(s strain) {
 	before := int(o.level.Load())
 	level := levelAfter(before, o.strains)
 	if level != before {
-		o.change(before, level, &s)
+		o.change(before, level)
 	}
 	if level > 0 {
 		o.seconds.WithLabelValues(strconv.Itoa(level)).Inc()
@@ -148,12 +150,17 @@ func (o *overload) take(s strain) {
 	}
 }
 
-func (o *overload) change(from, to int, s *strain) {
+func (o *overload) change(from, to int) {
 	o.level.Store(int32(to))
 	o.levels.Set(float64(to))
 	if to > from {
-		why, _ := s.asksFor(to)
-		o.g.log.Warn("overloaded: shedding more", "level", to, "was", from, "signal", signalNames[why], "value", s[why])
+		last := len(o.strains) - 1
+		why, asks := o.strains[last].asksFor(to)
+		if !asks { // then the one before does
+			last--
+			why, _ = o.strains[last].asksFor(to)
+		}
+		o.g.log.Warn("overloaded: shedding more", "level", to, "was", from, "signal", signalNames[why], "value", o.strains[last][why])
 	} else {
 		o.g.log.Info("less overloaded: shedding less", "level", to, "was", from)
 		o.strains = o.strains[:0] // each step down is waited for anew
@@ -175,15 +182,38 @@ func (o *overload) sheds(level int) bool {
 // errOverloaded is what newcomers are told.
 var errOverloaded = grandstand.Errorf(grandstand.CodeUnavailable, "this gateway is overloaded and takes nobody new: try again later")
 
-// turnsAway tells, before anything is spent on a request to watch, that it is of a
-// newcomer who is not taken.
-func (o *overload) turnsAway(r *http.Request) bool {
-	if !o.sheds(refuseJoins) || strings.Contains(r.URL.RawQuery, "session=") {
-		return false
+// Joins come by the thousand when a match begins. Those under way are bounded, so
+// that ticks, and what Redis answers, wait behind few of them for their turn.
+const (
+	maxJoining   = 64          // a join takes some 0.3 ms
+	joinPatience = time.Second // of those that wait
+)
+
+// enter waits until a request to watch may be worked on, before anything is spent
+// on it. Unless there is an error leave is to be called after that.
+func (o *overload) enter(r *http.Request) error {
+	if o.sheds(refuseJoins) && !strings.Contains(r.URL.RawQuery, "session=") {
+		o.joins.Inc()
+		return errOverloaded
+	}
+	select {
+	case o.joining <- struct{}{}:
+		return nil
+	default:
+	}
+	patience := time.NewTimer(joinPatience)
+	defer patience.Stop()
+	select {
+	case o.joining <- struct{}{}:
+		return nil
+	case <-patience.C:
+	case <-r.Context().Done():
 	}
 	o.joins.Inc()
-	return true
+	return errOverloaded
 }
+
+func (o *overload) leave() { <-o.joining }
 
 // admit returns an error if nobody new is taken and the visitor's session is not
 // here.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
@@ -287,6 +288,42 @@ func TestACrossThatIsNotCountedIsNull(t *testing.T) {
 			if status, text, _ := rg.do(http.MethodGet, "/v1/events/final/counts?"+query, ""); status != http.StatusOK || !strings.Contains(text, want) {
 				t.Errorf("counts?%s: %d %s", query, status, text)
 			}
+		}
+	})
+}
+
+// Whoever waits in a crowd of joins is refused after a while, and in the end the
+// gateway takes everybody again.
+func TestJoinsWaitForTheirTurn(t *testing.T) {
+	inBubble(t, rigConfig{}, func(t *testing.T, rg *rig) {
+		rg.put("final", `{}`)
+		stuck := make(chan struct{})
+		rg.auth.identify = func(id *Identity) error {
+			if id.Viewer == "stuck" {
+				<-stuck
+			}
+			return nil
+		}
+		var joined sync.WaitGroup
+		for range maxJoining {
+			joined.Go(func() {
+				if _, err := rg.try("final", "viewer=stuck", nil); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		begin := time.Now()
+		if _, err := rg.try("final", "viewer=v1", nil); err == nil || !strings.HasPrefix(err.Error(), "503 ") || time.Since(begin) != joinPatience {
+			t.Errorf("after %v: %v", time.Since(begin), err)
+		}
+		time.AfterFunc(joinPatience/2, func() { close(stuck) })
+		if _, err := rg.try("final", "viewer=v2", nil); err != nil {
+			t.Errorf("whoever waited a little: %v", err)
+		}
+		joined.Wait()
+		if n := rg.metric("shed_joins_total", ""); n != 1 {
+			t.Errorf("%v joins were shed, want 1", n)
 		}
 	})
 }
