@@ -51,7 +51,7 @@ export class Chart {
         cursor: { drag: { x: false, y: false }, points: { size: 8 }, y: false },
         scales: { y: { range: (_, low, high) => rangeOf(low, high) } },
         axes: [
-          { ...axis, space: 64, values: (_, ticks) => ticks.map((t, i) => (this.span() < DAY_MS / 2 ? time(t * 1000) : time(t * 1000, i === 0 || newDay(ticks[i - 1], t)))) },
+          { ...axis, size: 32, space: 64, values: (_, ticks) => ticks.map((t, i) => (this.span() < DAY_MS / 2 ? time(t * 1000) : time(t * 1000, i === 0 || newDay(ticks[i - 1], t)))) },
           { ...axis, size: 56, values: (_, ticks) => ticks.map((t) => (Number.isInteger(t) ? axisNumber(t) : "")) },
         ],
         series: [

@@ -156,7 +156,7 @@ async function poll() {
   let wait = CLUSTER_MS;
   try {
     const c = await get("/v1/cluster");
-    hide(byId("gate"), true);
+    gate(false);
     hide(byId("forget"), !token());
     members.show(c);
     welcome();
@@ -194,6 +194,12 @@ function refused(e) {
   return false;
 }
 
+/** @param {boolean} closed a token is asked for */
+function gate(closed) {
+  hide(byId("gate"), !closed);
+  mark(document.body, "gate", closed ? "closed" : "open");
+}
+
 /** @param {Problem} p */
 function askForToken(p) {
   stream?.stop();
@@ -205,7 +211,7 @@ function askForToken(p) {
   const words = p.status === 403 ? "That token is good, but not an operator's: it needs the scope “admin”." : token() ? `That token was refused: ${p.message}.` : "";
   write(byId("gate-wrong"), words);
   hide(byId("gate-wrong"), !words);
-  hide(byId("gate"), false);
+  gate(true);
   hide(byId("forget"), true);
   trouble = "";
   model.clear();
