@@ -181,14 +181,11 @@ func (m *manifest) mounts() (paths []string) {
 	return paths
 }
 
-// checkProbes wants /readyz and /healthz, never on a port that players reach
-// unless there is no other.
+// checkProbes wants /readyz and /healthz of a port that players do not reach.
 func checkProbes(t *testing.T, role string, c *container) {
 	t.Helper()
-	port := "admin"
-	if role == "web" {
-		port = "listen"
-	} else if c.StartupProbe == nil {
+	const port = "admin"
+	if c.StartupProbe == nil && role != "web" {
 		t.Errorf("%s may not be slow to start", role)
 	}
 	for _, want := range []struct {
