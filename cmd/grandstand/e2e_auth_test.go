@@ -398,7 +398,7 @@ func TestSmallSegmentsAreForOperators(t *testing.T) {
 			}()
 		}
 	}
-	join(14, "KC")
+	join(20, "KC")
 	join(11, "NY")
 	join(3, "SF") // frames are of one of these
 	teams := func(path string, header http.Header) map[string]count {
@@ -411,14 +411,14 @@ func TestSmallSegmentsAreForOperators(t *testing.T) {
 	}
 	admin := bearer(adminToken)
 	eventually(t, 20*time.Second, "operators see all teams", func() error {
-		if m := teams("counts", admin); m["SF"].Sessions != 3 || m["KC"].Sessions != 14 || m["NY"].Sessions != 11 {
+		if m := teams("counts", admin); m["SF"].Sessions != 3 || m["KC"].Sessions != 20 || m["NY"].Sessions != 11 {
 			return fmt.Errorf("%+v", m)
 		}
 		return nil
 	})
 	m := teams("counts", nil)
-	if _, shown := m["SF"]; shown || m["KC"].Sessions != 14 || m["other"].Sessions != 14 {
-		t.Errorf("the public sees %+v, want KC 14 and other 14", m)
+	if _, shown := m["SF"]; shown || m["KC"].Sessions != 20 || m["other"].Sessions != 14 {
+		t.Errorf("the public sees %+v, want KC 20 and other 14", m)
 	}
 	if _, text := request(t, "GET", g.url+"/v1/events/final/counts?segment=team:SF", "", nil); !strings.Contains(text, `{"team":{"SF":null}}`) {
 		t.Errorf("asked for the small team the public sees %s", text)
@@ -429,7 +429,7 @@ func TestSmallSegmentsAreForOperators(t *testing.T) {
 	for deadline := time.After(20 * time.Second); ; {
 		select {
 		case b := <-frames:
-			if !strings.Contains(string(b), `"world":[28,28]`) {
+			if !strings.Contains(string(b), `"world":[34,34]`) {
 				continue
 			}
 			if !strings.Contains(string(b), `"team":null`) {
@@ -454,7 +454,7 @@ func TestSmallSegmentsAreForOperators(t *testing.T) {
 		to := time.Now().UnixMilli()
 		span = fmt.Sprintf("&from=%d&to=%d&step=10000", to-300_000, to)
 		list := points("world", nil)
-		now = slices.IndexFunc(list, func(p *[3]int64) bool { return p != nil && p[1] == 28 && p[2] == 28 })
+		now = slices.IndexFunc(list, func(p *[3]int64) bool { return p != nil && p[1] == 34 && p[2] == 34 })
 		if now < 0 {
 			return errNotYet
 		}
@@ -466,7 +466,7 @@ func TestSmallSegmentsAreForOperators(t *testing.T) {
 		}
 		return "none"
 	}
-	for segment, want := range map[string][2]string{"team:KC": {"14 14", "14 14"}, "team:NY": {"none", "11 11"}, "team:SF": {"none", "3 3"}, "team:other": {"14 14", "0 0"}} {
+	for segment, want := range map[string][2]string{"team:KC": {"20 20", "20 20"}, "team:NY": {"none", "11 11"}, "team:SF": {"none", "3 3"}, "team:other": {"14 14", "0 0"}} {
 		if got := [2]string{last(segment, nil), last(segment, admin)}; got != want {
 			t.Errorf("history of %s is %s for the public, %s for operators; want %s", segment, got[0], got[1], want)
 		}
