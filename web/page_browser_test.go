@@ -20,7 +20,7 @@ func TestTheClipPlaysAndTheBeatsSaySo(t *testing.T) {
 	f, ctx := newFakeGateway(t), browser(t)
 	open(t, ctx, f, "?viewer=v1")
 	until(t, ctx, playing)
-	until(t, ctx, says("#what-video", "A clip in a loop: there is no ffmpeg"))
+	until(t, ctx, says("#what-video", "A clip in a loop: the server has no ffmpeg"))
 	if !eventually(func() bool {
 		f.mu.Lock()
 		defer f.mu.Unlock()

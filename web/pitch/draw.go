@@ -9,7 +9,7 @@ import (
 // loopSeconds, so that a clip of that length has no seam.
 const (
 	loopSeconds = 120
-	liveRate    = 25 // pictures a second
+	liveRate    = 15 // pictures a second
 	clipRate    = 10
 	clipScale   = "480:270"
 
@@ -72,7 +72,7 @@ func liveArgs() []string {
 	return []string{
 		"-hide_banner", "-nostdin", "-loglevel", "error",
 		"-re", "-f", "lavfi", "-i", picture(liveRate), "-re", "-f", "lavfi", "-i", murmur,
-		"-c:v", "libx264", "-preset", "veryfast", "-threads", "1", "-profile:v", "baseline", "-level", "3.0", "-pix_fmt", "yuv420p",
+		"-c:v", "libx264", "-preset", "superfast", "-threads", "1", "-profile:v", "baseline", "-level", "3.0", "-pix_fmt", "yuv420p",
 		"-crf", "27", "-maxrate", "700k", "-bufsize", "1400k", "-g", gop, "-keyint_min", gop, "-sc_threshold", "0",
 		"-c:a", "aac", "-b:a", "32k", "-ac", "1",
 		"-f", "hls", "-hls_time", fmt.Sprint(segmentSeconds), "-hls_list_size", fmt.Sprint(keptSegments),

@@ -29,7 +29,7 @@ export class Picture {
       this.said("A live HLS stream, made on this machine by ffmpeg.");
     } else {
       this.clip();
-      this.said(this.served ? "The live stream cannot be played now, so this is a clip in a loop." : "A clip in a loop: there is no ffmpeg on the server’s machine to make a live stream with.");
+      this.said(this.served ? "The live stream cannot be played now, so this is a clip in a loop." : "A clip in a loop: the server has no ffmpeg to make a live stream with.");
     }
     this.play();
   }

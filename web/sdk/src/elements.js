@@ -24,7 +24,7 @@ import { LiveTrend } from "./trend.js";
 /** @typedef {import("./source.js").Board} Board */
 
 const EASE_MS = 900; // for a number to get from one tick's to the next
-const STEP_MS = 100; // between two numbers on the way: each costs a layout, and nobody reads sixty a second
+const STEP_MS = 180; // between two numbers on the way: each costs a layout, and nobody reads sixty a second
 
 const calm = globalThis.matchMedia?.("(prefers-reduced-motion: reduce)");
 
