@@ -80,8 +80,7 @@ export class Overlay {
 
   // forget drops what is shown: numbers of another time come.
   forget() {
-    this.mine.forget();
-    this.trend.forget();
+    for (const e of [this.mine, this.rivals, this.trend]) e.forget();
   }
 
   feed(counts) {

@@ -72,6 +72,9 @@ export class Replay {
     });
     this.list.replaceChildren(...rows.slice(0, 6));
     this.list.hidden = rows.length === 0;
+    if (track.cues.length > 0) return;
+    this.moment.textContent = "Nobody counted then";
+    this.moment.hidden = false;
   }
 }
 

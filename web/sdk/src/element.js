@@ -73,10 +73,7 @@ export class LiveElement extends HTMLElement {
   /** @param {string} name @param {string | null} before @param {string | null} now */
   attributeChangedCallback(name, before, now) {
     if (before === now || !this.isConnected) return;
-    if (/event|src|segment|mine|theirs|value|dim/.test(name)) {
-      this.board = undefined;
-      this.forget();
-    }
+    if (/event|src|segment|mine|theirs|value|dim/.test(name)) this.forget();
     this.follow();
   }
 
@@ -94,7 +91,11 @@ export class LiveElement extends HTMLElement {
   show(_b) {}
 
   /** Drops what is shown: other numbers will come. */
-  forget() {}
+  forget() {
+    this.board = undefined;
+    this.note.textContent = "";
+    this.removeAttribute("stale");
+  }
 
   get base() {
     return new URL(this.of("src") || import.meta.url).origin + "/v1/events/" + encodeURIComponent(this.of("event"));

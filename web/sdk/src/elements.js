@@ -96,8 +96,10 @@ class LiveCounts extends LiveElement {
   }
 
   forget() {
+    super.forget();
     this.ease.forget();
     this.number.textContent = "–";
+    this.peak.textContent = "";
   }
 
   /** Fans and reach are estimates; so is what lacks a part. @param {number} v */

@@ -21,6 +21,7 @@ export class LiveTrend extends LiveElement {
   }
 
   forget() {
+    super.forget();
     this.points = [];
     this.begun = false;
     this.draw();
