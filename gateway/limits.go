@@ -181,11 +181,15 @@ func (l *Limits) close(s share) {
 // message reports whether a message of a connection is within what its address
 // and its account may send.
 func (l *Limits) message(s share) bool {
-	if s.address != nil && !l.addresses.spendOf(s.address, l.now()) {
+	if s == (share{}) {
+		return true
+	}
+	now := l.now()
+	if s.address != nil && !l.addresses.spendOf(s.address, now) {
 		l.refused.WithLabelValues("address", "message").Inc()
 		return false
 	}
-	if s.account != nil && !l.accounts.spendOf(s.account, l.now()) {
+	if s.account != nil && !l.accounts.spendOf(s.account, now) {
 		l.refused.WithLabelValues("account", "message").Inc()
 		return false
 	}

@@ -335,3 +335,25 @@ func TestMessagesCountAgainstTheirAddress(t *testing.T) {
 		}
 	})
 }
+
+// What a message costs more if its address and its account are limited.
+func BenchmarkLimitsMessage(b *testing.B) {
+	l := NewLimits(LimitsConfig{AddressRate: 1 << 30, AccountRate: 1 << 30})
+	s, err := l.open(netip.MustParseAddr("203.0.113.7"), grandstand.Key{1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if !l.message(s) {
+			b.Fatal("refused")
+		}
+	}
+}
+
+// What it takes to remember one more address when there is no place left.
+func BenchmarkLimitsForget(b *testing.B) {
+	l := newParties[int](100, 100, 1<<17)
+	for i := 0; b.Loop(); i++ {
+		l.spend(i, requestCost, int64(i/1000))
+	}
+}
