@@ -205,7 +205,7 @@ func TestEveryPortHasItsOwnPaths(t *testing.T) {
 	paths := map[string][]string{
 		admin: {"/metrics", "/debug/pprof/", "/debug/pprof/heap", "/debug/pprof/goroutine?debug=2", "/debug/pprof/profile?seconds=1",
 			"/debug/pprof/trace?seconds=1", "/debug/pprof/symbol"},
-		public: {"/v1/events"},
+		public: {"/v1/events", "/v1/cluster"},
 		peer:   {"/v1/journal/files", "/v1/feed"},
 	}
 	nowhere := []string{"/debug/pprof/cmdline", "/debug/vars", "/debug/", "/debug/requests", "/admin", "/config", "/.env"}
