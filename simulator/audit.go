@@ -26,7 +26,7 @@ const (
 	checkProtocol = "protocol" // a message was not what DESIGN.md says
 )
 
-const maxPerCheck = 20 // violations kept with their text
+const maxPerCheck = 1000 // violations kept with their text
 
 // Violation is one check that failed.
 type Violation struct {

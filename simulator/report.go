@@ -62,7 +62,7 @@ type Report struct {
 
 	Screens []Second `json:"screens"` // how fresh the numbers on them were
 
-	Violations []Violation    `json:"violations"` // at most 20 of each check
+	Violations []Violation    `json:"violations"` // at most 1000 of each check
 	Violated   map[string]int `json:"violated"`   // how many there were, by check
 }
 
@@ -143,12 +143,19 @@ func (r *Report) WriteTable(w io.Writer) error {
 		fmt.Fprintf(t, "verdict\tgood: sums, order, counts, peaks and final truth hold\n")
 		return t.Flush()
 	}
+	told := map[string]int{}
 	for _, v := range r.Violations {
+		if told[v.Check]++; told[v.Check] > toldPerCheck {
+			continue
+		}
 		fmt.Fprintf(t, "%s\t%s\n", strings.ToUpper(v.Check), v.Text)
 	}
 	fmt.Fprintf(t, "verdict\tFAILED: %s\n", reasons(r.Violated))
 	return t.Flush()
 }
+
+// toldPerCheck is how many violations of a check are written for people.
+const toldPerCheck = 20
 
 func percent(q Quantiles) Quantiles {
 	return Quantiles{N: q.N, P50: 100 * q.P50, P90: 100 * q.P90, P95: 100 * q.P95, P99: 100 * q.P99, Max: 100 * q.Max}

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -173,22 +174,19 @@ func (f *families) note(account string, third, blocked bool) {
 // playByREST sends heartbeats to the blocker. What is not answered is no verdict.
 func (f *families) playByREST(account, device string) {
 	client := &http.Client{Timeout: 3 * time.Second}
-	session := ""
+	said := map[string]any{"event": "family", "limit": 2, "interval_ms": 5000}
 	tick := time.NewTicker(5 * time.Second)
 	defer tick.Stop()
 	for {
-		body := fmt.Sprintf(`{"event":"family","session":%q,"limit":2,"interval_ms":5000}`, session)
-		if session == "" {
-			body = `{"event":"family","limit":2,"interval_ms":5000}`
-		}
-		resp, err := client.Post(f.stand.blocker.url+"/v1/accounts/"+account+"/devices/"+device+"/heartbeat", "application/json", strings.NewReader(body))
+		body, _ := json.Marshal(said)
+		resp, err := client.Post(f.stand.blocker.url+"/v1/accounts/"+account+"/devices/"+device+"/heartbeat", "application/json", bytes.NewReader(body))
 		if err == nil {
-			var answer struct{ Session, Code, Message string }
+			var answer struct{ Session, Hold, Code, Message string }
 			_ = json.NewDecoder(resp.Body).Decode(&answer)
 			resp.Body.Close()
 			switch resp.StatusCode {
 			case http.StatusOK:
-				session = answer.Session
+				said["session"], said["hold"] = answer.Session, answer.Hold
 				f.beats.Add(1)
 			case http.StatusConflict, http.StatusGone:
 				f.kick("%s of %s by REST: %d %s %s", device, account, resp.StatusCode, answer.Code, answer.Message)

@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -15,6 +16,10 @@ type fault struct {
 	strike func()
 	mend   func() // returns when it is put right
 
+	// blinds says that gateways cannot tell what they count, or learn whose a
+	// session is: counts may be off until they can. It is written down by how
+	// much; nothing is promised but that boards say their age.
+	blinds bool
 	// forgets says that Redis loses data: sessions that moved around that time
 	// may be counted twice for a while (DESIGN.md, "The derivation").
 	forgets bool
@@ -62,6 +67,7 @@ func (s *stand) linkFaults() (list []fault) {
 			{name: "black hole", strike: toxic("timeout", `"timeout":0`)},
 		} {
 			f.name, f.lasts, f.mend = on.name+": "+f.name, on.lasts, func() { bad.mend() }
+			f.blinds = strings.HasSuffix(on.name, "Redis")
 			list = append(list, f)
 		}
 	}
@@ -89,7 +95,7 @@ func (s *stand) processFaults() (list []fault) {
 	}
 	return append(list,
 		fault{name: "Redis: kill -9, restart empty", strike: func() { s.redis.Kill() }, mend: func() { s.redis.Restart() }, forgets: true},
-		fault{name: "Redis: SIGSTOP, SIGCONT", strike: func() { s.redis.Stop() }, mend: func() { s.redis.Cont() }},
+		fault{name: "Redis: SIGSTOP, SIGCONT", strike: func() { s.redis.Stop() }, mend: func() { s.redis.Cont() }, blinds: true},
 		fault{name: "Redis: FLUSHALL", lasts: atOnce, strike: func() { s.redis.FlushAll() }, mend: func() {}, forgets: true},
 		fault{name: "MinIO: kill -9, restart", strike: s.minio.Kill, mend: s.minio.Restart},
 		fault{name: "MinIO: SIGSTOP, SIGCONT", strike: s.minio.Stop, mend: s.minio.Cont},

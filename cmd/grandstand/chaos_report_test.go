@@ -27,11 +27,12 @@ type struck struct {
 type row struct {
 	name    string
 	struck  time.Duration
-	lowest  float64 // share of screens that were fresh, in the worst second of it and its heal window
+	old     int     // seconds of it and its heal window in which not 99.9 % of the screens were fresh
+	lowest  float64 // share of screens that were fresh in the worst of them
 	fresh   float64 // share of viewer-seconds after that, until the next fault
 	seconds int     // viewer-seconds after that
 	broken  []string
-	excused int // counted above the truth while Redis had forgotten who moved
+	known   int // counts that were off while nobody could know better
 	kicks   int
 }
 
@@ -78,7 +79,11 @@ func (b *book) judge(list []struck, r *simulator.Report, kicks []kick) {
 		within := func(at, from, to time.Time) bool { return !at.Before(from) && at.Before(to) }
 		for _, sec := range r.Screens {
 			if sec.Viewers > 0 && within(time.Unix(sec.At, 0), s.from, heal) {
-				one.lowest = min(one.lowest, float64(sec.Fresh)/float64(sec.Viewers))
+				share := float64(sec.Fresh) / float64(sec.Viewers)
+				one.lowest = min(one.lowest, share)
+				if share < 0.999 {
+					one.old++
+				}
 			}
 		}
 		one.fresh, one.seconds = freshShare(r.Screens, func(at time.Time) bool { return within(at, heal, end) })
@@ -86,13 +91,13 @@ func (b *book) judge(list []struck, r *simulator.Report, kicks []kick) {
 			if !within(v.Time.Add(-noticedAfter), s.from, end) {
 				continue
 			}
-			if s.forgets && (v.Check == "above" || v.Check == "peak" || v.Check == "fans") && v.Time.Before(s.to.Add(forgottenFor)) {
-				one.excused++
+			if s.known(v) {
+				one.known++
 				continue
 			}
 			one.broken = append(one.broken, v.Check+": "+v.Text)
 		}
-		seen += len(one.broken) + one.excused
+		seen += len(one.broken) + one.known
 		for _, k := range kicks {
 			if within(k.at, s.from, end) {
 				one.kicks++
@@ -109,6 +114,19 @@ func (b *book) judge(list []struck, r *simulator.Report, kicks []kick) {
 	b.promise(all == seen, "%d violations that the crowd saw belong to no fault", all-seen)
 }
 
+// known reports whether a count was off because of the fault while nobody could
+// know better.
+func (s *struck) known(v simulator.Violation) bool {
+	count := v.Check == "above" || v.Check == "below" || v.Check == "fans" || v.Check == "peak"
+	switch {
+	case s.forgets:
+		return count && v.Time.Before(s.to.Add(forgottenFor))
+	case s.blinds:
+		return count && v.Time.Before(s.to.Add(healWindow+noticedAfter))
+	}
+	return false
+}
+
 // forgottenFor is how long after a loss of its data boards are partial: gateways
 // have to agree again on whose a session is. With the time of a verdict.
 const forgottenFor = 12*time.Second + healWindow + noticedAfter
@@ -121,20 +139,21 @@ func (b *book) write(section, title string) {
 	for _, n := range b.notes {
 		fmt.Fprintf(&out, "- %s\n", n)
 	}
-	fmt.Fprintf(&out, "\n| fault | lasted | fresh in its worst second | fresh after its heal window | broken promises |\n|---|---|---|---|---|\n")
+	fmt.Fprintf(&out, "\n| fault | lasted | old numbers for | fresh after its heal window | counts off, known | broken promises |\n|---|---|---|---|---|---|\n")
 	for _, r := range b.rows {
 		broken := "none"
 		if n := len(r.broken) + r.kicks; n > 0 {
 			broken = fmt.Sprintf("**%d** (%d kicks) %s", n, r.kicks, strings.Join(slices.Compact(firstWords(r.broken)), ", "))
 		}
-		if r.excused > 0 {
-			broken += fmt.Sprintf("; %d known", r.excused)
+		old := "–"
+		if r.old > 0 {
+			old = fmt.Sprintf("%d s, on %s at most", r.old, percentText(1-r.lowest))
 		}
 		after := "–"
 		if r.seconds > 0 {
 			after = percentText(r.fresh)
 		}
-		fmt.Fprintf(&out, "| %s | %.1f s | %s | %s | %s |\n", r.name, r.struck.Seconds(), percentText(r.lowest), after, broken)
+		fmt.Fprintf(&out, "| %s | %.1f s | %s | %s | %d | %s |\n", r.name, r.struck.Seconds(), old, after, r.known, broken)
 	}
 	for _, r := range b.rows {
 		for _, text := range r.broken {

@@ -73,7 +73,7 @@ func (p *unit) drain() {
 
 // stand is a deployment of real processes with a bad network between them:
 //
-//	players ──player──▶ gateways ──redis──▶ Redis ◀──redis── aggregators, blocker
+//	players ──player──▶ gateways ──redis──▶ Redis ◀──redis── aggregators, blocker, archiver
 //	                      │ ▲ └──peer──▶ gateways
 //	                      │ └─────────────peer── archiver ──store──▶ MinIO
 //
@@ -93,6 +93,7 @@ type stand struct {
 	player, gatewayRedis, peer []*link
 	aggregatorRedis            []*link
 	blockerRedis, store        *link
+	archiverRedis              *link
 
 	clock string // file of how far ahead the clock of Redis is
 
@@ -135,7 +136,8 @@ func openStand(t *testing.T) *stand {
 	}
 	blockerRedis := "redis://" + s.blockerRedis.addr
 	s.blocker = newUnit(t, "blocker", 1, "--redis", blockerRedis, "--archive", s.bucket)
-	s.archiver = newUnit(t, "archiver", 1, "--redis", s.redis.URL(), "--archive", strings.Replace(s.bucket, url.QueryEscape(s.endpoint()), url.QueryEscape(s.store.addr), 1))
+	s.archiverRedis = newLink(t, s.redis.Addr())
+	s.archiver = newUnit(t, "archiver", 1, "--redis", "redis://"+s.archiverRedis.addr, "--archive", strings.Replace(s.bucket, url.QueryEscape(s.endpoint()), url.QueryEscape(s.store.addr), 1))
 	putEvent(t, s.gateways[0].url, "final", fast)
 	return s
 }
@@ -182,7 +184,7 @@ func (s *stand) atWork() int {
 
 // redisLinks are all links to Redis.
 func (s *stand) redisLinks() []*link {
-	return append(append(append([]*link{}, s.gatewayRedis...), s.aggregatorRedis...), s.blockerRedis)
+	return append(append(append([]*link{}, s.gatewayRedis...), s.aggregatorRedis...), s.blockerRedis, s.archiverRedis)
 }
 
 // parts are all processes that are ours.
