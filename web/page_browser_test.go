@@ -226,7 +226,7 @@ func TestElementsSayWhatIsWrong(t *testing.T) {
 func TestHostileNamesStayTextEverywhere(t *testing.T) {
 	f, ctx := newFakeGateway(t), browser(t)
 	const odd = `ü"'&<>\ ‮ 𝟜`
-	for _, name := range []string{markup, `</script><script>alert(1)</script>`, `javascript:alert(1)`, odd} {
+	for _, name := range []string{markup, `javascript:</script>` + odd} {
 		f.locked(func() {
 			f.crowd["team"] = map[string]int{name: 7000, "KC": 10, "SF": 5}
 			f.config = fmt.Sprintf(`{"event":"demo","dims":[{"name":"team","values":[%q,"KC"],"choose":true},{"name":"region","values":[%q]}]}`, name, name)
