@@ -37,14 +37,14 @@ func buildImages(t *testing.T) {
 	}
 	for image, dir := range map[string]string{"grandstand:test": repo, "grandstand-minio:test": filepath.Join(repo, "deploy/minio")} {
 		begin := time.Now()
-		run(t, nil, "docker", "build", "-q", "--network", "host", "-t", image,
+		command(t, nil, "docker", "build", "-q", "--network", "host", "-t", image,
 			"--build-arg", "GO_BASE=grandstand-base:go", "--build-arg", "GOPROXY="+strings.TrimSpace(string(proxy)), dir)
-		size, _ := strconv.ParseFloat(strings.TrimSpace(run(t, nil, "docker", "image", "inspect", "-f", "{{.Size}}", image)), 64)
+		size, _ := strconv.ParseFloat(strings.TrimSpace(command(t, nil, "docker", "image", "inspect", "-f", "{{.Size}}", image)), 64)
 		t.Logf("%s: %.1f MB, built in %v", image, size/1e6, time.Since(begin).Round(time.Second))
 	}
 }
 
-func run(t *testing.T, env []string, name string, args ...string) string {
+func command(t *testing.T, env []string, name string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command(name, args...)
 	cmd.Env = append(os.Environ(), env...)
@@ -83,12 +83,12 @@ func newStack(t *testing.T, more ...string) *stack {
 // compose runs docker compose, whichever of its two forms is there.
 func (s *stack) compose(args ...string) string {
 	s.t.Helper()
-	command := []string{"docker", "compose"}
+	call := []string{"docker", "compose"}
 	if exec.Command("docker", "compose", "version").Run() != nil {
-		command = []string{"docker-compose"}
+		call = []string{"docker-compose"}
 	}
-	command = append(command, "-f", filepath.Join(repo, "docker-compose.yml"))
-	return run(s.t, s.env, command[0], append(command[1:], args...)...)
+	call = append(call, "-f", filepath.Join(repo, "docker-compose.yml"))
+	return command(s.t, s.env, call[0], append(call[1:], args...)...)
 }
 
 func (s *stack) url() string { return "http://127.0.0.1:" + s.port }
@@ -104,7 +104,7 @@ func (s *stack) healthy(services ...string) {
 	s.t.Helper()
 	for _, service := range services {
 		eventually(s.t, 3*time.Minute, service+" is healthy", func() error {
-			state := strings.TrimSpace(run(s.t, nil, "docker", "inspect", "-f", "{{.State.Health.Status}}", s.container(service)))
+			state := strings.TrimSpace(command(s.t, nil, "docker", "inspect", "-f", "{{.State.Health.Status}}", s.container(service)))
 			if state != "healthy" {
 				return fmt.Errorf("it is %s", state)
 			}
@@ -158,7 +158,7 @@ func TestComposeStack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	run(t, nil, "docker", "kill", s.container("gateway-1"))
+	command(t, nil, "docker", "kill", s.container("gateway-1"))
 	low := before.World.Sessions
 	for end := time.Now().Add(40 * time.Second); time.Now().Before(end); time.Sleep(500 * time.Millisecond) {
 		if c, err := s.world(); err == nil {
@@ -187,7 +187,7 @@ func TestComposeStack(t *testing.T) {
 	begin = time.Now()
 	s.compose("stop", "gateway-2")
 	t.Logf("a gateway with viewers stopped within %v", time.Since(begin).Round(100*time.Millisecond))
-	if code := strings.TrimSpace(run(t, nil, "docker", "inspect", "-f", "{{.State.ExitCode}}", s.container("gateway-2"))); code != "0" {
+	if code := strings.TrimSpace(command(t, nil, "docker", "inspect", "-f", "{{.State.ExitCode}}", s.container("gateway-2"))); code != "0" {
 		t.Errorf("the gateway that was stopped ended with %s", code)
 	}
 }
@@ -204,7 +204,7 @@ func TestComposeCluster(t *testing.T) {
 	s.healthy(everyService...)
 	s.compose("--profile", "crowd", "up", "-d", "--no-build", "crowd")
 	s.crowded(2*time.Minute, 100)
-	run(t, nil, "docker", "kill", s.container("redis-2"))
+	command(t, nil, "docker", "kill", s.container("redis-2"))
 	at := time.Now()
 	eventually(t, time.Minute, "fresh boards without that master", func() error {
 		c, err := s.world()
