@@ -202,15 +202,14 @@ export class Chart {
     const px = uPlot.pxRatio;
     ctx.save();
     ctx.font = `600 ${12 * px}px system-ui, sans-serif`;
-    let free = -Infinity; // from where a label fits
-    for (const m of this.moments) {
+    for (const [i, m] of this.moments.entries()) {
       const x = u.valToPos(m.at / 1000, "x", true);
       if (x < bbox.left || x > bbox.left + bbox.width) continue;
       const up = m.kind === "surge";
       ctx.fillStyle = colour(up ? "--good" : "--warn");
       triangle(ctx, x, bbox.top + bbox.height - 8 * px, (up ? -5 : 5) * px);
-      if (x < free) continue;
-      free = x + 64 * px;
+      const next = this.moments[i + 1];
+      if (next && u.valToPos(next.at / 1000, "x", true) < x + 72 * px) continue; // its label has no room
       ctx.textAlign = "left";
       ctx.textBaseline = "middle";
       ctx.fillText(`${signed(Math.round(m.change * 100))} %`, x + 8 * px, bbox.top + bbox.height - 8 * px);
