@@ -140,7 +140,7 @@ func (g *gaps) measure(is bool) {
 // Who watches keeps the ticks, newcomers are refused, and it is over by itself.
 func TestMeasureOverload(t *testing.T) {
 	const (
-		base     = 3000
+		base     = 2000
 		watchers = 50  // of whom every frame is looked at
 		share    = 0.2 // of one core
 	)
@@ -212,6 +212,10 @@ func TestMeasureOverload(t *testing.T) {
 	seen.measure(false)
 	cpu = (metricOf(t, admin, "process_cpu_seconds_total") - cpu) / time.Since(began).Seconds()
 	refused, sessions := metric("shed_joins_total"), metric("sessions")
+	slices.Sort(seen.list)
+	at := func(q float64) float64 { return seen.list[int(q*float64(len(seen.list)-1))].Seconds() }
+	t.Logf("%d frames of %d viewers who were there: from one to the next p50 %.2f s, p90 %.2f s, p99 %.2f s, at most %.2f s",
+		len(seen.list), watchers, at(0.5), at(0.9), at(0.99), at(1))
 	eventually(t, 2*time.Minute, "it is over by itself", func() error {
 		if l.now() != 0 {
 			return fmt.Errorf("levels: %s", l)
@@ -220,10 +224,6 @@ func TestMeasureOverload(t *testing.T) {
 	})
 	l.report(t)
 
-	slices.Sort(seen.list)
-	at := func(q float64) float64 { return seen.list[int(q*float64(len(seen.list)-1))].Seconds() }
-	t.Logf("%d frames of %d viewers who were there: from one to the next p50 %.2f s, p90 %.2f s, p99 %.2f s, at most %.2f s",
-		len(seen.list), watchers, at(0.5), at(0.9), at(0.99), at(1))
 	t.Logf("%.0f newcomers were refused, %.0f sessions were there in the end; the gateway had %.2f cores; closed: %v",
 		refused, sessions, cpu, metric("closes_total"))
 	if n := watchers * 10; len(seen.list) < n || at(0.99) > 4.1 || refused == 0 {
