@@ -40,7 +40,7 @@ func TestChaosRollout(t *testing.T) {
 	events := []string{"final", "semi"}
 	files := map[string]string{}
 	var crowds []*process
-	const crowdTime = 4 * time.Minute
+	const crowdTime = 5 * time.Minute
 	for i, event := range events {
 		putEvent(t, gateways[0].url, event, `{"tick_ms":2000,"beat_ms":10000}`)
 		args := []string{"--event", event, "--viewers", strconv.Itoa(each), "--join-rate", "250", "--duration", crowdTime.String(), "--seed", strconv.Itoa(i + 1),

@@ -21,7 +21,7 @@ import (
 
 // calm is the time between two faults of an evening: a heal window, and some
 // seconds that are measured.
-const calm = healWindow + 4*time.Second
+const calm = healWindow + 3*time.Second
 
 const crowdOfAnEvening = 600
 
