@@ -52,6 +52,7 @@ type Message struct {
 	Seg   []SegPair // of a join; at most MaxDimensions, each dimension once
 	Codes [][]byte  // of a takeover; none: play here if there is a place
 	Token []byte    // of an auth
+	Trace []byte    // of a beat or an event: a traceparent (W3C Trace Context), unchecked
 
 	// Of REST: the session that a beat belongs to, and with --auth none whose
 	// it is (with Seg).
@@ -238,6 +239,8 @@ func (r *messageReader) member(key []byte) {
 		r.seg()
 	case "codes":
 		r.codes()
+	case "traceparent":
+		m.Trace = r.text("traceparent", 0)
 	case "token":
 		m.Token = r.text("token", MaxTokenBytes)
 	case "session":

@@ -68,6 +68,10 @@ type JournalFile struct {
 	Journal string `json:"journal"` // id of the directory it was written in
 	Number  uint64 `json:"number"`
 	Size    int64  `json:"size"` // bytes
+
+	// Trace is the traceparent of a span that goes on with the file: of the
+	// first event in it that is followed. "": none is.
+	Trace string `json:"trace,omitempty"`
 }
 
 // JournalFiles is the body of GET /v1/journal/files, by number.
@@ -125,6 +129,8 @@ type RawEvent struct {
 	ClientAt   int64  // the client's clock, Unix ms; 0: not told
 	ReceivedAt int64  // Redis ms
 	Data       []byte // JSON, of what has no column; nil: nothing
+
+	Trace []byte // traceparent of the span that it is a part of; not written
 }
 
 // AppendSegments appends the dimensions of a session and its values in them,

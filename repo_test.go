@@ -63,6 +63,9 @@ var owners = map[string][]string{
 	"github.com/MicahParks/keyfunc":       {"gateway/"},
 	"github.com/alecthomas/kong":          {"cmd/grandstand/"},
 	"github.com/goccy/go-yaml":            {"cmd/grandstand/"},
+	"go.opentelemetry.io/otel":            {"archiver/", "cmd/grandstand/", "gateway/"},
+	"go.opentelemetry.io/otel/sdk":        {"cmd/grandstand/"}, // stages know no more than a trace.Tracer
+	"go.opentelemetry.io/otel/exporters":  {"cmd/grandstand/"},
 	"github.com/prometheus/client_golang": {"aggregator/", "archiver/", "blocker/", "cmd/grandstand/", "fanout/", "gateway/", "redis/", "simulator/"},
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"grandstand"
 )
@@ -47,6 +48,7 @@ type Config struct {
 	// of the system.
 	Temp string
 
+	Tracer     trace.Tracer          // takes the spans of files that are followed; default: none is
 	Registerer prometheus.Registerer // default: none
 	Logger     *slog.Logger          // default: discard
 
@@ -215,7 +217,9 @@ func (a *Archiver) Once(ctx context.Context) error {
 
 // work archives a file and notes how it went.
 func (a *Archiver) work(ctx context.Context, j *job) error {
+	ctx, span := a.follow(ctx, j.file)
 	err := a.archive(ctx, j)
+	endSpan(span, err)
 	step, tries := j.step, j.tries+1 // the job is the queue's after finish
 	a.queue.finish(j, err)
 	if err != nil && ctx.Err() == nil {

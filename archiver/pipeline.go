@@ -127,8 +127,10 @@ func (a *Archiver) step(ctx context.Context, j *job, name string, do func(contex
 	j.step = name
 	ctx, cancel := context.WithTimeout(ctx, stepTimeout(j.file.Size))
 	defer cancel()
+	ctx, span := a.followStep(ctx, name)
 	began := time.Now()
 	err := do(ctx)
+	endSpan(span, err)
 	a.metrics.steps.WithLabelValues(name).Observe(time.Since(began).Seconds())
 	if err != nil {
 		a.metrics.failures.WithLabelValues(name).Inc()
@@ -222,6 +224,7 @@ var errAnother = grandstand.Errorf(grandstand.CodeConflict, "there is an object 
 // could have brought about, this one gets a name of its own: nothing is lost.
 func (a *Archiver) publish(ctx context.Context, j *job, o *object) error {
 	key := liveKey(o.meta)
+	describeSpan(ctx, key, o.meta)
 	err := a.putAndVerify(ctx, j, key, o)
 	if errors.Is(err, errAnother) {
 		a.metrics.troubled.WithLabelValues("another").Inc()

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/gorilla/mux"
+	"go.opentelemetry.io/otel/trace"
 
 	"grandstand"
 )
@@ -28,8 +29,11 @@ func (g *Gateway) live(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer g.load.leave()
+	span := g.traceHandshake(r)
 	if !g.admitConn() {
-		g.fail(w, "live", g.full())
+		err := g.full()
+		endSpan(span, err)
+		g.fail(w, "live", err)
 		return
 	}
 	v, err := g.visitorOf(r)
@@ -44,12 +48,15 @@ func (g *Gateway) live(w http.ResponseWriter, r *http.Request) {
 		s, err = g.cfg.Limits.open(g.cfg.Limits.Network(v.address), v.payer.account)
 	}
 	if err != nil {
+		endSpan(span, err)
 		g.leaveConn(share{})
 		g.fail(w, "live", err)
 		return
 	}
+	v.span = span
 	h, err := accept(w, r)
 	if err != nil {
+		endSpan(span, err)
 		// checkUpgrade looked at all that Accept does: the connection is gone.
 		g.leaveConn(s)
 		g.metrics.refused.WithLabelValues("live", "upgrade").Inc()
@@ -58,6 +65,7 @@ func (g *Gateway) live(w http.ResponseWriter, r *http.Request) {
 	c, head := &conn{g: g, share: s}, h.head
 	c.w.g, c.w.sock, c.w.compact = g, g.socketOf(h.nc), strings.EqualFold(h.subprotocol, subprotocolCompact)
 	if !g.enter() {
+		span.End()
 		c.w.leave()
 		g.leaveConn(s)
 		return
@@ -81,10 +89,12 @@ func (g *Gateway) socketOf(nc net.Conn) socket {
 // serve takes the connection from the upgrade to whoever reads it.
 func (c *conn) serve(v *visitor, head []byte) {
 	if v.event.State == grandstand.EventEnded {
+		v.span.End()
 		c.refuse(closeEnded, head)
 		return
 	}
 	s, err := c.g.join(context.Background(), v)
+	endSpan(v.span, err)
 	if err != nil {
 		c.g.trouble("join after the upgrade", err)
 		c.refuse(closeRestart, head)
@@ -145,6 +155,7 @@ type visitor struct {
 	room    *room
 	id      *Identity
 	address netip.Addr // of the client; invalid: not known
+	span    trace.Span // of the handshake; nil over REST
 	joining
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"grandstand"
 	"grandstand/gateway/journal"
 )
@@ -16,6 +18,7 @@ type acks struct {
 	mu     sync.Mutex   // taken before the acker's
 	state  journal.Acks // guarded by mu
 	queued bool         // guarded by mu; in one of the acker's lists
+	spans  []trace.Span // guarded by mu; end with the next ack
 	kept   uint64       // guarded by mu; one above the highest seq that the journal called durable
 
 	// guarded by conn.w.mu
@@ -90,6 +93,10 @@ func (k *acker) run(ctx context.Context) {
 			a.queued = false
 			seq, ok := a.state.Next()
 			kept := a.kept
+			var spans []trace.Span
+			if ok {
+				spans, a.spans = a.spans, nil
+			}
 			a.mu.Unlock()
 			if !ok {
 				continue
@@ -101,6 +108,9 @@ func (k *acker) run(ctx context.Context) {
 			frame = appendText(frame[:0], message)
 			a.c.w.ack(seq, frame)
 			k.g.metrics.acks.Inc()
+			for _, s := range spans {
+				s.End()
+			}
 		}
 	}
 }

@@ -99,7 +99,7 @@ func (s *session) keepMessageLocked(m *grandstand.Message, now int64, w journal.
 		kind = grandstand.RawEvents
 	}
 	r := s.rawLocked(kind, now)
-	r.HasSeq, r.Seq, r.ClientAt = m.HasSeq, m.Seq, m.TS
+	r.HasSeq, r.Seq, r.ClientAt, r.Trace = m.HasSeq, m.Seq, m.TS, m.Trace
 	r.HasPos, r.Pos = m.Pos >= 0, max(m.Pos, 0)
 	r.HasBitrate, r.Bitrate = m.Bitrate >= 0, max(m.Bitrate, 0)
 	said := &s.written

@@ -138,7 +138,7 @@ func (a *AuthNone) Reader(*http.Request, *grandstand.Event) error { return nil }
 // The parameters that never name a segment.
 var reserved = map[string]bool{
 	"viewer": true, "device": true, "account": true, "limit": true, "plan": true, "name": true,
-	"session": true, "interval_ms": true, "key": true, "token": true, grandstand.World: true,
+	"session": true, "interval_ms": true, "key": true, "token": true, traceparent: true, grandstand.World: true,
 }
 
 // maxIDLen bounds what clients call themselves, in bytes.

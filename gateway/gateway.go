@@ -15,6 +15,7 @@ import (
 
 	"github.com/gorilla/mux"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"grandstand"
 )
@@ -105,6 +106,9 @@ type Config struct {
 	// RedisTimeout bounds every call to Redis. Default 1 s.
 	RedisTimeout time.Duration
 
+	// Tracer takes the spans of what clients want followed. Default: nothing is.
+	Tracer trace.Tracer
+
 	Violated   grandstand.Violated   // told of broken invariants; default: nobody is
 	Logger     *slog.Logger          // default: discard
 	Registerer prometheus.Registerer // default: metrics are kept, but nowhere to be seen
@@ -168,6 +172,7 @@ type Gateway struct {
 	leaser  *leaser       // nil: nobody's streams are limited
 	load    *overload
 	acker   acker
+	tracing tracing
 	pool    pool
 	poller  poller
 	counts  countsCache
@@ -232,6 +237,7 @@ func New(cfg Config) (*Gateway, error) {
 	g.load = newOverload(g)
 	g.pool.g, g.pool.cond.L = g, &g.pool.mu
 	g.poller.g = g
+	g.tracing.tracer = cfg.Tracer
 	g.acker.g, g.acker.wake = g, make(chan struct{}, 1)
 	g.catalog = newCatalog(g)
 	if cfg.Revocations != nil {

@@ -104,6 +104,27 @@ func (s *session) reclaimLocked() {
 // take takes a beat or an event of the socket c, nil for REST. w, unless nil, is
 // told when it is durable. The error says that it is not kept.
 func (s *session) take(c *conn, m *grandstand.Message, now int64, w journal.Waiter) error {
+	if len(m.Trace) > 0 {
+		return s.takeTraced(c, m, now, w)
+	}
+	return s.takeOne(c, m, now, w)
+}
+
+// takeTraced is take for a message that names a trace.
+func (s *session) takeTraced(c *conn, m *grandstand.Message, now int64, w journal.Waiter) error {
+	g := s.room.g
+	t := g.traceMessage(s.room.name, m, now, w)
+	if t == nil {
+		return s.takeOne(c, m, now, w)
+	}
+	err := s.takeOne(c, m, now, t)
+	if err != nil || g.cfg.Journal == nil {
+		endSpan(t.span, err) // nobody will say that it is durable
+	}
+	return err
+}
+
+func (s *session) takeOne(c *conn, m *grandstand.Message, now int64, w journal.Waiter) error {
 	if m.Type == grandstand.MsgBeat {
 		return s.beat(c, m, now, w)
 	}

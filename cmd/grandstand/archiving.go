@@ -87,7 +87,7 @@ func (n *node) addArchiver(s *archiving, sources func() []archiver.Source, mine 
 func (n *node) newArchiver(s *archiving, sources func() []archiver.Source, mine func(archiver.JournalFile) bool) (*archiver.Archiver, error) {
 	a, err := archiver.New(archiver.Config{
 		Store: n.archive, Sources: sources, Mine: mine, Workers: s.Workers, Temp: s.Temp,
-		Logger: n.log.With("role", "archiver"), Registerer: n.registry,
+		Tracer: n.tracer, Logger: n.log.With("role", "archiver"), Registerer: n.registry,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("archiver: %w", err)

@@ -64,7 +64,7 @@ func (w *gatewayJournal) open(n *node, gatewayID string) error {
 	}
 	j, err := journal.Open(journal.Config{
 		Dir: w.Journal, Gateway: gatewayID, Clock: n.redis, MaxAge: w.JournalAge, Committed: w.committed,
-		Violated: n.violated, Logger: n.log.With("part", "journal"), Registerer: n.registry,
+		Tracer: n.tracer, Violated: n.violated, Logger: n.log.With("part", "journal"), Registerer: n.registry,
 	})
 	if grandstand.CodeOf(err) == grandstand.CodeConflict && w.optional {
 		n.log.Warn("the journal is in use by another process: this one archives nothing", "dir", w.Journal)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"grandstand"
 	"grandstand/aggregator"
@@ -30,6 +31,7 @@ type node struct {
 	cfg      *common
 	registry *prometheus.Registry
 	violated grandstand.Violated
+	tracer   trace.Tracer // nil: nothing is traced
 	rules    liveRules
 	secret   []byte
 	metrics  *serverMetrics
@@ -60,6 +62,9 @@ func newNode(ctx context.Context, cfg *common, f *file) (_ *node, err error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, openBound)
 	defer cancel()
+	if err := n.openTracing(ctx); err != nil {
+		return n, err
+	}
 	if err := n.openRedis(ctx); err != nil {
 		return n, err
 	}
@@ -199,7 +204,7 @@ func (n *node) addGateway(d *door, s *serving, w *gatewayJournal, events []*gran
 		Hub: hub, History: n.redis, Archive: n.archive, Cluster: n.redis,
 		Leases: n.redis, Rules: n.rules.now.Load, Edge: d.edge, Limits: d.limits,
 		Auth: d.auth, Revocations: d.revoked, Origins: d.origins, OpenEvents: s.openEvents(d.open), MinCohort: minCohort, MaxConns: s.MaxConns, NoShed: s.NoShed, DrainOver: s.DrainOver,
-		Violated: n.violated, Logger: n.log.With("role", "gateway"), Registerer: n.registry,
+		Tracer: n.tracer, Violated: n.violated, Logger: n.log.With("role", "gateway"), Registerer: n.registry,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)

@@ -17,6 +17,7 @@ type common struct {
 	Redis     string `help:"redis://host:port[,host:port…]; absent: an embedded Redis in this process, which forgets everything at exit." placeholder:"URL"`
 	Archive   string `help:"file:DIR or s3://bucket/prefix?endpoint=URL: where check-points go." default:"file:./data/archive"`
 	Secret    string `help:"The cluster's secret, 16 characters or more: keys of viewers and sessions derive from it. Every node needs the same." placeholder:"TEXT"`
+	Trace     string `help:"otlp://HOST:4318, or otlps:// for TLS: where spans of what clients sample go. Default: as OTEL_EXPORTER_OTLP_ENDPOINT says; without it nothing is traced." placeholder:"URL"`
 	LogLevel  string `help:"debug, info, warn or error." enum:"debug,info,warn,error" default:"info"`
 	LogFormat string `help:"text or json." enum:"text,json" default:"text"`
 	Insecure  bool   `help:"Start with settings that let strangers in, which are refused otherwise, and say each at every start."`

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"grandstand"
 )
@@ -59,6 +60,7 @@ type Config struct {
 	RetryEvery time.Duration
 
 	FS         FS                    // default: the operating system's
+	Tracer     trace.Tracer          // takes the spans of events that are followed; default: none is
 	Violated   grandstand.Violated   // told of broken invariants; default: nobody is
 	Logger     *slog.Logger          // default: discard
 	Registerer prometheus.Registerer // default: metrics are kept, but nowhere to be seen

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"grandstand"
 )
 
@@ -31,6 +33,7 @@ type Journal struct {
 	buf     []byte                   // guarded by mu; records that wait for a commit
 	waits   []waiting                // guarded by mu; of the events in buf
 	events  uint64                   // guarded by mu; in buf
+	spans   []trace.Span             // guarded by mu; of events in buf
 	taken   uint64                   // guarded by mu; events that were accepted, ever
 	writing int                      // guarded by mu; bytes that Run has taken from buf and not yet made durable
 	busy    time.Time                // guarded by mu; since when Run waits for the disk; zero: it does not
@@ -160,6 +163,9 @@ func (j *Journal) Append(e *grandstand.RawEvent, w Waiter) error {
 	j.taken++
 	if w != nil {
 		j.waits = append(j.waits, waiting{w, e.Seq, j.taken})
+	}
+	if len(e.Trace) > 0 {
+		j.followLocked(e)
 	}
 	if before == 0 {
 		j.poke()

@@ -22,6 +22,7 @@ type current struct {
 	events uint64
 	gaps   uint64
 	born   time.Time // when its first record was written
+	trace  string    // traceparent of the first event that is followed; "": none is
 }
 
 // ended is a file that takes no more events, and is not published yet.
@@ -36,6 +37,9 @@ type ended struct {
 	sealed  bool   // durably
 	renamed bool
 	seal    grandstand.JournalSeal
+	at      time.Time // when it ended
+	trace   string    // of its first event that is followed
+	follow  string    // of the span of its sealing; "": it has not been, or is not followed
 }
 
 const (
@@ -66,7 +70,7 @@ func (w *writer) end() {
 	w.file, w.spare = w.spare, nil
 	w.ends = append(w.ends, &ended{
 		number: c.number, f: c.f, journal: w.j.id, size: c.size, dirty: c.dirty,
-		seal: grandstand.JournalSeal{Events: c.events, Gaps: c.gaps},
+		seal: grandstand.JournalSeal{Events: c.events, Gaps: c.gaps}, at: time.Now(), trace: c.trace,
 	})
 }
 
@@ -246,7 +250,13 @@ func (s *settlement) name() error {
 
 // publish lists a file in Files, if it can.
 func (s *settlement) publish(e *ended) bool {
-	if !e.renamed || !s.j.publish(grandstand.JournalFile{Journal: e.journal, Number: e.number, Size: e.size}) {
+	if !e.renamed {
+		return false
+	}
+	if e.trace != "" && e.follow == "" {
+		e.follow = s.j.traceSeal(e)
+	}
+	if !s.j.publish(grandstand.JournalFile{Journal: e.journal, Number: e.number, Size: e.size, Trace: e.follow}) {
 		return false
 	}
 	if e.f != nil {

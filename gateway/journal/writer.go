@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"grandstand"
 )
 
@@ -38,6 +40,7 @@ type batch struct {
 	waits  []waiting
 	events uint64
 	gaps   uint64
+	spans  []trace.Span
 }
 
 // never is a time until nothing is due.
@@ -138,6 +141,7 @@ func (w *writer) take() {
 	}
 	b.buf, j.buf, w.room = j.buf, w.room[:0], nil
 	b.waits, j.waits = j.waits, b.waits[:0]
+	b.spans, j.spans = j.spans, b.spans[:0]
 	b.events, j.events = j.events, 0
 	b.gaps = 0
 	for why := full; why < closing; why++ {
@@ -195,9 +199,11 @@ func (w *writer) write() error {
 	if _, err := c.f.WriteAt(w.batch.buf, c.size+int64(len(head))); err != nil {
 		return fmt.Errorf("write %s: %w", openName(c.number), err)
 	}
+	began := time.Now()
 	if err := c.f.Sync(); err != nil {
 		return fmt.Errorf("sync %s: %w", openName(c.number), err)
 	}
+	w.traceCommit(c, began)
 	if c.size == 0 {
 		c.born = w.lastBegan
 	}
