@@ -6,7 +6,7 @@ import (
 	"sync"
 
 	"go.opentelemetry.io/otel/attribute"
-	status "go.opentelemetry.io/otel/codes"
+	otelcodes "go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
@@ -62,7 +62,7 @@ func (g *Gateway) traceHandshake(r *http.Request) trace.Span {
 // endSpan ends a span, with the error that it ended with.
 func endSpan(span trace.Span, err error) {
 	if err != nil {
-		span.SetStatus(status.Error, string(grandstand.CodeOf(err)))
+		span.SetStatus(otelcodes.Error, string(grandstand.CodeOf(err)))
 	}
 	span.End()
 }
