@@ -225,7 +225,7 @@ func TestElementsSayWhatIsWrong(t *testing.T) {
 // every page that shows it: whatever would load, or run, is not there.
 func TestHostileNamesStayTextEverywhere(t *testing.T) {
 	f, ctx := newFakeGateway(t), browser(t)
-	const odd = `ü"'&<>\ ‮ 𝟜`
+	const odd = "ü\"'&<>\\ \u202e 𝟜"
 	for _, name := range []string{markup, `javascript:</script>` + odd} {
 		f.locked(func() {
 			f.crowd["team"] = map[string]int{name: 7000, "KC": 10, "SF": 5}

@@ -320,3 +320,11 @@ func brokenInvariants(client *http.Client, admin string) map[string]float64 {
 	}
 	return found
 }
+
+// lead has the link lead to another address from now on.
+func (l *link) lead(to string) {
+	l.t.Helper()
+	l.p.Stop()
+	l.p.Upstream = to
+	l.mend()
+}

@@ -42,14 +42,6 @@ func newLink(t *testing.T, to string) *link {
 // cut ends all connections and refuses new ones until the link is mended.
 func (l *link) cut() { l.p.Stop() }
 
-// lead has the link lead to another address from now on.
-func (l *link) lead(to string) {
-	l.t.Helper()
-	l.p.Stop()
-	l.p.Upstream = to
-	l.mend()
-}
-
 // worsen puts a toxic (Toxiproxy, "Toxics") on both directions.
 func (l *link) worsen(kind, attributes string) {
 	l.t.Helper()
