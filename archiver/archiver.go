@@ -223,7 +223,7 @@ func (a *Archiver) work(ctx context.Context, j *job) error {
 	step, tries := j.step, j.tries+1 // the job is the queue's after finish
 	a.queue.finish(j, err)
 	if err != nil && ctx.Err() == nil {
-		a.trouble.warn(a.cfg.Logger, "archive file", "journal", j.file.Journal, "file", j.file.Number, "step", step, "tries", tries, "err", err)
+		a.trouble.warn(a.cfg.Logger, "archive file", "journal", j.file.Journal, "file", j.file.Number, "step", step, "tries", tries, "error", err)
 	}
 	return err
 }

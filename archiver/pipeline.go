@@ -236,7 +236,7 @@ func (a *Archiver) publish(ctx context.Context, j *job, o *object) error {
 		return err
 	}
 	a.metrics.troubled.WithLabelValues("object").Inc()
-	a.cfg.Logger.Error("an object in the store is damaged: it is put aside and written anew", "key", key, "err", err)
+	a.cfg.Logger.Error("an object in the store is damaged: it is put aside and written anew", "key", key, "error", err)
 	if err := a.step(ctx, j, stepKeep, func(ctx context.Context) error { return a.cfg.Store.putAside(ctx, key) }); err != nil {
 		return err
 	}

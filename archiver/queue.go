@@ -87,7 +87,7 @@ func (a *Archiver) listAll(ctx context.Context) (listed, failed []listing) {
 		failed = append(failed, l)
 		if ctx.Err() == nil {
 			a.metrics.failures.WithLabelValues("list").Inc()
-			a.absent.warn(a.cfg.Logger, "list journal files", "source", fmt.Sprint(l.source), "err", l.err)
+			a.absent.warn(a.cfg.Logger, "list journal files", "source", fmt.Sprint(l.source), "error", l.err)
 		}
 	}
 	return listed, failed

@@ -178,7 +178,7 @@ func (s *keySet) fetch() {
 	if s.failed = err != nil; !s.failed {
 		s.keys, s.fetched = ks, s.cfg.Now()
 	} else if !s.closed {
-		s.cfg.Logger.Warn("fetch of the key set failed", "url", s.cfg.JWKS, "err", err, "keeping", s.keys != nil)
+		s.cfg.Logger.Warn("fetch of the key set failed", "url", s.cfg.JWKS, "error", err, "keeping", s.keys != nil)
 	}
 	close(s.inFlight)
 	s.inFlight = nil

@@ -236,7 +236,7 @@ func (c *Client) fail(op string, err error) error {
 // whoever wrote it will write it again.
 func (c *Client) corrupt(op, key string, err error) {
 	c.m.failed(op, "corrupt")
-	c.warn("a value in Redis cannot be read", "op", op, "key", key, "err", err)
+	c.warn("a value in Redis cannot be read", "op", op, "key", key, "error", err)
 }
 
 // warn writes one line a second and counts the rest.

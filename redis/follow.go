@@ -99,7 +99,7 @@ func (f *follower) settle(err error) {
 	switch {
 	case err != nil:
 		if f.errors++; f.errors == 1 {
-			f.c.warn("boards cannot be followed, trying again", "shards", len(f.shards), "err", err)
+			f.c.warn("boards cannot be followed, trying again", "shards", len(f.shards), "error", err)
 		}
 	case f.errors > 0:
 		f.c.log.Info("boards are followed again", "shards", len(f.shards), "tries", f.errors)

@@ -82,7 +82,7 @@ func (l *listener) run(ctx context.Context) {
 			continue
 		}
 		if l.errors++; l.errors == 1 {
-			l.c.warn("notices cannot be followed, trying again", "err", err)
+			l.c.warn("notices cannot be followed, trying again", "error", err)
 		}
 		l.c.backOff(ctx, l.errors)
 	}

@@ -19,6 +19,7 @@ type file struct {
 	values map[string]any  // all but the rules
 	events []*grandstand.Event
 	rules  grandstand.Rules
+	shown  []any // of all settings, for the first line of the log
 }
 
 // addFile makes the YAML file of --config the last source of settings: flags

@@ -77,6 +77,7 @@ func run(args []string) int {
 		<-ctx.Done()
 		stop() // a second signal ends the process at once
 	}()
+	f.shown = starting(selected)
 	selected.BindTo(ctx, (*context.Context)(nil))
 	var wrong wrongUse
 	switch err := selected.Run(f); {

@@ -48,6 +48,7 @@ const openBound = 20 * time.Second
 func newNode(ctx context.Context, cfg *common, f *file) (_ *node, err error) {
 	collectLess()
 	log := cfg.logger()
+	log.Info("starting", f.shown...)
 	registry := newRegistry()
 	n := &node{life: newLife(log), cfg: cfg, registry: registry, metrics: newServerMetrics(registry)}
 	n.violated = newViolations(registry, log).violated

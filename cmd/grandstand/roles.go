@@ -148,13 +148,15 @@ type webCmd struct {
 }
 
 // Run serves the pages alone; they find the gateway behind the same name.
-func (c *webCmd) Run(ctx context.Context) error {
+func (c *webCmd) Run(ctx context.Context, f *file) error {
 	cfg := common{Admin: c.Admin, LogLevel: c.LogLevel, LogFormat: c.LogFormat, Insecure: c.Insecure}
 	if err := thisMachine.check(cfg.logger(), exposed{common: &cfg}); err != nil {
 		return err
 	}
+	log := cfg.logger()
+	log.Info("starting", f.shown...)
 	registry := newRegistry()
-	n := &node{life: newLife(cfg.logger()), cfg: &cfg, registry: registry, metrics: newServerMetrics(registry)}
+	n := &node{life: newLife(log), cfg: &cfg, registry: registry, metrics: newServerMetrics(registry)}
 	var counts asker
 	if c.Gateway != "" {
 		counts = askOver(c.Gateway)
