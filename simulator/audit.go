@@ -56,6 +56,7 @@ type audit struct {
 	mu         sync.Mutex
 	states     map[int64]*state // by at
 	epoch      int64            // the highest seen; offset is of it
+	near       time.Time        // when the clock of Redis was last about where offset has it
 	newest     int64            // at
 	waiting    []*moment        // joins that no board has shown yet
 	boardAt    int64            // of the newest full board
@@ -178,13 +179,23 @@ func (a *audit) board(b *fullBoard, now time.Time) {
 	}
 }
 
+// A clock of Redis that is behind by so much for so long was set back.
+const (
+	setBackMS    = 2000
+	setBackAfter = 4 * time.Second
+)
+
 // syncLocked learns the difference of the clocks: whatever was sent at Redis ms
-// arrived later than that, so the least difference is the best. With a new epoch
-// the clock of Redis may be another one: what was shown of the epoch before and
-// is not judged yet stays so. It reports whether the epoch is the newest.
+// arrived later than that, so the least difference is the best. With a new epoch,
+// or when it was set back, the clock of Redis is another one: what was shown by
+// the one before and is not judged yet stays so. It reports whether the epoch is
+// the newest.
 func (a *audit) syncLocked(now time.Time, redis, epoch int64) bool {
-	if epoch > a.epoch {
-		a.epoch, a.newest, a.lateUntil = epoch, 0, 0
+	if ms(now)-redis-setBackMS < a.offset.Load() {
+		a.near = now
+	}
+	if epoch > a.epoch || now.Sub(a.near) > setBackAfter {
+		a.epoch, a.newest, a.lateUntil, a.near = max(a.epoch, epoch), 0, 0, now
 		a.offset.Store(never)
 		maps.DeleteFunc(a.states, func(_ int64, s *state) bool { return !s.judged })
 	}

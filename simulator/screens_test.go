@@ -74,7 +74,8 @@ func TestASilentGatewayIsLeft(t *testing.T) {
 	})
 }
 
-// With a new epoch the clock of Redis may be any other.
+// With a new epoch the clock of Redis may be any other. It may be set back by
+// less, so that boards wait until it is where it was.
 func TestAClockThatJumps(t *testing.T) {
 	for _, jump := range []time.Duration{-time.Minute, time.Hour} {
 		synctest.Test(t, func(t *testing.T) {
@@ -121,4 +122,31 @@ func TestLateTalliesAreNoLieOnBoardsThatSaySo(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestAClockThatIsSetBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		cfg, stop := f.serve(t, 2)
+		defer stop()
+		cfg = busy(cfg)
+		cfg.Viewers, cfg.Probes = 60, -1
+		begin := time.Now()
+		f.tell = func(b *fakeBoard) {
+			since := time.Since(begin)
+			if since > 40*time.Second {
+				f.ahead, b.ahead = -8000, -8000
+			}
+			b.silent = since > 40*time.Second && since < 50*time.Second
+		}
+		r := run(t, f, cfg)
+		if got := shareAt(r, 75*time.Second); r.Violated[checkFinal]+r.Violated[checkProtocol] > 0 || got != 1 {
+			t.Errorf("long after the clock was set back %.3f of the screens are fresh:\n%s", got, table(r))
+		}
+		for _, v := range r.Violations {
+			if v.Time.Sub(begin) > 60*time.Second {
+				t.Errorf("long after: %s", v.Text)
+			}
+		}
+	})
 }
