@@ -109,7 +109,7 @@ func TestFaultsThatNobodySees(t *testing.T) {
 	startAggregator(t, "aggregator-2", redis.URL())
 	putEvent(t, g2.url, "final", fast)
 	crowd, file := startCrowd(t, "crowd", "--target", g1.url, "--target", g2.url, "--event", "final", "--viewers", "80", "--join-rate", "100",
-		"--duration", "13s", "--profile", "flat", "--beat", "5s", "--churn", "2", "--moves", "1", "--silent", "0", "--window", "2500ms", "--late", "15s")
+		"--duration", "13s", "--profile", "flat", "--beat", "5s", "--churn", "2", "--moves", "1", "--silent", "0", "--window", "4s", "--late", "15s")
 
 	at := func(d time.Duration, strike func()) { <-time.After(d); strike() }
 	at(3*time.Second, bad.cut)
