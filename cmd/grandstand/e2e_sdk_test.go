@@ -29,8 +29,8 @@ const stored = `(async () => {
 	return n
 })()`
 
-// A page of another origin, with one line for the SDK, on a server that is killed
-// and in a tab that crashes: every event that it told of is archived, once.
+// A page of another origin, with one line for the SDK, without a network for a
+// while, on a server that is killed and in a tab that crashes: every event that it told of is archived, once.
 func TestTheSDKLosesNothing(t *testing.T) {
 	beside(t) // it mostly waits
 	addr, redis, archive := freeAddr(t), redistest.StartServer(t).URL(), "file:"+archiveOf(t)
@@ -77,6 +77,11 @@ func TestTheSDKLosesNothing(t *testing.T) {
 	until(tab, "the page counts itself", `window.world === 1`)
 	track(tab, 1, 30)
 	until(tab, "the server has all", `live.outbox.items.length === 0`)
+	setNetwork(t, tab, true)
+	track(tab, 61, 80)
+	until(tab, "the browser keeps what it cannot send", stored+`.then((n) => n === 20)`)
+	setNetwork(t, tab, false)
+	until(tab, "the server has all that the browser kept", stored+`.then((n) => n === 0)`)
 	first.kill()
 	track(tab, 31, 60)
 	until(tab, "the browser keeps what waits", stored+`.then((n) => n === 30)`)
@@ -99,7 +104,7 @@ func TestTheSDKLosesNothing(t *testing.T) {
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("cat: %v\n%s", err, tail(out.String(), 2000))
 	}
-	for i := 1; i <= 60; i++ {
+	for i := 1; i <= 80; i++ {
 		if n := strings.Count(out.String(), fmt.Sprintf(`n%d\"`, i)) + strings.Count(out.String(), fmt.Sprintf(`"n%d"`, i)); n != 1 {
 			t.Errorf("event %d is archived %d times", i, n)
 		}
