@@ -46,7 +46,9 @@ type Config struct {
 	Offset time.Duration
 
 	// Patience bounds how long a tick waits for a gateway that has not written,
-	// but had in time for the tick before. Default 300 ms; negative: not at all.
+	// but had in time for the tick before. If it still has not then, and sessions
+	// are missing which it may have taken over, the tick is left out; the one after
+	// is not. Default 300 ms; negative: not at all.
 	Patience time.Duration
 
 	// Timeout bounds every call to Redis. Default 500 ms.
@@ -105,6 +107,8 @@ type Aggregator struct {
 	readAt        int64 // when manifests were last read
 	readableSince int64 // since when they could be, without a gap
 	epoch         int64 // the highest that any gateway has seen
+	sessions      int64 // that all gateways had, when a tick was last not torn
+	torn          bool  // the tick lacks sessions on their way to a gateway that is late
 	phase         int64 // the last that was worked on
 }
 

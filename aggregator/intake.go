@@ -22,7 +22,7 @@ type gateway struct {
 	manifest *grandstand.Manifest // the newest; nil: none yet
 	refs     [grandstand.Shards]int64
 	holdings [grandstand.Shards]*holding // of the shards held here; nil: none
-	periodMS int64                       // between the last two manifests, in whole seconds up to the longest tick
+	periodMS int64                       // between the last two manifests, in whole seconds up to the default tick
 	inTime   bool                        // had written for the last tick when that was made
 }
 
@@ -119,10 +119,30 @@ func (a *Aggregator) readAll(ctx context.Context, at int64, takeover bool) error
 		}
 		err = a.read(ctx, at)
 	}
+	a.mind(at)
 	for _, g := range a.gateways {
 		g.inTime = !g.overdue(at)
 	}
 	return err
+}
+
+// tornShare is the share of all sessions that may be missing at a tick.
+const tornShare = 0.005
+
+// mind finds out whether the tick is torn: a gateway is late for the first time,
+// and the others have fewer sessions than all had before. What it took over from
+// them is in no tally then. Two ticks in a row are not.
+func (a *Aggregator) mind(at int64) {
+	sessions := int64(0)
+	for _, g := range a.gateways {
+		if g.manifest != nil {
+			sessions += int64(g.manifest.Sessions)
+		}
+	}
+	missing := float64(a.sessions-sessions) > tornShare*float64(a.sessions)
+	if a.torn = a.cfg.Patience > 0 && !a.torn && missing && a.awaits(at); !a.torn {
+		a.sessions = sessions
+	}
 }
 
 // awaits reports whether a gateway that was in time for the tick before is
@@ -204,7 +224,7 @@ func (g *gateway) hear(m *grandstand.Manifest, at int64) {
 	}
 	if g.manifest != nil && m.At != g.manifest.At {
 		period := (m.At - g.manifest.At + 500) / 1000 * 1000
-		g.periodMS = min(max(period, 0), grandstand.MaxTickMS)
+		g.periodMS = min(max(period, 0), grandstand.DefaultTickMS) // gateways write that often at least; a gap is no period
 	}
 	c := *m
 	g.manifest = &c

@@ -66,3 +66,53 @@ func TestATickWaitsForWhoIsLateForOnce(t *testing.T) {
 		<-written
 	})
 }
+
+// Sessions that a late gateway took over are in no tally: the tick is left out,
+// the next one is not.
+func TestATickIsLeftOutRatherThanShownTorn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		e := testEvent("final", "team")
+		r.redis.configure(*e)
+		a, b := r.gateway(e), r.gateway(e)
+		a.crowd(0, 30, "KC")
+		b.crowd(100, 10, "SF")
+		agg := r.aggregator("agg", func(c *Config) { c.Patience = 300 * time.Millisecond })
+		expect := func(when, board string, age int64) {
+			t.Helper()
+			r.wake(agg)
+			got := r.redis.board(t, "final")
+			if quality(got) != board || r.now-got.At != age {
+				t.Errorf("%s: %s, %d ms old, want %s, %d", when, quality(got), r.now-got.At, board, age)
+			}
+		}
+		for range 3 {
+			r.advance(2000)
+			a.write()
+			b.write()
+			expect("both are in time", "40 live 1.00", 0)
+		}
+		for id, s := range a.sessions {
+			if id < 12 {
+				delete(a.sessions, id)
+				b.add(s)
+			}
+		}
+		r.advance(2000)
+		a.write()
+		expect("b is late with what it took over", "40 live 1.00", 2000)
+		r.advance(2000)
+		a.write()
+		b.write()
+		expect("it is there again", "40 live 1.00", 0)
+		for id := range a.sessions {
+			delete(a.sessions, id) // they leave, and b is gone
+		}
+		r.advance(2000)
+		a.write()
+		expect("b is late, and many have left", "40 live 1.00", 2000)
+		r.advance(2000)
+		a.write()
+		expect("it was not for b", "22 live 1.00", 0)
+	})
+}

@@ -92,7 +92,7 @@ func (a *Aggregator) count(m *merger, e *event, at int64, late bool) {
 	}
 	st := e.assess(at, a.readableSince+2*e.tickMS)
 	overtaken := e.board != nil && at-e.board.At < 2*e.tickMS && e.ahead(at)
-	if st.hold || a.early(e, at) || overtaken {
+	if st.hold || a.torn || a.early(e, at) || overtaken {
 		a.metrics.held.Inc()
 		return
 	}

@@ -194,7 +194,7 @@ func (g *testGateway) writeAs(left bool) {
 		tallies = []*grandstand.ShardTally{{Gateway: g.id, Shard: shard, At: g.r.now, Released: g.released, Events: g.last}}
 	}
 	g.r.redis.write(tallies, &grandstand.Manifest{
-		Gateway: g.id, At: g.r.now, Released: g.released, Left: left,
+		Gateway: g.id, At: g.r.now, Released: g.released, Left: left, Sessions: uint32(len(g.sessions)),
 		Shards: []grandstand.ShardRef{{Shard: shard, At: g.shardAt}},
 	})
 	g.note()
