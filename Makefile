@@ -13,9 +13,11 @@ COMPOSE     ?= docker compose
 # Three gateways and a crowd are compared to the second: a gateway that other
 # tests keep from its tick counts late.
 ALONE       := ^TestMovesAreNeverCountedTwice$$
+# Packages whose tests need what .ci/build-tools builds.
+LATE        := /(archiver|cmd/grandstand)$$
 GOBIN_DIR   := $(shell $(GO) env GOPATH)/bin
 
-.PHONY: demo build up down test check unit tools web clip sdk fuzz measure chaos chaos-hour bench bench-full bench-go compose-test manifests audit clean help
+.PHONY: demo build up down test check unit packages tools web clip sdk fuzz measure chaos chaos-hour bench bench-full bench-go compose-test manifests audit clean help
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,10 +39,13 @@ down: ## stop it; the volumes stay
 	@umask 077; sh deploy/compose/secrets.sh >$@
 	@echo "made .env with fresh secrets"
 
-test: tools check unit sdk ## install what the tests need, then vet, staticcheck, gofmt and all tests with -race
+test: packages check unit sdk ## install what the tests need, then vet, staticcheck, gofmt and all tests with -race
 
-tools: ## install what the tests need: redis-server, chromium, minio, kustomize
-	@./.ci/tools $(MINIO) $(KUSTOMIZE)
+tools: packages ## install what the tests need: redis-server, chromium, ffmpeg, promtool, minio, kustomize
+	@./.ci/build-tools $(MINIO) $(KUSTOMIZE)
+
+packages:
+	@./.ci/tools
 
 check: ## vet, staticcheck and gofmt
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
@@ -50,8 +55,12 @@ check: ## vet, staticcheck and gofmt
 	$(GO) mod verify
 	@$(GO) mod tidy -diff || { echo "go.mod is not tidy: run go mod tidy"; exit 1; }
 
+# MinIO takes minutes to build: meanwhile the packages run that do without.
 unit: ## all tests, with the race detector
-	PATH="$$PATH:$(GOBIN_DIR)" $(GO) test -race -timeout 9m -skip '$(ALONE)' ./...
+	@./.ci/build-tools $(MINIO) $(KUSTOMIZE) & built=$$!; export PATH="$$PATH:$(GOBIN_DIR)"; \
+	set -x; $(GO) test -race -timeout 9m $$($(GO) list ./... | grep -vE '$(LATE)') || { kill $$built 2>/dev/null; exit 1; }; \
+	wait $$built || exit 1; \
+	$(GO) test -race -timeout 9m -skip '$(ALONE)' $$($(GO) list ./... | grep -E '$(LATE)')
 	PATH="$$PATH:$(GOBIN_DIR)" $(GO) test -race -timeout 9m -run '$(ALONE)' ./cmd/grandstand
 	$(GO) test -run 'TestEstimateIsFast' . # a ratio of speeds: not under the race detector
 	cd archiver/testdata/duckcheck && $(GO) test -count=1 ./... # a module of its own: DuckDB needs cgo
