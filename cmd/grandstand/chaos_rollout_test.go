@@ -44,7 +44,7 @@ func TestChaosRollout(t *testing.T) {
 	for i, event := range events {
 		putEvent(t, gateways[0].url, event, `{"tick_ms":2000,"beat_ms":10000}`)
 		args := []string{"--event", event, "--viewers", strconv.Itoa(each), "--join-rate", "250", "--duration", crowdTime.String(), "--seed", strconv.Itoa(i + 1),
-			"--profile", "flat", "--churn", "0.02", "--moves", "0", "--silent", "0.1"}
+			"--profile", "flat", "--churn", "0.02", "--moves", "0", "--silent", "0.1", "--window", "1s"}
 		for _, g := range gateways {
 			args = append(args, "--target", g.url)
 		}
