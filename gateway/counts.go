@@ -111,7 +111,12 @@ func encodeCounts(b *grandstand.Board, s selection) *counts {
 	}
 	t = append(t, `,"dims":{`...)
 	t = appendSelection(t, b, s)
-	t = append(t, `},"error":`...)
+	t = append(t, '}')
+	if s.cohort > 1 && !s.operator {
+		t = append(t, `,"min_cohort":`...) // what null is less than
+		t = strconv.AppendUint(t, s.cohort, 10)
+	}
+	t = append(t, `,"error":`...)
 	t = strconv.AppendFloat(t, grandstand.FanError, 'f', 4, 64)
 	c.tail = append(t, '}')
 

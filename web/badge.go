@@ -83,8 +83,9 @@ func (b badge) count(r *http.Request, event string, q url.Values) (status int, t
 // countIn returns the one count of an answer to GET counts.
 func countIn(body []byte, value string) string {
 	var board struct {
-		Quality string
-		Dims    map[string]json.RawMessage
+		Quality   string
+		Dims      map[string]json.RawMessage
+		MinCohort uint64 `json:"min_cohort"`
 	}
 	if json.Unmarshal(body, &board) != nil {
 		return "not known now"
@@ -101,7 +102,7 @@ func countIn(body []byte, value string) string {
 		for _, c := range of {
 			var count map[string]uint64
 			if json.Unmarshal(c, &count) != nil || count == nil {
-				return "few" // folded: too small to be shown
+				return "<" + thousands(board.MinCohort) // too small to be shown
 			}
 			text := thousands(count[value])
 			if value == "fans" || value == "reach" {

@@ -87,7 +87,7 @@ func TestElementsAreHonest(t *testing.T) {
 	f.locked(func() { f.folded = "few" })
 	until(t, ctx, number+` === "8,200"`)
 	until(t, ctx, inside("#fans", "[part=number]")+` === "≈\u00a07,954"`)
-	until(t, ctx, inside("#few", "[part=number]")+` === "<"`)
+	until(t, ctx, inside("#few", "[part=number]")+` === "<10"`)
 	until(t, ctx, inside("#none", "[part=number]")+` === "–"`)
 	f.locked(func() { f.quality = "partial" })
 	until(t, ctx, number+` === "≈\u00a08,200"`)

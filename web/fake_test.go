@@ -213,7 +213,7 @@ func (f *fakeGateway) board() []byte {
 			dims[dim] = segs[""]
 		}
 	}
-	b, _ := json.Marshal(map[string]any{"event": "demo", "at": time.Now().UnixMilli(), "age_ms": 100, "quality": cmp.Or(f.quality, "live"), "dims": dims, "error": 0.0081})
+	b, _ := json.Marshal(map[string]any{"event": "demo", "at": time.Now().UnixMilli(), "age_ms": 100, "quality": cmp.Or(f.quality, "live"), "dims": dims, "min_cohort": 10, "error": 0.0081})
 	return b
 }
 

@@ -186,7 +186,7 @@ func TestBadges(t *testing.T) {
 	answers := map[string]string{
 		"segment=world":              `{"dims":{"world":{"sessions":1234567,"fans":98000,"peak":7,"reach":8}}}`,
 		"segment=team%3AKC":          `{"dims":{"team":{"KC":{"sessions":41,"fans":40}}}}`,
-		"key=k1&segment=team%3ASF":   `{"dims":{"team":{"SF":null}}}`,
+		"key=k1&segment=team%3ASF":   `{"dims":{"team":{"SF":null}},"min_cohort":10}`,
 		"segment=%22%3E%3Cscript%3E": "400",
 		"segment=secret%3Ax":         "403",
 		"segment=gone%3Ax":           "404",
@@ -209,7 +209,7 @@ func TestBadges(t *testing.T) {
 		"/badge/final.svg":                               {200, ">1\u202f234\u202f567<"},
 		"/badge/final.svg?value=fans":                    {200, ">≈ 98\u202f000<"},
 		"/badge/final.svg?segment=team:KC&label=KC+fans": {200, ">KC fans<"},
-		"/badge/final.svg?segment=team:SF&key=k1":        {200, ">few<"},
+		"/badge/final.svg?segment=team:SF&key=k1":        {200, ">&lt;10<"},
 		"/badge/final.svg?segment=%22%3E%3Cscript%3E":    {400, ">no such segment<"},
 		"/badge/final.svg?segment=secret:x":              {403, ">not public<"},
 		"/badge/final.svg?segment=gone:x":                {404, ">no such event<"},

@@ -28,6 +28,10 @@ export type Board = {
      */
     segments: Map<string, Shown | null | undefined>;
     /**
+     * what null is less than
+     */
+    least?: number;
+    /**
      * a sentence: why there are no numbers
      */
     trouble?: string;

@@ -118,7 +118,7 @@ class LiveCounts extends LiveElement {
       this.partial = partial;
     } else if (b.quality) {
       this.ease.forget();
-      this.number.textContent = c === null ? "<" : "–"; // too small to be shown
+      this.number.textContent = c === null ? "<" + (b.least ? this.numbers?.format(b.least) : "") : "–"; // too small to be shown
     }
     if (!this.hasAttribute("peak")) return;
     const peak = c?.peak ? this.of("peak", "peak") + "\u00a0" + this.numbers?.format(c.peak) : "";

@@ -15,6 +15,7 @@ import { STRANGE, backoff, parse, unanswered } from "./protocol.js";
  * @property {number} age ms when it came
  * @property {"live" | "partial" | "stale" | "final" | ""} quality "": there is none yet
  * @property {Map<string, Shown | null | undefined>} segments by "team:KC" or "world"; null for one too small to be shown
+ * @property {number} [least] what null is less than
  * @property {string} [trouble] a sentence: why there are no numbers
  */
 
@@ -113,7 +114,7 @@ class Source {
       if (dim === "world") segments.set("world", of);
       else for (const [value, c] of Object.entries(of)) segments.set(dim + ":" + value, c);
     }
-    this.show({ at: m.at, age: m.age_ms, quality: m.quality, segments });
+    this.show({ at: m.at, age: m.age_ms, quality: m.quality, segments, least: m.min_cohort });
   }
 
   /** @param {Board} b */
