@@ -21,7 +21,7 @@ const aclFile = "../deploy/redis/users.acl"
 var ofTheLibrary = []string{"ping", "cluster|slots", "cluster|shards", "asking"}
 
 // lookedWith are commands by which tests look behind the client, or break things.
-var lookedWith = []string{"+keys", "+pttl", "+exists", "+xlen", "+llen", "+script|flush"}
+var lookedWith = []string{"+keys", "+pttl", "+exists", "+xlen", "+llen", "+hlen", "+script|flush"}
 
 // aclRules returns what the user grandstand may do.
 func aclRules(t *testing.T) []string {

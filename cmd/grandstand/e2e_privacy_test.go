@@ -120,6 +120,15 @@ func TestIdsStayAtTheEdge(t *testing.T) {
 	request(t, "POST", b.url+its+"/heartbeat", `{"event":"final"}`, first)
 	request(t, "POST", g.url+"/v1/events/new/beats", `{"state":"playing"}`, bearer(adminToken))
 	server.Cont()
+	back := time.Now().UnixMilli()
+	eventually(t, 20*time.Second, "the aggregator counts again: only then it has a check-point to write", func() error {
+		_, text := request(t, "GET", g.url+"/v1/events/final/counts", "", bearer(adminToken))
+		c, err := parseCounts([]byte(text))
+		if err == nil && (c.At < back || c.Quality != "live") {
+			err = fmt.Errorf("the counts are %s, of %d ms before", c.Quality, back-c.At)
+		}
+		return err
+	})
 
 	// What is in Redis and in the journal, then what comes into the archive.
 	server.Do("CONFIG", "SET", "rdbcompression", "no")

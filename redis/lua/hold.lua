@@ -1,6 +1,6 @@
 -- Renews an aggregator's leases of shards, gives up what exceeds its fair share
--- and takes what is free. Returns now and the shards that it holds until lease ms
--- from now.
+-- and takes what is free. Returns now and the shards that it holds, until lease ms
+-- from now if it hears that.
 --
 -- An aggregator that has not heard an answer for longer than a lease would renew
 -- what it cannot use, over a network that is slower than its patience. It is
@@ -15,19 +15,22 @@
 -- asking is divided at the same moment as its leases run out.
 local t = redis.call('TIME')
 local now = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
-if now - tonumber(ARGV[5]) > tonumber(ARGV[2]) then
+local lease, heard = tonumber(ARGV[2]), tonumber(ARGV[5])
+if now - heard > lease then
   return {now, -1}
 end
 local me, shards = ARGV[1], tonumber(ARGV[3])
-local till = string.format('%.0f', now + tonumber(ARGV[2]))
+-- It asks each second. One that did not hear the last answers gets no more than
+-- if it had not asked since.
+local till = string.format('%.0f', math.min(now, heard + 1000) + lease)
 
-local alive, owner, lease = 1, {}, {}
+local alive, owner, ends = 1, {}, {}
 local all = redis.call('HGETALL', KEYS[1])
 for i = 1, #all, 2 do
   local field, value = all[i], all[i + 1]
   if string.sub(field, 1, 1) ~= '@' then
     local _, _, u, o = string.find(value, '^(%d+) (.*)$')
-    owner[field], lease[field] = o, tonumber(u)
+    owner[field], ends[field] = o, tonumber(u)
   elseif field ~= '@' .. me then
     if tonumber(value) > now then
       alive = alive + 1
@@ -51,7 +54,7 @@ for s = 0, shards - 1 do
 end
 for s = 0, shards - 1 do
   local field = tostring(s)
-  if #mine < fair and owner[field] ~= me and (not owner[field] or lease[field] <= now) then
+  if #mine < fair and owner[field] ~= me and (not owner[field] or ends[field] <= now) then
     mine[#mine + 1] = s
   end
 end
