@@ -233,6 +233,7 @@ func TestServerWithANewSecret(t *testing.T) {
 }
 
 func TestRetryAfter(t *testing.T) {
+	t.Parallel()
 	f, ctx := newFakeGateway(t), browser(t)
 	f.locked(func() { f.refuse = 503 })
 	open(t, ctx, f, "?viewer=v1")
@@ -261,6 +262,7 @@ func TestDrainMovesWithTheSession(t *testing.T) {
 }
 
 func TestFinalCloses(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		code  websocket.StatusCode
 		state string
@@ -289,6 +291,7 @@ func TestFinalCloses(t *testing.T) {
 }
 
 func TestRefusedBeforeUpgrade(t *testing.T) {
+	t.Parallel()
 	for code, says := range map[int]string{
 		http.StatusNotFound:     "There is no event",
 		http.StatusUnauthorized: "asks for a token",

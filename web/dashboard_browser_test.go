@@ -99,6 +99,7 @@ func TestDashboardLinks(t *testing.T) {
 }
 
 func TestDashboardComesBack(t *testing.T) {
+	t.Parallel()
 	f, ctx := newFakeOperator(t), browser(t)
 	openDashboard(t, ctx, f, "")
 	until(t, ctx, status("live"))
@@ -156,6 +157,7 @@ func TestDashboardAsksForAToken(t *testing.T) {
 }
 
 func TestDashboardSaysWhatToDo(t *testing.T) {
+	t.Parallel()
 	f, ctx := newFakeOperator(t), browser(t)
 	f.locked(func() { f.event, f.members = "", `{"now":1795299042179,"members":[]}` })
 	openDashboard(t, ctx, f, "")

@@ -140,6 +140,7 @@ const wrongClock = `{
 
 // Whatever is wrong, a sentence says what to do.
 func TestEachTroubleHasASentence(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		wrong  func(f *fakeGateway, ctx context.Context)
 		state  string
