@@ -1,7 +1,7 @@
 export type Board = import("./source.js").Board;
 /** @param {string} name @param {Record<string, string>} [attributes] @param {(Node | string)[]} children */
 export declare function make(name: string, attributes?: Record<string, string>, ...children: (Node | string)[]): HTMLElement;
-/** Changes a text only if it is another: each change costs a layout. @param {Element} e @param {string} text */
+/** Changes a text only if it is another, and in its place: each change costs a layout. @param {Element} e @param {string} text */
 export declare function write(e: Element, text: string): void;
 /** Follows the segments of its attributes. A subclass says which, and shows them. */
 export declare class LiveElement extends HTMLElement {

@@ -27,9 +27,11 @@ export function make(name, attributes = {}, ...children) {
   return e;
 }
 
-/** Changes a text only if it is another: each change costs a layout. @param {Element} e @param {string} text */
+/** Changes a text only if it is another, and in its place: each change costs a layout. @param {Element} e @param {string} text */
 export function write(e, text) {
-  if (e.textContent !== text) e.textContent = text;
+  const node = e.firstChild;
+  if (!(node instanceof Text)) e.textContent = text;
+  else if (node.data !== text) node.data = text;
 }
 
 /** Those on the page: a number that nothing renews ages. @type {Set<LiveElement>} */

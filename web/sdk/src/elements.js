@@ -84,7 +84,7 @@ class LiveCounts extends LiveElement {
     this.label = make("div", { part: "label" });
     this.peak = make("div", { part: "peak" });
     this.root.append(this.number, this.label, this.peak, this.note, this.heard);
-    this.ease = new Ease((v) => (this.number.textContent = this.text(v)));
+    this.ease = new Ease((v) => write(this.number, this.text(v)));
     this.partial = false;
   }
 
@@ -98,7 +98,7 @@ class LiveCounts extends LiveElement {
   forget() {
     super.forget();
     this.ease.forget();
-    this.number.textContent = "–";
+    write(this.number, "–");
     this.peak.textContent = "";
   }
 
@@ -118,7 +118,7 @@ class LiveCounts extends LiveElement {
       this.partial = partial;
     } else if (b.quality) {
       this.ease.forget();
-      this.number.textContent = c === null ? "<" + (b.least ? this.numbers?.format(b.least) : "") : "–"; // too small to be shown
+      write(this.number, c === null ? "<" + (b.least ? this.numbers?.format(b.least) : "") : "–"); // too small to be shown
     }
     if (!this.hasAttribute("peak")) return;
     const peak = c?.peak ? this.of("peak", "peak") + "\u00a0" + this.numbers?.format(c.peak) : "";
