@@ -105,18 +105,10 @@ func TestStepsGolden(t *testing.T) {
 		{At: 1_795_299_000_000, Full: true, Counts: []grandstand.StepCount{
 			{Segment: grandstand.WorldSegment, Sessions: 300, Fans: 290}, {Segment: kc, Sessions: 200, Fans: 190},
 		}},
-		{At: 1_795_299_010_000, Counts: []grandstand.StepCount{{Segment: kc, Sessions: 0, Fans: 0}}},
+		{At: 1_795_299_010_000, Counts: []grandstand.StepCount{{Segment: kc, Sessions: 9, Fans: 9, Folded: true}}},
+		{At: 1_795_299_020_000, Counts: []grandstand.StepCount{{Segment: kc, Sessions: 0, Fans: 0}}},
 	}
-	const golden = "testdata/steps-v1.hex"
-	got := appendSteps(nil, steps)
-	text, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want, err := hex.DecodeString(strings.TrimSpace(string(text)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	got, want := appendSteps(nil, steps), golden(t, "testdata/steps-v2.hex")
 	if !bytes.Equal(got, want) {
 		t.Errorf("the format has changed: it needs a new version\ngot  %x\nwant %x", got, want)
 	}
@@ -127,4 +119,35 @@ func TestStepsGolden(t *testing.T) {
 	if diff := cmp.Diff(steps, back); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
+}
+
+// Version 1 does not say what was folded for the public, so all may have been.
+func TestStepsOfVersion1(t *testing.T) {
+	back, err := decodeSteps(golden(t, "testdata/steps-v1.hex"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []grandstand.Step{
+		{At: 1_795_299_000_000, Full: true, Counts: []grandstand.StepCount{
+			{Segment: grandstand.WorldSegment, Sessions: 300, Fans: 290}, {Segment: kc, Sessions: 200, Fans: 190, Folded: true},
+		}},
+		{At: 1_795_299_010_000, Counts: []grandstand.StepCount{{Segment: kc}}},
+	}
+	if diff := cmp.Diff(want, back); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+// golden returns the bytes of a file of hexadecimal digits.
+func golden(t *testing.T, file string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := hex.DecodeString(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
