@@ -22,8 +22,8 @@ type scale struct {
 	gateways  int           // of the whole machine
 	crowd     int           // on each of them
 	stay      time.Duration
-	checks    []int // viewers at which the model is checked
-	fits      [2]int
+	checks    []int  // viewers at which the model is checked
+	fits      [2]int // through which its lines are drawn: from 5,000 on beats share wake-ups, so that each costs less
 }
 
 // tick of every event that is measured, unless a row says otherwise.
@@ -37,7 +37,7 @@ var scales = map[Size]scale{
 	Full: {conns: 18_000, rate: 3_000, idle: time.Minute, settle: 6 * time.Second, window: 15 * tick, rounds: 2,
 		payload: 64 * time.Second, silence: time.Minute, joins: 15_000, beaters: 5_000, merge: Feed{Gateways: 170, Viewers: 3_300_000},
 		slow: 1_000, tree: 13, treeConns: 200, events: 10_000, gateways: 5, crowd: 18_000, stay: 5 * time.Minute,
-		checks: []int{2_000, 6_000, 15_000}, fits: [2]int{1_000, 10_000}},
+		checks: []int{2_000, 10_000, 18_000}, fits: [2]int{5_000, 15_000}},
 }
 
 // within returns the scale that fits into processes of so many open files.
