@@ -92,12 +92,12 @@ var measurements = []measurement{
 	{keys: []string{"machine", "machine-stay"}, bound: 12 * time.Minute, run: (*run).machine},
 	{keys: []string{"join"}, bound: 4 * time.Minute, small: true, run: (*run).join},
 	{keys: []string{"merge"}, bound: 4 * time.Minute, small: true, run: (*run).merge},
-	{keys: []string{"commands"}, bound: 4 * time.Minute, small: true, run: (*run).commands},
+	{keys: []string{"commands"}, bound: 6 * time.Minute, small: true, run: (*run).commands},
 	{keys: []string{"payload", "payload-bin", "payload-quiet"}, bound: 3 * time.Minute, small: true, run: (*run).payload},
 	{keys: []string{"slow", "slow-memory"}, bound: 6 * time.Minute, run: (*run).slow},
 	{keys: []string{"tree"}, bound: 4 * time.Minute, run: (*run).tree},
 	{keys: []string{"events"}, bound: 4 * time.Minute, run: (*run).events},
-	{keys: []string{"capacity"}, bound: 10 * time.Minute, run: (*run).capacity},
+	{keys: []string{"capacity"}, bound: 20 * time.Minute, run: (*run).capacity},
 }
 
 // Keys returns the keys of all rows.

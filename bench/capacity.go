@@ -109,13 +109,13 @@ func (b *run) sample(ctx context.Context, n int) (s sample, err error) {
 	if err := c.grow(tick); err != nil {
 		return s, err
 	}
-	if err := c.lives(ctx, b.scale.settle+tick); err != nil {
+	if err := c.lives(ctx, b.scale.steady); err != nil {
 		return s, err
 	}
 	if _, err := c.mark(); err != nil {
 		return s, err
 	}
-	seconds, used, cores, err := d.leastUse(ctx, c, b.scale.window)
+	seconds, used, cores, err := d.leastUse(ctx, c, 2*b.scale.window) // a refresh of records is each minute
 	if err != nil {
 		return s, err
 	}

@@ -30,7 +30,7 @@ func (b *run) commands(ctx context.Context) ([]Row, error) {
 	if err := c.grow(tick); err != nil {
 		return nil, err
 	}
-	if err := c.lives(ctx, b.scale.settle+tick); err != nil {
+	if err := c.lives(ctx, b.scale.steady); err != nil {
 		return nil, err
 	}
 	if _, err := c.mark(); err != nil {
@@ -40,7 +40,7 @@ func (b *run) commands(ctx context.Context) ([]Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.lives(ctx, b.scale.window); err != nil {
+	if err := c.lives(ctx, 2*b.scale.window); err != nil {
 		return nil, err
 	}
 	s, err := c.mark()
