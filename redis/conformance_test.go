@@ -130,7 +130,6 @@ func TestServer(t *testing.T)   { conform(t, serverRig(t)) }
 func TestCluster(t *testing.T)  { conform(t, clusterRig(t)) }
 
 func conform(t *testing.T, r *rig) {
-	t.Parallel() // with the others: most of the time leases run out
 	for _, c := range conformance {
 		t.Run(c.name, func(t *testing.T) {
 			r.flush()
