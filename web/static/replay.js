@@ -66,7 +66,7 @@ export class Replay {
       const c = read(cue);
       return c.moments.map((m) => {
         const s = Math.floor(cue.startTime), li = element("li");
-        li.append(button("quiet", `${Math.floor(s / 60)}:${String(s % 60).padStart(2, "0")} ${words(m, c)}`, () => (this.video.currentTime = cue.startTime)));
+        li.append(button("quiet", `${Math.floor(s / 60)}:${String(s % 60).padStart(2, "0")} ${words(m, c)}`, () => (this.video.currentTime = cue.startTime + 0.1)));
         return li;
       });
     });
