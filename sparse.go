@@ -1,7 +1,9 @@
 package grandstand
 
 import (
+	"bytes"
 	"encoding/binary"
+	"math"
 	"math/bits"
 	"slices"
 )
@@ -187,39 +189,57 @@ func (s *keySet) addBinary(b []byte) error {
 	if loose != 0 || int(size) != len(stream) || count > size {
 		return errSketch
 	}
-	before := len(s.keys)
-	s.keys = slices.Grow(s.keys, int(count))
-	keys, key := s.keys, uint64(0)
-	for i := 0; i < len(stream); {
-		// Most steps take two or three bytes. A word tells how many, without a
-		// branch for each, which a processor could not foresee.
-		var delta uint64
-		n := 0
-		if i+4 <= len(stream) {
-			w := binary.LittleEndian.Uint32(stream[i:])
-			if ends := ^w & 0x80808080; ends != 0 {
-				w &= ends ^ (ends - 1) // up to the first byte that ends
-				delta = uint64(w&0x7f | w>>1&0x3f80 | w>>2&0x1fc000 | w>>3&0xfe00000)
-				n = bits.TrailingZeros32(ends)/8 + 1
-			}
-		}
-		if n == 0 {
-			delta, n = binary.Uvarint(stream[i:])
-		}
-		// Not minimal, not ascending, too large, or of an impossible rank.
-		if key += delta; n <= 0 || n > 1 && delta < 1<<(7*uint(n-1)&63) || delta == 0 && i > 0 || key > 1<<32-1 ||
-			key&1 == 1 && key>>1&63 > maxRank-(sparseP-sketchP) {
-			return errSketch
-		}
-		keys, i = append(keys, uint32(key)), i+n
-	}
-	if len(keys)-before != int(count) || uint32(key) != last {
+	// A byte of 0 ends a step that is 0, or longer than it must be. Only the first
+	// key may be 0.
+	if n := len(stream); n > 0 && (stream[n-1] >= 0x80 || bytes.IndexByte(stream[1:], 0) >= 0) {
 		return errSketch
 	}
-	if s.keys = keys; before == 0 {
-		s.sorted, s.size = len(keys), int(size)
+	before := len(s.keys)
+	s.keys = slices.Grow(s.keys, int(count))
+	keys := s.keys[before : before+int(count)]
+	// Each key is tested, so that a sum that overflows is seen before it wraps.
+	key, n, tooLarge := uint64(0), 0, false
+	for i := 0; i < len(stream); {
+		if n+2 <= len(keys) && i+8 <= len(stream) {
+			// Steps take two or three bytes, as a rule. A word has two of them at least,
+			// and tells how long they are without a branch, which a processor could
+			// not foresee.
+			w := binary.LittleEndian.Uint64(stream[i:])
+			first := ^w & highBits
+			if second := first & (first - 1); second != 0 {
+				one := key + septets(w&(first^(first-1)))
+				key = one + septets(w&(second^(second-1))>>(bits.TrailingZeros64(first)+1))
+				tooLarge = tooLarge || one|key > math.MaxUint32 || badRank(one) || badRank(key)
+				keys[n], keys[n+1] = uint32(one), uint32(key)
+				n, i = n+2, i+(bits.TrailingZeros64(second)+1)/8
+				continue
+			}
+		}
+		delta, length := binary.Uvarint(stream[i:])
+		if key += delta; length <= 0 || n == len(keys) || delta > math.MaxUint32 {
+			return errSketch
+		}
+		tooLarge = tooLarge || key > math.MaxUint32 || badRank(key)
+		keys[n] = uint32(key)
+		n, i = n+1, i+length
+	}
+	if n != len(keys) || uint32(key) != last || tooLarge {
+		return errSketch
+	}
+	if s.keys = s.keys[:before+n]; before == 0 {
+		s.sorted, s.size = n, int(size)
 	}
 	return nil
 }
+
+// septets returns the lower seven bits of each byte, one behind the other.
+func septets(w uint64) uint64 {
+	w = w&0x007f007f007f007f | w>>1&0x3f803f803f803f80
+	w = w&0x00003fff00003fff | w>>2&0x0fffc0000fffc000
+	return w&0x000000000fffffff | w>>4&0x00fffffff0000000
+}
+
+// badRank reports a rank that no hash has.
+func badRank(key uint64) bool { return key&1 == 1 && key>>1&63 > maxRank-(sparseP-sketchP) }
 
 var errSketch = Errorf(CodeInvalid, "the bytes are not a sketch's")
