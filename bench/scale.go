@@ -8,7 +8,7 @@ type scale struct {
 	rate      int           // connections opened per second
 	idle      time.Duration // before memory is read
 	settle    time.Duration // before a window
-	steady    time.Duration // before a window over commands: a record's first refresh comes up to 90 s after its session
+	steady    time.Duration // before a window over commands: the first refreshes come evenly, but 60 s after a session at the soonest
 	window    time.Duration // over which processor time is read: whole ticks
 	rounds    int           // of product and floor, one after the other; the cheapest of each counts
 	payload   time.Duration // over which bytes are counted: numbers that do not move are repeated each 16 s
@@ -35,7 +35,7 @@ var scales = map[Size]scale{
 		payload: 16 * time.Second, silence: 45 * time.Second, joins: 2_000, beaters: 5_000, merge: Feed{Gateways: 34, Viewers: 660_000},
 		slow: 100, tree: 7, treeConns: 50, events: 500, gateways: 2, crowd: 2_000, stay: 20 * time.Second,
 		checks: []int{500, 1_000, 2_000}, fits: [2]int{250, 1_500}},
-	Full: {conns: 18_000, rate: 3_000, idle: time.Minute, settle: 6 * time.Second, steady: 92 * time.Second, window: 15 * tick, rounds: 2,
+	Full: {conns: 18_000, rate: 3_000, idle: time.Minute, settle: 6 * time.Second, steady: 66 * time.Second, window: 15 * tick, rounds: 2,
 		payload: 64 * time.Second, silence: time.Minute, joins: 15_000, beaters: 5_000, merge: Feed{Gateways: 170, Viewers: 3_300_000},
 		slow: 1_000, tree: 13, treeConns: 200, events: 10_000, gateways: 5, crowd: 18_000, stay: 5 * time.Minute,
 		checks: []int{2_000, 10_000, 18_000}, fits: [2]int{5_000, 15_000}},

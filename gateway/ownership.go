@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	keepMS       = 60_000      // between two refreshes of a session's record, give or take a half; it lives for 180 s
+	keepMS       = 120_000     // between two refreshes of a session's record, give or take a half; it lives for 360 s
 	confirmMS    = 4_000       // between the first two records after Redis lost its data
 	retryLostMS  = 5_000       // between two attempts to win a lost session back
 	keepEvery    = time.Second // between two batches of records

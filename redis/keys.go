@@ -37,7 +37,7 @@ import (
 // The slot of {members} takes a few commands per member and second, whatever
 // the audience.
 const (
-	recordTTL   = 180 * time.Second
+	recordTTL   = 360 * time.Second // refreshed within 180 s; a session counts for up to 150 s after its gateway died
 	releaseTTL  = 180 * time.Second
 	tallyTTL    = 180 * time.Second
 	registryTTL = 7 * 24 * time.Hour
