@@ -28,7 +28,7 @@ func (b *run) capacity(ctx context.Context) ([]Row, error) {
 		}
 	}
 	u := b.units()
-	lines := []func(*Units) *Line{func(u *Units) *Line { return &u.RedisCores }, func(u *Units) *Line { return &u.Messages }}
+	lines := []func(*Units) *Line{func(u *Units) *Line { return &u.Messages }}
 	for _, r := range resources {
 		lines = append(lines, r.line)
 	}
@@ -36,6 +36,11 @@ func (b *run) capacity(ctx context.Context) ([]Row, error) {
 		*line(u) = through(fits[0].viewers, fits[1].viewers, line(&fits[0].units).Base, line(&fits[1].units).Base)
 	}
 	u.Kernel = fits[1].units.Kernel
+	// What Redis takes here is a percent of a core, known to some ticks of the
+	// kernel's clock: a line through two such figures might fall. It grows with
+	// the commands.
+	perCommand := (fits[0].units.RedisCores.Base + fits[1].units.RedisCores.Base) / (fits[0].units.Commands.Base + fits[1].units.Commands.Base)
+	u.RedisCores = Line{Base: perCommand * u.Commands.Base, PerViewer: perCommand * u.Commands.PerViewer}
 	worst, where := 0.0, ""
 	for _, n := range b.scale.checks {
 		s, err := b.sample(ctx, n)
@@ -115,7 +120,7 @@ func (b *run) sample(ctx context.Context, n int) (s sample, err error) {
 	if _, err := c.mark(); err != nil {
 		return s, err
 	}
-	seconds, used, cores, err := d.leastUse(ctx, c, 2*b.scale.window) // a refresh of records is each minute
+	seconds, used, cores, err := d.leastUse(ctx, c, 2*b.scale.window)
 	if err != nil {
 		return s, err
 	}
