@@ -169,17 +169,32 @@ type sessionProof struct {
 	live   spans // numbers in live/
 	closed spans // numbers in events/
 	holes  []hole
-	short  uint64          // goodbyes that say there are more events
 	runs   map[string]*run // by journal
 }
 
-// run is a session on one gateway, in the order of its journal.
+// run is a session on one gateway, in the order of time: that of its journal,
+// unless a clock went back.
 type run struct {
 	last   uint64 // the number of the row before on the same connection
 	lastAt int64
 	within bool   // last holds
 	events uint64 // beats and events since it was opened
 	begun  bool   // its rows begin with a join: none of before is missing
+	left   bool   // and did not come back
+
+	short uint64 // goodbyes that say there are more events than before them
+	all   uint64 // beats and events
+	said  uint64 // the most that a goodbye says
+	mixed bool   // the order is not that of the journal
+}
+
+// missing returns how many goodbyes say that there are more events than there
+// are. Where a clock went back those may stand behind the goodbye.
+func (r *run) missing() uint64 {
+	if r.mixed && r.all >= r.said {
+		return 0
+	}
+	return r.short
 }
 
 // hole is numbers that one connection jumped over.
@@ -246,7 +261,7 @@ func (s *sessionProof) follow(r *Row) {
 		if how := howOf(r.Data); how != "chose" {
 			// Another connection: what the one before had on its way was lost
 			// with it. Its numbers may begin anywhere.
-			c.within = false
+			c.within, c.left = false, false
 			if how == "opened" {
 				c.events, c.begun = 0, true
 			}
@@ -255,12 +270,17 @@ func (s *sessionProof) follow(r *Row) {
 		var said struct {
 			Events uint64 `json:"events"`
 		}
-		if json.Unmarshal(r.Data, &said) == nil && c.begun && c.events < said.Events {
-			s.short++
+		if json.Unmarshal(r.Data, &said) == nil && c.begun {
+			c.said = max(c.said, said.Events)
+			if c.events < said.Events {
+				c.short++
+			}
 		}
-		c.within = false
+		c.within, c.left = false, true
 	case grandstand.RawBeat, grandstand.RawEvents:
 		c.events++
+		c.all++
+		c.mixed = c.mixed || c.left || r.HasSeq && c.within && r.Seq < c.last
 		if !r.HasSeq {
 			return
 		}
@@ -307,9 +327,13 @@ func (v *verifier) conclude() {
 		for id, s := range e.sessions {
 			all := s.live
 			all.merge(&s.closed)
-			if s.short > 0 && all.count() == s.live.count() { // nothing of it was pruned
-				e.report.Short += s.short
-				e.report.sample("a gateway wrote more events than there are", []byte(id), s.short)
+			short := uint64(0)
+			for _, r := range s.runs {
+				short += r.missing()
+			}
+			if short > 0 && all.count() == s.live.count() { // nothing of it was pruned
+				e.report.Short += short
+				e.report.sample("a gateway wrote more events than there are", []byte(id), short)
 			}
 			e.report.Numbered += all.count()
 			holes := uint64(0)

@@ -111,6 +111,10 @@ func TestVerify(t *testing.T) {
 			VerifyOptions{}, EventReport{Sessions: 1, Numbered: 1, Short: 1}},
 		{"it came back", []deed{joins("j", "s", "opened"), beat("j", "s", 1), leaves("j", "s", `{"how":"moved","events":1}`), joins("j", "s", "resumed"),
 			beat("j", "s", 2), leaves("j", "s", `{"how":"ended","events":2}`)}, VerifyOptions{}, EventReport{Sessions: 1, Numbered: 2}},
+		{"a clock went back", []deed{joins("j", "s", "opened"), beat("j", "s", 1), beat("j", "s", 4), leaves("j", "s", `{"how":"ended","events":4}`),
+			beat("j", "s", 2), beat("j", "s", 3)}, VerifyOptions{}, EventReport{Sessions: 1, Numbered: 4}},
+		{"a clock went back, and one is missing", []deed{joins("j", "s", "opened"), beat("j", "s", 1), beat("j", "s", 4), leaves("j", "s", `{"how":"ended","events":4}`),
+			beat("j", "s", 2)}, VerifyOptions{}, EventReport{Sessions: 1, Numbered: 3, Lost: 1, Short: 1}},
 		{"another event", []deed{beat("j", "s", 1), beat("j", "s", 3)}, VerifyOptions{Event: "other"}, EventReport{}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
