@@ -17,7 +17,7 @@ func (b *run) events(ctx context.Context) ([]Row, error) {
 		return nil, err
 	}
 	path := "/v1/events/bench-{e}/live?viewer=v{i}&device=d{i}&country=US&region=US-{a}&team=T{a}&interval_ms=60000"
-	c, err := b.gather(ctx, LoadConfig{Path: path, Audiences: audiences, PerEvent: 2, Expect: 2, Conns: b.scale.events, Rate: min(b.scale.rate/2, 1000)}, d.addrs()...)
+	c, err := b.gather(ctx, LoadConfig{Path: path, Audiences: audiences, PerEvent: 2, Expect: 2, Conns: b.scale.events, Rate: min(b.scale.rate/2, 1000), Retry: true}, d.addrs()...)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +70,7 @@ func (b *run) machine(ctx context.Context) ([]Row, error) {
 	if err := d.put("bench", benchEvent, ""); err != nil {
 		return nil, err
 	}
-	c, err := b.gather(ctx, LoadConfig{Path: playerPath, Audiences: audiences, Conns: b.scale.crowd, Rate: b.scale.rate / b.scale.gateways}, d.addrs()...)
+	c, err := b.gather(ctx, LoadConfig{Path: playerPath, Audiences: audiences, Conns: b.scale.crowd, Rate: b.scale.rate / b.scale.gateways, Retry: true}, d.addrs()...)
 	if err != nil {
 		return nil, err
 	}
@@ -115,6 +115,6 @@ func (b *run) machine(ctx context.Context) ([]Row, error) {
 			Note: fmt.Sprintf("age of counts on arrival, p50 %d ms, longest %d ms; age of what a screen shows when it is replaced, p50 %d ms, p99 %d ms. %d gateways, %v, a beat each 10 s; cores: gateways %.2f, Redis %.2f, aggregator %.2f, the rest the crowd; gateways take %.0f MB.",
 				s.Age.Quantile(0.5), s.Age.Quantile(1), s.Screen.Quantile(0.5), s.Screen.Quantile(0.99), b.scale.gateways, b.scale.stay, u.gateway/seconds, u.redis/seconds, u.aggregator/seconds, u.rss/(1<<20))},
 		{Key: "machine-stay", What: "of them, those who stayed connected", Value: 100 * float64(s.Open) / float64(s.Open+s.Closed+s.Failed), Unit: "%", Target: 100, AtLeast: true,
-			Note: fmt.Sprintf("%d disconnects %s", s.Closed, s.Reason)},
+			Note: fmt.Sprintf("%d disconnects %s; %d were asked to join later, and did.", s.Closed, s.Reason, s.Retried)},
 	}, nil
 }

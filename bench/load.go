@@ -28,6 +28,9 @@ type LoadConfig struct {
 	Key   []byte `json:"key,omitempty"`
 	Event string `json:"event,omitempty"`
 
+	// Retry has those come again that are told 503, as players do.
+	Retry bool `json:"retry,omitempty"`
+
 	// Silent is how many of the connections read nothing once they are open.
 	Silent int `json:"silent,omitempty"`
 
@@ -43,7 +46,7 @@ type loadOrder struct {
 }
 
 // LoadStats is what a load client answers to mark and stop, one line of JSON.
-// All but Asked, Open, Failed, Closed, Shown and Seen counts since the mark
+// All but Asked, Open, Failed, Closed, Shown, Seen and Retried counts since the mark
 // before.
 type LoadStats struct {
 	Asked  int `json:"asked"`  // connections that were to be opened so far
@@ -51,6 +54,8 @@ type LoadStats struct {
 	Failed int `json:"failed"` // connections without a handshake
 	Closed int `json:"closed"` // connections that the server closed or lost
 	Shown  int `json:"shown"`  // connections that got a counts message
+
+	Retried int `json:"retried"` // handshakes that were told 503 and tried again later
 
 	Protocol string `json:"protocol"` // that the server chose
 	Reason   string `json:"reason"`   // of the last failure or close

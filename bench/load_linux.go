@@ -31,8 +31,10 @@ type loader struct {
 
 	conns   []*loadConn // in the order they were opened
 	byFD    []*loadConn
-	pending int // handshakes under way
-	target  int // connections to be open
+	pending map[*loadConn]bool // handshakes under way
+	looked  time.Time          // for those that take too long
+	retries []retry            // of those that were told to come again, in the order of being told
+	target  int                // connections to be open
 	begin   time.Time
 	nextOpn time.Time
 	now     time.Time
@@ -57,6 +59,12 @@ const (
 	gone
 )
 
+// retry is a connection that is to be tried again.
+type retry struct {
+	c  *loadConn
+	at time.Time
+}
+
 type loadConn struct {
 	fd, i, seq int
 	state      connState
@@ -77,7 +85,7 @@ func Load(in io.Reader, out io.Writer) error {
 	if !lines.Scan() {
 		return errors.New("load: there is no configuration")
 	}
-	l := &loader{buf: make([]byte, 1<<16)}
+	l := &loader{buf: make([]byte, 1<<16), pending: map[*loadConn]bool{}}
 	if err := json.Unmarshal(lines.Bytes(), &l.cfg); err != nil {
 		return fmt.Errorf("load: read configuration: %w", err)
 	}
@@ -161,7 +169,7 @@ func (l *loader) obey(o loadOrder, out io.Writer) error {
 			return fmt.Errorf("load: answer: %w", err)
 		}
 		s := &l.stats
-		l.stats = LoadStats{Open: s.Open, Failed: s.Failed, Closed: s.Closed, Shown: s.Shown, Protocol: s.Protocol, Reason: s.Reason, OpenMS: s.OpenMS, Seen: s.Seen}
+		l.stats = LoadStats{Open: s.Open, Failed: s.Failed, Closed: s.Closed, Shown: s.Shown, Protocol: s.Protocol, Reason: s.Reason, OpenMS: s.OpenMS, Seen: s.Seen, Retried: s.Retried}
 	default:
 		return fmt.Errorf("load: the order %q is unknown", o.Do)
 	}
@@ -201,20 +209,31 @@ func (l *loader) open() error {
 		l.nextGrow = l.nextGrow.Add(l.grow)
 		l.target++
 	}
-	for len(l.conns) < l.target && l.pending < maxHandshakes {
+	for len(l.pending) < maxHandshakes {
+		again := len(l.retries) > 0 && l.now.After(l.retries[0].at)
+		if !again && len(l.conns) >= l.target {
+			break
+		}
 		if l.cfg.Rate > 0 {
 			if l.now.Before(l.nextOpn) {
 				break
 			}
 			l.nextOpn = l.nextOpn.Add(time.Second / time.Duration(l.cfg.Rate))
 		}
-		if err := l.connect(); err != nil {
+		var c *loadConn
+		if again {
+			c, l.retries = l.retries[0].c, l.retries[1:]
+		} else {
+			c = l.next()
+		}
+		if err := l.connect(c); err != nil {
 			return err
 		}
 	}
-	if l.pending > 0 && len(l.conns) > 0 {
-		for _, c := range l.conns[max(0, len(l.conns)-maxHandshakes):] {
-			if c.state < open && l.now.Sub(c.since) > giveUpAfter {
+	if l.now.Sub(l.looked) > time.Second {
+		l.looked = l.now
+		for c := range l.pending {
+			if l.now.Sub(c.since) > giveUpAfter {
 				l.drop(c, "no answer to the handshake")
 			}
 		}
@@ -222,16 +241,23 @@ func (l *loader) open() error {
 	return nil
 }
 
-// connect begins a connection. The source address is one of 200 so that ports
-// do not run out.
-func (l *loader) connect() error {
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("load: open socket %d: %w", len(l.conns), err)
-	}
-	c := &loadConn{fd: fd, i: len(l.conns) + l.cfg.Offset, since: l.now}
+// next returns the next of the connections.
+func (l *loader) next() *loadConn {
+	c := &loadConn{i: len(l.conns) + l.cfg.Offset}
 	// Those that never read stand between the others.
 	c.silent = l.cfg.Silent > 0 && len(l.conns)*l.cfg.Silent/l.cfg.Conns != (len(l.conns)+1)*l.cfg.Silent/l.cfg.Conns
+	l.conns = append(l.conns, c)
+	return c
+}
+
+// connect begins a connection. The source address is one of 200 so that ports
+// do not run out.
+func (l *loader) connect(c *loadConn) error {
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("load: open socket %d: %w", c.i, err)
+	}
+	c.fd, c.state, c.since = fd, connecting, l.now
 	_ = syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1)
 	_ = syscall.SetsockoptInt(fd, syscall.IPPROTO_IP, bindNoPort, 1)
 	if c.silent {
@@ -241,9 +267,8 @@ func (l *loader) connect() error {
 		_ = syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_MAXSEG, 536)
 	}
 	_ = syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 1, byte(1 + c.i%200)}})
-	l.conns = append(l.conns, c)
 	l.byFD[fd] = c
-	l.pending++
+	l.pending[c] = true
 	if err := syscall.Connect(fd, l.server); err != nil && err != syscall.EINPROGRESS {
 		l.drop(c, "connect: "+err.Error())
 		return nil
@@ -263,12 +288,23 @@ func (l *loader) drop(c *loadConn, why string) {
 		l.stats.Closed++
 	} else {
 		l.stats.Failed++
-		l.pending--
 	}
 	l.stats.Reason = why
+	l.close(c)
+}
+
+func (l *loader) close(c *loadConn) {
+	delete(l.pending, c)
 	c.state, c.part = gone, nil
 	l.byFD[c.fd] = nil
 	syscall.Close(c.fd)
+}
+
+// comeAgain closes a connection that was told to try again later, until then.
+func (l *loader) comeAgain(c *loadConn, after time.Duration) {
+	l.stats.Retried++
+	l.close(c)
+	l.retries = append(l.retries, retry{c, l.now.Add(after)})
 }
 
 func (l *loader) write(c *loadConn, b []byte) {

@@ -3,7 +3,9 @@ package bench
 import (
 	"bytes"
 	"fmt"
+	"strconv"
 	"strings"
+	"time"
 )
 
 // received takes what was read of a connection.
@@ -43,18 +45,19 @@ func (l *loader) answered(c *loadConn, b []byte) (rest []byte, ok bool) {
 	}
 	if !bytes.HasPrefix(head, []byte("HTTP/1.1 101 ")) {
 		status, _, _ := strings.Cut(string(head), "\r\n")
+		if l.cfg.Retry && strings.HasPrefix(status, "HTTP/1.1 503 ") {
+			seconds, _ := strconv.Atoi(header(head, "Retry-After"))
+			l.comeAgain(c, max(time.Duration(seconds), 1)*time.Second)
+			return nil, false
+		}
 		l.drop(c, status+" "+string(rest))
 		return nil, false
 	}
 	if l.stats.Protocol == "" {
-		for line := range strings.SplitSeq(string(head), "\r\n") {
-			if name, value, _ := strings.Cut(line, ":"); strings.EqualFold(name, "Sec-WebSocket-Protocol") {
-				l.stats.Protocol = strings.TrimSpace(value)
-			}
-		}
+		l.stats.Protocol = header(head, "Sec-WebSocket-Protocol")
 	}
 	c.state = open
-	l.pending--
+	delete(l.pending, c)
 	l.stats.Open++
 	l.stats.OpenMS = l.now.Sub(l.begin).Milliseconds()
 	if l.cfg.Expect > 0 {
@@ -66,6 +69,16 @@ func (l *loader) answered(c *loadConn, b []byte) (rest []byte, ok bool) {
 	}
 	c.part = nil
 	return rest, true
+}
+
+// header returns the value of a header of an answer.
+func header(head []byte, name string) string {
+	for line := range strings.SplitSeq(string(head), "\r\n") {
+		if n, value, _ := strings.Cut(line, ":"); strings.EqualFold(n, name) {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
 }
 
 func (l *loader) message(c *loadConn, op byte, payload []byte) {
