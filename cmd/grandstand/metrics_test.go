@@ -65,6 +65,8 @@ func describe(t *testing.T, reg *prometheus.Registry) (all map[string]described,
 		case typ != "":
 		case strings.HasSuffix(name, "_total"):
 			typ = "counter" // without a series yet
+		case strings.HasSuffix(name, "_days_left"):
+			typ = "gauge" // without a certificate here
 		default:
 			unserved = append(unserved, name)
 		}
@@ -178,7 +180,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 		}
 	}
 	for name, d := range all {
-		if served[name] == "" && (d.typ != "counter" || d.labels == "") {
+		if served[name] == "" && (d.labels == "" || d.typ != "counter" && !strings.HasSuffix(name, "_days_left")) {
 			t.Errorf("%s is described, and not served", name)
 		}
 	}

@@ -98,6 +98,7 @@ func (l *life) serve(e endpoint) (net.Addr, error) {
 type serverMetrics struct {
 	cut     *prometheus.CounterVec // by endpoint
 	reloads *prometheus.CounterVec // of certificates, by endpoint and result
+	ends    *prometheus.GaugeVec   // days left of certificates, by endpoint
 }
 
 // newServerMetrics registers them, unless reg is nil.
@@ -111,9 +112,13 @@ func newServerMetrics(reg prometheus.Registerer) *serverMetrics {
 			Namespace: "grandstand", Subsystem: "tls", Name: "reloads_total",
 			Help: "New certificate files by what came of them: changed, or refused, when the old ones stay in use.",
 		}, []string{"endpoint", "result"}),
+		ends: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Namespace: "grandstand", Subsystem: "tls", Name: "certificate_days_left",
+			Help: "Days until the certificate in use ends, by endpoint.",
+		}, []string{"endpoint"}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.cut, m.reloads)
+		reg.MustRegister(m.cut, m.reloads, m.ends)
 	}
 	return m
 }

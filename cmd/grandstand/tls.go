@@ -36,6 +36,7 @@ type credentials struct {
 	insecure bool // a key that everybody may read is taken
 	log      *slog.Logger
 	reloads  *prometheus.CounterVec
+	ends     prometheus.Gauge // days left of the one in use
 
 	now atomic.Pointer[loaded]
 
@@ -203,6 +204,7 @@ func (c *credentials) watch(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 			c.look()
+			c.ends.Set(c.daysLeft())
 		}
 	}
 }
@@ -246,19 +248,15 @@ type certFiles struct{ cert, key, ca string }
 
 // addCredentials reads the files of an endpoint and follows them.
 func (n *node) addCredentials(endpoint string, files certFiles) (*credentials, error) {
-	c := &credentials{name: endpoint, certFiles: files, insecure: n.cfg.Insecure, log: n.log, reloads: n.metrics.reloads}
+	c := &credentials{name: endpoint, certFiles: files, insecure: n.cfg.Insecure, log: n.log,
+		reloads: n.metrics.reloads, ends: n.metrics.ends.WithLabelValues(endpoint)}
 	if err := c.load(); err != nil {
 		return nil, wrongUse{err}
 	}
 	for _, result := range []string{"changed", "refused"} {
 		c.reloads.WithLabelValues(endpoint, result)
 	}
-	if n.registry != nil {
-		n.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Namespace: "grandstand", Subsystem: "tls", Name: "certificate_days_left", ConstLabels: prometheus.Labels{"endpoint": endpoint},
-			Help: "Days until the certificate in use ends.",
-		}, c.daysLeft))
-	}
+	c.ends.Set(c.daysLeft())
 	n.run("certificate of "+endpoint, c.watch)
 	return c, nil
 }
