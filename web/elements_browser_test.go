@@ -21,6 +21,7 @@ func onAPage(t *testing.T, ctx context.Context, f *fakeGateway, lang, dir, style
 }
 
 func TestElementsTakeStylesOfThePage(t *testing.T) {
+	t.Parallel()
 	f, ctx := newFakeGateway(t), browser(t)
 	onAPage(t, ctx, f, "en", "ltr", `
 		live-counts { --live-color: rgb(1, 2, 3); --live-size: 77px; --live-font: monospace }
@@ -54,6 +55,7 @@ func TestElementsTakeStylesOfThePage(t *testing.T) {
 
 // In the page's language, with its digits, from right to left.
 func TestElementsSpeakThePagesLanguage(t *testing.T) {
+	t.Parallel()
 	f, ctx := newFakeGateway(t), browser(t)
 	onAPage(t, ctx, f, "ar-EG", "rtl", "", `
 		<live-counts event="final" segment="team:KC" label="يشاهدون" peak="الذروة"></live-counts>
@@ -80,6 +82,7 @@ func TestElementsSpeakThePagesLanguage(t *testing.T) {
 // What lacks a part is about so much, what is old says how old, what is over is
 // neither.
 func TestElementsAreHonest(t *testing.T) {
+	t.Parallel()
 	f, ctx := newFakeGateway(t), browser(t)
 	onAPage(t, ctx, f, "en", "ltr", "", `<live-counts event="final"></live-counts><live-counts id="fans" event="final" value="fans"></live-counts>
 		<live-counts id="few" event="final" segment="team:few"></live-counts><live-counts id="none" event="final" segment="team:none"></live-counts>`)
@@ -126,7 +129,7 @@ func TestNumbersEase(t *testing.T) {
 		t.Errorf("with reduced motion it was %q: want one step, and no word of it", got)
 	}
 	got := watch("no-preference")
-	if len(got) < 4 || len(got) > 12 {
+	if len(got) < 3 || len(got) > 6 {
 		t.Errorf("it moved by %q: want some steps, each costs a layout", got)
 	}
 	for i, s := range got {
@@ -138,36 +141,44 @@ func TestNumbersEase(t *testing.T) {
 
 // What an overlay takes of the main thread in a tick in which all its numbers
 // change: scripts, styles and layouts, as Chromium counts them, in the thread's own
-// time.
+// time. The floor is a page that changes one text a tick and does nothing else.
 func TestOverlaysCostLittle(t *testing.T) {
-	t.Parallel()
-	const ticks = 4
+	f := newFakeGatewayAt(t, time.Second)
+	floor := elsewhere(t, `<div style="font-size:4rem">0</div><script>let n = 4000; setInterval(() => { document.querySelector("div").firstChild.data = n += 137 }, 1000)</script>`)
+	least := mainThread(t, f, "a text that changes", floor, "document.body")
 	for name, query := range map[string]string{"a number with its peak": "segment=team:KC&label=KC+fans&peak=peak", "rivals": "mine=team:KC&theirs=team:SF&theme=card"} {
-		f, ctx := newFakeGatewayAt(t, time.Second), browser(t)
-		do(t, ctx, chromedp.Navigate(f.URL+"/overlay/final?"+query))
-		until(t, ctx, `/\d/.test(document.querySelector("main, live-counts, live-rivals").shadowRoot.textContent)`)
-		if _, err := chromedp.Call(ctx, performance.Enable, performance.EnableParams{TimeDomain: "threadTicks"}); err != nil {
-			t.Fatal(err)
-		}
-		before := metrics(t, ctx)
-		for range ticks {
-			f.locked(func() { f.crowd["team"]["KC"] += 137; f.crowd["team"]["SF"] += 41 })
-			do(t, ctx, chromedp.Sleep(f.tick))
-		}
-		after := metrics(t, ctx)
-		ms := func(names ...string) (sum float64) {
-			for _, n := range names {
-				sum += after[n] - before[n]
-			}
-			return sum * 1000 / ticks
-		}
-		cost := ms("ScriptDuration", "LayoutDuration", "RecalcStyleDuration")
-		t.Logf("overlay of %s: %.2f ms of main thread a tick (script %.2f, layout %.2f, style %.2f); all tasks %.2f ms",
-			name, cost, ms("ScriptDuration"), ms("LayoutDuration"), ms("RecalcStyleDuration"), ms("TaskDuration"))
-		if cost > 8 { // a machine that is busy with other tests; sixty steps a second take three times as much
-			t.Errorf("an overlay of %s takes %.2f ms a tick", name, cost)
+		if cost := mainThread(t, f, "overlay of "+name, f.URL+"/overlay/final?"+query, `document.querySelector("main, live-counts, live-rivals").shadowRoot`); cost > 8*least {
+			t.Errorf("an overlay of %s takes %.2f ms a tick, the floor %.2f ms: sixty steps a second do", name, cost, least)
 		}
 	}
+}
+
+// mainThread returns the ms that a page takes of its thread in a tick of f.
+func mainThread(t *testing.T, f *fakeGateway, what, url, root string) float64 {
+	t.Helper()
+	const ticks = 4
+	ctx := browser(t)
+	do(t, ctx, chromedp.Navigate(url))
+	until(t, ctx, `/\d/.test(`+root+`.textContent)`)
+	if _, err := chromedp.Call(ctx, performance.Enable, performance.EnableParams{TimeDomain: "threadTicks"}); err != nil {
+		t.Fatal(err)
+	}
+	before := metrics(t, ctx)
+	for range ticks {
+		f.locked(func() { f.crowd["team"]["KC"] += 137; f.crowd["team"]["SF"] += 41 })
+		do(t, ctx, chromedp.Sleep(f.tick))
+	}
+	after := metrics(t, ctx)
+	ms := func(names ...string) (sum float64) {
+		for _, n := range names {
+			sum += after[n] - before[n]
+		}
+		return sum * 1000 / ticks
+	}
+	cost := ms("ScriptDuration", "LayoutDuration", "RecalcStyleDuration")
+	t.Logf("%s: %.2f ms of main thread a tick (script %.2f, layout %.2f, style %.2f); all tasks %.2f ms",
+		what, cost, ms("ScriptDuration"), ms("LayoutDuration"), ms("RecalcStyleDuration"), ms("TaskDuration"))
+	return cost
 }
 
 func metrics(t *testing.T, ctx context.Context) map[string]float64 {

@@ -24,7 +24,9 @@ import { LiveTrend } from "./trend.js";
 /** @typedef {import("./source.js").Board} Board */
 
 const EASE_MS = 900; // for a number to get from one tick's to the next
-const STEP_MS = 180; // between two numbers on the way: each costs a layout, and nobody reads sixty a second
+const STEP_MS = 300; // between two numbers on the way: each costs a layout, and nobody reads sixty a second
+
+const FINE = 10_000; // parts of a bar
 
 const calm = globalThis.matchMedia?.("(prefers-reduced-motion: reduce)");
 
@@ -139,12 +141,12 @@ class LiveRivals extends LiveElement {
 [part=bar] { position: relative; height: .75rem; border-radius: 99px; overflow: hidden; margin-block: .25rem }
 [part=mine], [part=theirs] { position: absolute; inset: 0 }
 [part=theirs] { background: var(--live-rival, #c4432b) }
-[part=mine] { background: var(--live-mine, #2563eb); transform-origin: left; transition: transform .9s cubic-bezier(.2,.8,.2,1) }
-[part=mine]:dir(rtl) { transform-origin: right }
-@media (prefers-reduced-motion: reduce) { [part=mine] { transition: none } }`);
+[part=mine] { background: var(--live-mine, #2563eb); transform-origin: left; will-change: transform }
+[part=mine]:dir(rtl) { transform-origin: right }`);
     this.mine = make("span");
     this.theirs = make("span");
     this.bar = make("div", { part: "mine" });
+    this.ease = new Ease((v) => (this.bar.style.transform = `scaleX(${v / FINE})`)); // moves without a layout
     this.root.append(make("div", { class: "row", "aria-hidden": "true" }, this.mine, this.theirs), make("div", { part: "bar", "aria-hidden": "true" }, make("div", { part: "theirs" }), this.bar), this.note, this.heard);
   }
 
@@ -160,7 +162,7 @@ class LiveRivals extends LiveElement {
     this.said = `${name("mine")} ${this.numbers?.format(mine)}, ${name("theirs")} ${this.numbers?.format(theirs)}`;
     write(this.mine, `${name("mine")} ${this.numbers?.format(mine)} (${this.shares?.format(share)})`);
     write(this.theirs, `${name("theirs")} ${this.numbers?.format(theirs)} (${this.shares?.format(1 - share)})`);
-    this.bar.style.transform = `scaleX(${share.toFixed(4)})`; // moves without a layout
+    this.ease.set(Math.round(share * FINE));
   }
 
   words() {
