@@ -74,6 +74,7 @@ func (f *fakeGateway) mustPlay(t *testing.T, account string, want ...string) {
 }
 
 func TestThirdDeviceTakesOver(t *testing.T) {
+	t.Parallel()
 	f, first := newFakeGateway(t), browser(t)
 	open(t, first, f, "")
 	until(t, first, status("live"))
@@ -118,6 +119,7 @@ func TestThirdDeviceTakesOver(t *testing.T) {
 }
 
 func TestChooseWhoStops(t *testing.T) {
+	t.Parallel()
 	f, ctx := newFakeGateway(t), browser(t)
 	f.accounts.play("family", "tv", "TV", 3)
 	f.accounts.play("family", "phone", "Phone", 3)
@@ -149,6 +151,7 @@ func TestChooseWhoStops(t *testing.T) {
 // TestListChangesUnderTheFinger: what is blocked is told again while the viewer
 // is about to choose; the button stays the same one.
 func TestListChangesUnderTheFinger(t *testing.T) {
+	t.Parallel()
 	f, ctx := newFakeGateway(t), browser(t)
 	f.accounts.play("family", "tv", "TV", 2)
 	f.accounts.play("family", "phone", "Phone", 2)
@@ -169,6 +172,7 @@ func TestListChangesUnderTheFinger(t *testing.T) {
 }
 
 func TestUnblockedByItself(t *testing.T) {
+	t.Parallel()
 	f, ctx := newFakeGateway(t), browser(t)
 	f.accounts.play("family", "tv", "TV", 1)
 	open(t, ctx, f, "?viewer=v1&account=family&limit=1&name=Laptop")
@@ -198,6 +202,7 @@ func TestUnblockedByItself(t *testing.T) {
 
 // TestLimitWasLowered: one more has to end than it takes otherwise.
 func TestLimitWasLowered(t *testing.T) {
+	t.Parallel()
 	f, ctx := newFakeGateway(t), browser(t)
 	for _, name := range []string{"TV", "Phone", "Tablet"} {
 		f.accounts.play("family", name, name, 3)
@@ -211,6 +216,7 @@ func TestLimitWasLowered(t *testing.T) {
 }
 
 func TestSuperseded(t *testing.T) {
+	t.Parallel()
 	f, one, other := newFakeGateway(t), browser(t), browser(t) // two profiles with one device's id
 	const query = "?viewer=v1&account=family&device=d1&name=Laptop"
 	open(t, one, f, query)
@@ -227,6 +233,7 @@ func TestSuperseded(t *testing.T) {
 }
 
 func TestReloadKeepsTheSession(t *testing.T) {
+	t.Parallel()
 	f, ctx := newFakeGateway(t), browser(t)
 	open(t, ctx, f, "")
 	until(t, ctx, sessions("world", 8201))
@@ -273,6 +280,7 @@ func lastSeq(f *fakeGateway) (seq float64) {
 }
 
 func TestTwoTabsAreOneSession(t *testing.T) {
+	t.Parallel()
 	f, one := newFakeGateway(t), browser(t)
 	open(t, one, f, "")
 	until(t, one, status("live"))
@@ -306,6 +314,7 @@ func TestTwoTabsAreOneSession(t *testing.T) {
 // TestTabsThatOpenTogether: a browser that brings its windows back opens tabs
 // of one device at once.
 func TestTabsThatOpenTogether(t *testing.T) {
+	t.Parallel()
 	f, one := newFakeGateway(t), browser(t)
 	tabs := []context.Context{one, tab(t, one), tab(t, one)}
 	for _, ctx := range tabs {
@@ -330,6 +339,7 @@ func TestTabsThatOpenTogether(t *testing.T) {
 }
 
 func TestListOfDevices(t *testing.T) {
+	t.Parallel()
 	f, ctx := newFakeGateway(t), browser(t)
 	open(t, ctx, f, "?viewer=v1&account=family&name=Laptop")
 	until(t, ctx, rows("Laptop"))
@@ -479,6 +489,7 @@ func TestTakeoverWithoutAnAnswer(t *testing.T) {
 // TestBlockedSurvivesAReconnect: what was decided meanwhile holds, whether a
 // server says so or not.
 func TestBlockedSurvivesAReconnect(t *testing.T) {
+	t.Parallel()
 	f, ctx := newFakeGateway(t), browser(t)
 	f.accounts.play("family", "tv", "TV", 1)
 	open(t, ctx, f, "?viewer=v1&account=family&limit=1&name=Laptop")
@@ -502,6 +513,7 @@ func TestBlockedSurvivesAReconnect(t *testing.T) {
 }
 
 func TestLimitOfTheAccount(t *testing.T) {
+	t.Parallel()
 	f, one := newFakeGateway(t), browser(t)
 	open(t, one, f, "?viewer=v1&account=family&name=Laptop")
 	until(t, one, rows("Laptop"))
@@ -533,6 +545,7 @@ func TestLimitOfTheAccount(t *testing.T) {
 const markup = `<img src=x onerror=alert(1)>`
 
 func TestNamesStayText(t *testing.T) {
+	t.Parallel()
 	f, ctx := newFakeGateway(t), browser(t)
 	f.accounts.play("family", "tv", markup, 2)
 	f.accounts.play("family", "phone", `"><script>alert(1)</script>`, 2)

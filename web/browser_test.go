@@ -14,6 +14,8 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/coder/websocket"
+
+	"grandstand/web/chromiumtest"
 )
 
 // chromium is the one browser of all tests, started by the first that needs it.
@@ -28,12 +30,7 @@ func TestMain(m *testing.M) {
 	if err != nil {
 		panic(err)
 	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath("/usr/bin/chromium"), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(dir),
-		chromedp.Flag("disable-background-networking", true),
-		chromedp.Flag("disable-component-update", true),
-		chromedp.Flag("disable-sync", true))
-	allocator, cancel := chromedp.NewExecAllocator(context.Background(), options...)
+	allocator, cancel := chromedp.NewExecAllocator(context.Background(), chromiumtest.Options(dir)...)
 	chromium.ctx, _ = chromedp.NewContext(allocator)
 	code := m.Run()
 	chromedp.Cancel(chromium.ctx) // waits for the process, which writes to dir
@@ -142,6 +139,7 @@ func sessions(dim string, n int) string {
 }
 
 func TestFourNumbers(t *testing.T) {
+	t.Parallel()
 	f, ctx := newFakeGateway(t), browser(t)
 	open(t, ctx, f, "?viewer=v1&team=SF&region=US-MO&country=US")
 	until(t, ctx, status("live"))
@@ -167,6 +165,7 @@ func TestFourNumbers(t *testing.T) {
 }
 
 func TestSecondWindowIsAnotherFan(t *testing.T) {
+	t.Parallel()
 	f, ctx := newFakeGateway(t), browser(t)
 	open(t, ctx, f, "")
 	until(t, ctx, sessions("world", 8201))
@@ -188,6 +187,7 @@ func TestSecondWindowIsAnotherFan(t *testing.T) {
 }
 
 func TestAnotherFanFromAnotherDevice(t *testing.T) {
+	t.Parallel()
 	f, ctx := newFakeGateway(t), browser(t)
 	open(t, ctx, f, "?viewer=v1&account=family&device=d1&name=Window+2&limit=5")
 	until(t, ctx, sessions("world", 8201))
@@ -200,6 +200,7 @@ func TestAnotherFanFromAnotherDevice(t *testing.T) {
 }
 
 func TestReconnectResumes(t *testing.T) {
+	t.Parallel()
 	f, ctx := newFakeGateway(t), browser(t)
 	open(t, ctx, f, "?viewer=v1")
 	until(t, ctx, sessions("world", 8201))
@@ -220,6 +221,7 @@ func TestReconnectResumes(t *testing.T) {
 }
 
 func TestServerWithANewSecret(t *testing.T) {
+	t.Parallel()
 	f, ctx := newFakeGateway(t), browser(t)
 	open(t, ctx, f, "?viewer=v1")
 	until(t, ctx, sessions("world", 8201))
@@ -245,6 +247,7 @@ func TestRetryAfter(t *testing.T) {
 }
 
 func TestDrainMovesWithTheSession(t *testing.T) {
+	t.Parallel()
 	f, ctx := newFakeGateway(t), browser(t)
 	open(t, ctx, f, "?viewer=v1")
 	until(t, ctx, sessions("world", 8201))
@@ -312,6 +315,7 @@ func TestRefusedBeforeUpgrade(t *testing.T) {
 }
 
 func TestStaleAndPartial(t *testing.T) {
+	t.Parallel()
 	f, ctx := newFakeGateway(t), browser(t)
 	open(t, ctx, f, "?viewer=v1")
 	until(t, ctx, status("live"))
@@ -325,6 +329,7 @@ func TestStaleAndPartial(t *testing.T) {
 }
 
 func TestChoices(t *testing.T) {
+	t.Parallel()
 	f, ctx := newFakeGateway(t), browser(t)
 	open(t, ctx, f, "?viewer=v1")
 	until(t, ctx, sessions("team", 4213))
@@ -357,6 +362,7 @@ func TestChoices(t *testing.T) {
 }
 
 func TestTabLife(t *testing.T) {
+	t.Parallel()
 	f, ctx := newFakeGateway(t), browser(t)
 	open(t, ctx, f, "?viewer=v1")
 	until(t, ctx, status("live"))
@@ -399,6 +405,7 @@ func TestTabLife(t *testing.T) {
 
 // TestTextStaysText puts markup wherever a client or a server can put text.
 func TestTextStaysText(t *testing.T) {
+	t.Parallel()
 	f, ctx := newFakeGateway(t), browser(t)
 	f.locked(func() { f.crowd["team"]["<b>x</b>"] = 9000 })
 	open(t, ctx, f, "?team=%3Cimg%20src=x%3E&event=%22%3E%3Cscript%3E&viewer=%3Cb%3E&region=US-%3C")

@@ -33,6 +33,7 @@ func visible(selector string) string {
 }
 
 func TestDashboardShowsTheAudience(t *testing.T) {
+	t.Parallel()
 	f, ctx := newFakeOperator(t), browser(t)
 	do(t, ctx, chromedp.EmulateViewport(1440, 900))
 	openDashboard(t, ctx, f, "")
@@ -74,6 +75,7 @@ func TestDashboardShowsTheAudience(t *testing.T) {
 
 // A link shows a colleague the same, and going back what was before.
 func TestDashboardLinks(t *testing.T) {
+	t.Parallel()
 	f, ctx := newFakeOperator(t), browser(t)
 	openDashboard(t, ctx, f, "?event=final-2026&segment=team:KC&range=6h&map=country")
 	until(t, ctx, status("live"))
@@ -130,6 +132,7 @@ func TestDashboardComesBack(t *testing.T) {
 // Behind --auth jwt the page asks for a token, which stays in the tab and out of
 // every address.
 func TestDashboardAsksForAToken(t *testing.T) {
+	t.Parallel()
 	f, ctx := newFakeOperator(t), browser(t)
 	f.locked(func() { f.token = "s3cret-token" })
 	openDashboard(t, ctx, f, "?segment=team:KC")
@@ -172,6 +175,7 @@ func TestDashboardSaysWhatToDo(t *testing.T) {
 
 // Names of segments and members are data.
 func TestDashboardKeepsTextText(t *testing.T) {
+	t.Parallel()
 	f, ctx := newFakeOperator(t), browser(t)
 	const hostile = `<img src=x onerror=alert(1)>`
 	f.locked(func() {
@@ -224,6 +228,7 @@ func TestDashboardTicksAreShort(t *testing.T) {
 // TestDashboardReadable looks at the page on a desk and a phone, light and dark.
 // With WEB_SHOTS set to a folder it leaves pictures there.
 func TestDashboardReadable(t *testing.T) {
+	t.Parallel()
 	f, ctx := newFakeOperator(t), browser(t)
 	look := func(name, ready string) {
 		t.Helper()

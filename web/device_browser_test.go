@@ -21,6 +21,7 @@ func verdict(state string) string {
 }
 
 func TestDeviceStates(t *testing.T) {
+	t.Parallel()
 	f, ctx := newFakeGateway(t), browser(t)
 	openDevice(t, ctx, f, "?account=family&device=tv&limit=2")
 	until(t, ctx, verdict("idle"))
@@ -53,6 +54,7 @@ func TestDeviceStates(t *testing.T) {
 // TestDeviceTakesOver: what this browser plays on the device is asked for with
 // its session, by a heartbeat.
 func TestDeviceTakesOver(t *testing.T) {
+	t.Parallel()
 	f, player := newFakeGateway(t), browser(t)
 	f.accounts.play("family", "tv", "TV", 2)
 	f.accounts.play("family", "phone", "Phone", 2)
@@ -76,6 +78,7 @@ func TestDeviceTakesOver(t *testing.T) {
 // TestDeviceElsewhereTakesOver: which session waits on a device elsewhere is
 // not known. A place is made for it, and it comes by itself.
 func TestDeviceElsewhereTakesOver(t *testing.T) {
+	t.Parallel()
 	f, player, phone := newFakeGateway(t), browser(t), browser(t)
 	f.accounts.play("family", "tv", "TV", 2)
 	f.accounts.play("family", "tablet", "Tablet", 2)
@@ -99,6 +102,7 @@ func TestDeviceElsewhereTakesOver(t *testing.T) {
 }
 
 func TestDeviceSignsOthersOut(t *testing.T) {
+	t.Parallel()
 	f, ctx := newFakeGateway(t), browser(t)
 	f.accounts.play("family", "tv", "TV", 1)
 	openDevice(t, ctx, f, "?account=family&device=phone&limit=1")
@@ -109,6 +113,7 @@ func TestDeviceSignsOthersOut(t *testing.T) {
 }
 
 func TestDeviceForm(t *testing.T) {
+	t.Parallel()
 	f, ctx := newFakeGateway(t), browser(t)
 	f.accounts.play("a/b ü?#%", "stream", "TV", 2)
 	openDevice(t, ctx, f, "") // this browser
@@ -157,6 +162,7 @@ func TestDeviceInTrouble(t *testing.T) {
 }
 
 func TestParts(t *testing.T) {
+	t.Parallel()
 	f, ctx := newFakeGateway(t), browser(t)
 	openDevice(t, ctx, f, "")
 	wrong := eval[[]string](t, ctx, `Promise.all(["/sdk.js", "/static/blocked.js", "/static/who.js", "/static/dom.js"].map((m) => import(m))).then(([live, blocked, who, dom]) => {

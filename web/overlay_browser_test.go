@@ -16,6 +16,7 @@ func inside(element, part string) string {
 }
 
 func TestOverlayShowsANumber(t *testing.T) {
+	t.Parallel()
 	f, ctx := newFakeGateway(t), browser(t)
 	do(t, ctx, chromedp.Navigate(f.URL+"/overlay/final?segment=team:KC&label=KC+fans&lang=de"))
 	until(t, ctx, inside("live-counts", "[part=number]")+` === "4.212"`)
@@ -36,6 +37,7 @@ func TestOverlayShowsANumber(t *testing.T) {
 }
 
 func TestOverlayShowsRivalsAndTheTop(t *testing.T) {
+	t.Parallel()
 	f, ctx := newFakeGateway(t), browser(t)
 	do(t, ctx, chromedp.Navigate(f.URL+"/overlay/final?mine=team:KC&theirs=team:SF&theme=card&lang=en"))
 	until(t, ctx, inside("live-rivals", ".row")+` === "KC 4,212 (52%)SF 3,875 (48%)"`)
@@ -52,6 +54,7 @@ func TestOverlayShowsRivalsAndTheTop(t *testing.T) {
 // Elements of one event share a stream, on the page of another origin; hostile
 // names of segments stay text.
 func TestElementsOnAnotherPage(t *testing.T) {
+	t.Parallel()
 	f, ctx := newFakeGateway(t), browser(t)
 	f.locked(func() { f.crowd["team"][`<img src=x onerror=alert(1)>`] = 99999 })
 	do(t, ctx, chromedp.Navigate(f.URL+"/device")) // any page

@@ -40,6 +40,7 @@ const readable = `(() => {
 // TestReadable looks at the page in four widths, light and dark. With WEB_SHOTS
 // set to a folder it leaves pictures there.
 func TestReadable(t *testing.T) {
+	t.Parallel()
 	f, ctx := newFakeGateway(t), browser(t)
 	f.locked(func() { f.crowd["world"][""], f.crowd["country"]["US"] = 3_298_412, 3_100_000 })
 	for _, size := range [][2]int64{{320, 640}, {390, 844}, {768, 1024}, {1440, 900}} {
@@ -59,6 +60,7 @@ func TestReadable(t *testing.T) {
 
 // TestReadableInTrouble looks at the notices.
 func TestReadableInTrouble(t *testing.T) {
+	t.Parallel()
 	f, ctx := newFakeGateway(t), browser(t)
 	do(t, ctx, chromedp.EmulateViewport(320, 640))
 	open(t, ctx, f, "?viewer=v1&country=DE")
@@ -104,6 +106,7 @@ func checkAll(t *testing.T, ctx context.Context, name string) {
 
 // TestReadableBlocked looks at what a viewer of an account that is full sees.
 func TestReadableBlocked(t *testing.T) {
+	t.Parallel()
 	f, ctx := newFakeGateway(t), browser(t)
 	f.accounts.play("family", "tv", "Living room TV", 2)
 	f.accounts.play("family", "phone", "Joe’s phone", 2)
@@ -125,6 +128,7 @@ func TestReadableBlocked(t *testing.T) {
 
 // TestReadableDevice looks at the page of a device in all its states.
 func TestReadableDevice(t *testing.T) {
+	t.Parallel()
 	f, ctx := newFakeGateway(t), browser(t)
 	show := func(device, state string) {
 		t.Helper()
