@@ -41,7 +41,7 @@ down: ## stop it; the volumes stay
 
 test: packages check unit sdk ## install what the tests need, then vet, staticcheck, gofmt and all tests with -race
 
-tools: packages ## install what the tests need: redis-server, chromium, ffmpeg, promtool, minio, kustomize
+tools: packages ## install what the tests need: redis-server, Chromium, ffmpeg, promtool, minio, kustomize
 	@./.ci/build-tools $(MINIO) $(KUSTOMIZE)
 
 packages:
@@ -53,7 +53,8 @@ check: ## vet, staticcheck and gofmt
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) mod verify
-	@$(GO) mod tidy -diff || { echo "go.mod is not tidy: run go mod tidy"; exit 1; }
+	@for dir in . archiver/testdata/duckcheck; do \
+	  (cd $$dir && $(GO) mod tidy -diff) || { echo "$$dir/go.mod is not tidy: run go mod tidy there"; exit 1; }; done
 
 # MinIO takes minutes to build: meanwhile the packages run that do without.
 unit: ## all tests, with the race detector
