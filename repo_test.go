@@ -42,13 +42,14 @@ var arrows = map[string][]string{
 	"cmd/grandstand":     {"", "aggregator", "archiver", "bench", "blocker", "drill", "fanout", "gateway", "gateway/journal", "redis", "simulator", "web", "web/pitch"},
 	"redis/redistest":    {},
 	"archiver/miniotest": {},
+	"web/chromiumtest":   {},
 
 	"deploy/kubernetes/schemas": {}, // a tool of make manifests
 	"deploy/prometheus":         {}, // tests of rules, alerts and boards
 }
 
-// rigs are the packages that only tests import: they start real servers.
-var rigs = []string{"redis/redistest", "archiver/miniotest"}
+// rigs are the packages that only tests import: they start real servers and browsers.
+var rigs = []string{"redis/redistest", "archiver/miniotest", "web/chromiumtest"}
 
 // owners says which files may import a library. A path that ends in a slash is
 // a folder.
