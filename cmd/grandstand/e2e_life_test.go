@@ -18,6 +18,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"grandstand/redis/redistest"
+	"grandstand/web/chromiumtest"
 )
 
 // holds waits until an expression is true in a page; promises are awaited.
@@ -77,7 +78,7 @@ func TestAPagesLife(t *testing.T) {
 	}
 	server := all()
 	putEvent(t, url, "final", `{"tick_ms":1000,"dims":["country","region",{"name":"team","values":["KC","SF"],"choose":true}]}`)
-	browser := chromium(t)
+	browser := openBrowser(t, chromiumtest.Windowed)
 	other := fan(t, browser, url, "event=final&viewer=other&team=KC")
 	tab := fan(t, browser, url, "event=final&viewer=v1&team=KC")
 	shown(t, tab, "world", 2)

@@ -21,17 +21,18 @@ const artifacts = "../../artifacts"
 
 // chromium starts a headless browser for one test. A missing one is a failure:
 // make tools installs it.
-func chromium(t *testing.T) context.Context {
+func chromium(t *testing.T) context.Context { return openBrowser(t, chromiumtest.Options) }
+
+func openBrowser(t *testing.T, options func(dir string) []chromedp.ExecAllocatorOption) context.Context {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "chromium")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	options := append(chromiumtest.Options(dir), chromedp.WindowSize(1280, 900))
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewExecAllocator(ctx, options...)
+	ctx, cancel = chromedp.NewExecAllocator(ctx, append(options(dir), chromedp.WindowSize(1280, 900))...)
 	t.Cleanup(cancel)
 	ctx, _ = chromedp.NewContext(ctx)
 	t.Cleanup(func() { chromedp.Cancel(ctx) })
