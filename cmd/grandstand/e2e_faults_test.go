@@ -97,9 +97,11 @@ func freshShare(list []simulator.Second, wanted func(at time.Time) bool) (share 
 	return float64(fresh) / max(float64(seconds), 1), seconds
 }
 
-// One of two gateways is cut off from Redis, then reads from a black hole, then
-// hangs, and so does the aggregator at work: nobody's number gets old, none is
-// wrong. All kinds of faults, at length: make chaos.
+// A gateway hangs, and so does the aggregator at work; then the other gateway is cut
+// off from Redis, and reads from a black hole: nobody's number gets old, none is
+// wrong. While it cannot reach Redis, and only from then on, nobody can know who
+// came and went on that gateway (docs/faults.md, "Counts off, known"). All kinds of
+// faults, at length: make chaos.
 func TestFaultsThatNobodySees(t *testing.T) {
 	beside(t) // it mostly waits
 	redis := redistest.StartServer(t)
@@ -108,21 +110,34 @@ func TestFaultsThatNobodySees(t *testing.T) {
 	a1 := startAggregator(t, "aggregator-1", redis.URL())
 	startAggregator(t, "aggregator-2", redis.URL())
 	putEvent(t, g2.url, "final", fast)
+	const crowdTime = 13 * time.Second
 	crowd, file := startCrowd(t, "crowd", "--target", g1.url, "--target", g2.url, "--event", "final", "--viewers", "80", "--join-rate", "100",
-		"--duration", "13s", "--profile", "flat", "--beat", "5s", "--churn", "2", "--moves", "1", "--silent", "0", "--window", "4s", "--late", "15s")
+		"--duration", crowdTime.String(), "--profile", "flat", "--beat", "5s", "--churn", "2", "--moves", "1", "--silent", "0", "--window", "4s", "--late", "15s")
 
 	at := func(d time.Duration, strike func()) { <-time.After(d); strike() }
-	at(3*time.Second, bad.cut)
+	at(2500*time.Millisecond, func() { g2.signal(syscall.SIGSTOP); a1.signal(syscall.SIGSTOP) })
+	at(2*time.Second, func() { g2.signal(syscall.SIGCONT); a1.signal(syscall.SIGCONT) })
+	<-time.After(2 * time.Second)
+	blind := time.Now()
+	bad.cut()
 	at(2*time.Second, bad.mend)
 	at(1500*time.Millisecond, func() { bad.worsen("timeout", `"timeout":0`) })
 	at(2*time.Second, bad.mend)
-	at(1*time.Second, func() { g2.signal(syscall.SIGSTOP); a1.signal(syscall.SIGSTOP) })
-	at(2*time.Second, func() { g2.signal(syscall.SIGCONT); a1.signal(syscall.SIGCONT) })
-	if code := crowd.wait(70 * time.Second); code != 0 {
-		t.Errorf("the crowd saw a promise broken: exit code %d:\n%s", code, tail(crowd.log.String(), 5000))
+	if code := crowd.wait(70 * time.Second); code != 0 && code != 3 {
+		t.Errorf("the crowd ended with code %d:\n%s", code, tail(crowd.log.String(), 5000))
 	}
 	r := readReport(t, file)
-	if share, seconds := freshShare(r.Screens, func(time.Time) bool { return true }); share < 0.999 || seconds < 500 {
+	for _, v := range r.Violations {
+		text := fmt.Sprintf("%s, of %s: %s: %s", v.Time.Format("15:04:05.000"), time.UnixMilli(v.At).Format("15:04:05"), v.Check, v.Text)
+		if (v.Check == "above" || v.Check == "below") && v.At > blind.UnixMilli() {
+			t.Logf("known: %s", text)
+			continue
+		}
+		t.Error(text)
+	}
+	// Then nobody comes or goes any more, and numbers that stay are sent each 15 s.
+	end := time.Unix(r.Screens[0].At, 0).Add(crowdTime + 5*time.Second)
+	if share, seconds := freshShare(r.Screens, func(at time.Time) bool { return at.Before(end) }); share < 0.999 || seconds < 500 {
 		t.Errorf("%.4f of %d viewer-seconds had a fresh number, the promise is 0.999", share, seconds)
 	}
 }
