@@ -187,6 +187,14 @@ func TestAPeersTroublesHaveCodes(t *testing.T) {
 	}
 }
 
+func TestAPeerWithoutAJournalHasNoFiles(t *testing.T) {
+	server := httptest.NewServer(http.NotFoundHandler())
+	defer server.Close()
+	if list, err := NewPeer(server.URL, testSecret, server.Client()).Files(t.Context()); err != nil || len(list) != 0 {
+		t.Errorf("%v, %v", list, err)
+	}
+}
+
 func TestPeersStayTheSame(t *testing.T) {
 	p := NewPeers(testSecret, "http", nil)
 	one := p.Sources([]string{"a:1", "b:1", "a:1"})

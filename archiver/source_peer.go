@@ -49,7 +49,11 @@ func (p *Peer) Files(ctx context.Context) ([]JournalFile, error) {
 		return nil, err
 	}
 	defer r.Body.Close()
-	if r.StatusCode != http.StatusOK {
+	switch r.StatusCode {
+	case http.StatusOK:
+	case http.StatusNotFound:
+		return nil, nil // its port is for the tree: it keeps no journal
+	default:
 		return nil, statusError(r)
 	}
 	var list grandstand.JournalFiles
