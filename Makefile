@@ -59,7 +59,7 @@ check: ## vet, staticcheck and gofmt
 # MinIO takes minutes to build: meanwhile the packages run that do without.
 unit: ## all tests, with the race detector
 	@./.ci/build-tools $(MINIO) $(KUSTOMIZE) & built=$$!; export PATH="$$PATH:$(GOBIN_DIR)"; \
-	set -x; $(GO) test -race -p 3 -timeout 9m $$($(GO) list ./... | grep -vE '$(LATE)') || { kill $$built 2>/dev/null; exit 1; }; \
+	set -x; $(GO) test -race -timeout 9m $$($(GO) list ./... | grep -vE '$(LATE)') || { kill $$built 2>/dev/null; exit 1; }; \
 	wait $$built || exit 1; \
 	$(GO) test -race -timeout 9m -skip '$(ALONE)' $$($(GO) list ./... | grep -E '$(LATE)')
 	PATH="$$PATH:$(GOBIN_DIR)" $(GO) test -race -timeout 9m -run '$(ALONE)' ./cmd/grandstand

@@ -258,6 +258,7 @@ func TestPlayersTLSIsModern(t *testing.T) {
 
 // Only holders of a member's certificate talk to members.
 func TestPeersKnowEachOther(t *testing.T) {
+	t.Parallel()
 	ca, other := newAuthority(t), newAuthority(t)
 	member, _, err := newCredentials(t, ca.peer(t.TempDir()))
 	if err != nil {
