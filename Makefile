@@ -13,6 +13,8 @@ COMPOSE     ?= docker compose
 # Three gateways and a crowd are compared to the second: a gateway that other
 # tests keep from its tick counts late.
 ALONE       := ^TestMovesAreNeverCountedTwice$$
+# Packages that take longest: whatever else there is goes beside them.
+LONG        := /(redis|web)$$
 # Packages whose tests need what .ci/build-tools builds.
 LATE        := /(archiver|cmd/grandstand)$$
 GOBIN_DIR   := $(shell $(GO) env GOPATH)/bin
@@ -59,9 +61,10 @@ check: ## vet, staticcheck and gofmt
 # MinIO takes minutes to build: meanwhile the packages run that do without.
 unit: ## all tests, with the race detector
 	@./.ci/build-tools $(MINIO) $(KUSTOMIZE) & built=$$!; export PATH="$$PATH:$(GOBIN_DIR)"; \
-	set -x; $(GO) test -race -timeout 9m $$($(GO) list ./... | grep -vE '$(LATE)') || { kill $$built 2>/dev/null; exit 1; }; \
+	all=$$($(GO) list ./...) || exit 1; \
+	set -x; $(GO) test -race -timeout 9m $$(grep -E '$(LONG)' <<<"$$all") $$(grep -vE '$(LATE)|$(LONG)' <<<"$$all") || { kill $$built 2>/dev/null; exit 1; }; \
 	wait $$built || exit 1; \
-	$(GO) test -race -timeout 9m -skip '$(ALONE)' $$($(GO) list ./... | grep -E '$(LATE)')
+	$(GO) test -race -timeout 9m -skip '$(ALONE)' $$(grep -E '$(LATE)' <<<"$$all")
 	PATH="$$PATH:$(GOBIN_DIR)" $(GO) test -race -timeout 9m -run '$(ALONE)' ./cmd/grandstand
 	$(GO) test -run 'TestEstimateIsFast' . # a ratio of speeds: not under the race detector
 	cd archiver/testdata/duckcheck && $(GO) test -count=1 ./... # a module of its own: DuckDB needs cgo

@@ -22,7 +22,7 @@ func TestMovesAreNeverCountedTwice(t *testing.T) {
 	g3 := startGateway(t, "gateway-3", redis, "--drain-over", "6s")
 	putEvent(t, g1.url, "final", `{"tick_ms":2000,"beat_ms":5000}`)
 
-	const crowdTime = 65 * time.Second
+	const crowdTime = 50 * time.Second
 	report := filepath.Join(t.TempDir(), "report.json")
 	crowd := start(t, "crowd", "simulate", "--target", g1.url, "--target", g2.url, "--target", g3.url, "--event", "final",
 		"--viewers", "3000", "--join-rate", "400", "--duration", crowdTime.String(), "--profile", "flat", "--beat", "5s",
