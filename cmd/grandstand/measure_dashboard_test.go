@@ -24,13 +24,13 @@ const observer = `
 // The dashboard of ten thousand viewers in some 280 segments: it paints within a
 // second, and no task of its takes over 50 ms in a minute of ticks.
 func TestMeasureDashboard(t *testing.T) {
-	redis := redistest.StartServer(t).URL()
-	startAggregator(t, "aggregator", redis)
-	g := startGateway(t, "gateway", redis)
-	putEvent(t, g.url, "final", `{"tick_ms":2000,"dims":["country","region",{"name":"team","choose":true},"team+region"]}`)
-	start(t, "crowd", "simulate", "--event", "final", "--target", g.url, "--viewers", "10000", "--profile", "flat", "--join-rate", "1000", "--duration", "3m", "--churn", "0.3", "--shared")
+	addr := freeAddr(t)
+	url := "http://" + addr
+	start(t, "all", "all", "--listen", addr, "--admin", "", "--redis", redistest.StartServer(t).URL(), "--secret", testSecret, "--archive", "file:"+archiveOf(t)).ready(addr)
+	putEvent(t, url, "final", `{"tick_ms":2000,"dims":["country","region",{"name":"team","choose":true},"team+region"]}`)
+	start(t, "crowd", "simulate", "--event", "final", "--target", url, "--viewers", "10000", "--profile", "flat", "--join-rate", "1000", "--duration", "3m", "--churn", "0.3", "--shared")
 	eventually(t, time.Minute, "the crowd is there", func() error {
-		c, err := getCounts(g.url, "final")
+		c, err := getCounts(url, "final")
 		if err == nil && c.World.Sessions < 9000 {
 			err = fmt.Errorf("%d are there", c.World.Sessions)
 		}
@@ -44,7 +44,7 @@ func TestMeasureDashboard(t *testing.T) {
 	if _, err := chromedp.Call(tab, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: observer}); err != nil {
 		t.Fatal(err)
 	}
-	if err := chromedp.Do(tab, chromedp.Navigate(g.url+"/dashboard?event=final")); err != nil {
+	if err := chromedp.Do(tab, chromedp.Navigate(url+"/dashboard?event=final")); err != nil {
 		t.Fatal(err)
 	}
 	ask := func(script string) (v []float64) {
@@ -56,6 +56,7 @@ func TestMeasureDashboard(t *testing.T) {
 		return v
 	}
 	<-time.After(60 * time.Second) // of ticks, which is what is measured
+	screenshot(t, tab, "dashboard-10000.png")
 	first := ask(`[performance.getEntriesByName("first-contentful-paint")[0].startTime, document.querySelectorAll("#map path[data-step='6']").length]`)
 	long := ask(`seen.long.flat()`)
 	segments := ask(`fetch("/v1/events/final/counts").then((r) => r.json()).then((b) => [Object.values(b.dims).flatMap(Object.keys).length])`)
