@@ -64,7 +64,11 @@ func (g *Gateway) live(w http.ResponseWriter, r *http.Request) {
 	}
 	c, head := &conn{g: g, share: s}, h.head
 	c.w.g, c.w.sock, c.w.compact = g, g.socketOf(h.nc), strings.EqualFold(h.subprotocol, subprotocolCompact)
-	if !g.enter() {
+	hungUp := len(head) == 0 && isGone(c.w.sock)
+	if hungUp {
+		g.metrics.refused.WithLabelValues("live", "gone").Inc()
+	}
+	if hungUp || !g.enter() {
 		span.End()
 		c.w.leave()
 		g.leaveConn(s)
@@ -76,6 +80,15 @@ func (g *Gateway) live(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c.serve(v, head)
+}
+
+// isGone reports that a client did not wait for the answer to its handshake, which
+// may have been long in a queue. Who has hung up must not join: the session may be
+// back elsewhere since, or have said goodbye there, and would count here until its
+// deadline. Not every kind of socket can tell.
+func isGone(s socket) bool {
+	g, can := s.(interface{ gone() bool })
+	return can && g.gone()
 }
 
 // socketOf returns the connection as a socket: polled, or read by a goroutine.

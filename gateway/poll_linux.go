@@ -218,6 +218,14 @@ func (s polled) atOnce(call uintptr, b []byte) (int, syscall.Errno) {
 	return int(n), 0
 }
 
+// gone reports that the client has closed the connection, or lost it, and sent
+// nothing that is not read yet.
+func (s polled) gone() bool {
+	var b [1]byte
+	n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, uintptr(s.fd), uintptr(unsafe.Pointer(&b)), 1, syscall.MSG_PEEK|syscall.MSG_DONTWAIT, 0, 0)
+	return errno == 0 && n == 0 || errno == syscall.ECONNRESET
+}
+
 // read is io.Reader's Read of what is there; no bytes and no error: nothing is.
 func (s polled) read(b []byte) (int, error) {
 	n, errno := s.atOnce(syscall.SYS_READ, b)
