@@ -18,6 +18,7 @@ import { RANGES } from "./state.js";
 
 const RELOAD_MS = 60_000; // the server knows more than this page was there for
 const DAY_MS = 86_400_000;
+const STEPS_S = [60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 172_800, 604_800]; // between labels, which say no seconds
 const MOST_MOMENTS = 6; // that are drawn, the latest
 
 const css = getComputedStyle(document.documentElement);
@@ -51,7 +52,7 @@ export class Chart {
         cursor: { drag: { x: false, y: false }, points: { size: 8 }, y: false },
         scales: { y: { range: (_, low, high) => rangeOf(low, high) } },
         axes: [
-          { ...axis, size: 32, space: 64, values: (_, ticks) => ticks.map((t, i) => (this.span() < DAY_MS / 2 ? time(t * 1000) : time(t * 1000, i === 0 || newDay(ticks[i - 1], t)))) },
+          { ...axis, size: 32, space: 64, incrs: STEPS_S, values: (_, ticks) => ticks.map((t, i) => (this.span() < DAY_MS / 2 ? time(t * 1000) : time(t * 1000, i === 0 || newDay(ticks[i - 1], t)))) },
           { ...axis, size: 56, values: (_, ticks) => ticks.map((t) => (Number.isInteger(t) ? axisNumber(t) : "")) },
         ],
         series: [
