@@ -312,10 +312,14 @@ func checkCounters(t *testing.T, count func(name string, labels ...string) float
 	t.Helper()
 	const ns = "grandstand_gateway_"
 	for reason, least := range map[string]float64{"not_utf8": 1, "binary": 1, "too_large": 3, "rate": 3, "protocol": 6, "silent": 20,
-		"slow_reader": 1, "event_ended": 1, "reset": 20} {
+		"slow_reader": 1, "event_ended": 1} {
 		if n := count(ns+"closes_total", `reason="`+reason+`"`); n < least {
 			t.Errorf("%v closes are counted as %s, want %v at least", n, reason, least)
 		}
+	}
+	// Those who were gone when their handshake was answered never joined.
+	if n := count(ns+"closes_total", `reason="reset"`) + count(ns+"refused_total", `route="live"`, `code="gone"`); n < 20 {
+		t.Errorf("%v closes are counted as reset, or refused as gone, want 20 at least", n)
 	}
 	for _, want := range []struct {
 		route, code string
