@@ -41,6 +41,7 @@ func (r *room) scan(now int64) (changed bool) {
 		clear(r.moves[len(kept):])
 		r.moves, changed = kept, true
 	}
+	r.listed = len(r.moves)
 	r.mu.Unlock()
 	for _, e := range ends {
 		e.do(r.g)
@@ -117,7 +118,9 @@ func (s *session) dueSocketsLocked(ends []ending, now int64) []ending {
 	return ends
 }
 
-// build returns the room's tally of the sessions that the last scan counted.
+// build returns the room's tally of the sessions that the last scan counted,
+// with the moves that there were then: one that came since would be taken off its
+// old owner's tally while its session is not in this one yet.
 func (r *room) build(t *grandstand.Tallier) *grandstand.Tally {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -128,7 +131,7 @@ func (r *room) build(t *grandstand.Tallier) *grandstand.Tally {
 		}
 	}
 	var moves []grandstand.Move
-	for _, m := range r.moves {
+	for _, m := range r.moves[:r.listed] {
 		moves = append(moves, m.Move)
 	}
 	return t.Build(r.event(), r.auds.Segments(), moves)

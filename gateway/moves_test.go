@@ -362,6 +362,36 @@ func TestMovesRightAfterRedisLostItsData(t *testing.T) {
 	}
 }
 
+// A session is taken over while a tick is between looking at the sessions and
+// building the tally: both it and its move are in the tally after.
+func TestATakeoverInTheMiddleOfATick(t *testing.T) {
+	twoGateways(t, func(t *testing.T, redis *fakeRedis, a, b *rig) {
+		v := a.watch("viewer=v1&device=d1&interval_ms=60000")
+		ticked()
+		v.cut()
+		w := b.watch("viewer=v2&device=d2&interval_ms=60000")
+		ticked()
+		r, now := b.g.roomOf("final"), fakeClock{}.Now()
+		r.scan(now)
+		again := b.watch("viewer=v1&device=d1&interval_ms=60000&session=" + v.session)
+		synctest.Wait()
+		if len(r.moves) != 1 {
+			t.Fatalf("%d moves, want 1", len(r.moves))
+		}
+		if tally := r.build(grandstand.NewTallier()); worldOf(tally) != 1 || len(tally.Moves) != 0 {
+			t.Errorf("the tally under way counts %d and lists %d moves, want 1 and 0", worldOf(tally), len(tally.Moves))
+		}
+		if !r.scan(now) {
+			t.Error("the tick after does not see that anything changed")
+		}
+		if tally := r.build(grandstand.NewTallier()); worldOf(tally) != 2 || len(tally.Moves) != 1 {
+			t.Errorf("the tally after counts %d and lists %d moves, want 2 and 1", worldOf(tally), len(tally.Moves))
+		}
+		again.leave()
+		w.leave()
+	})
+}
+
 // A session that moves before its first gateway has written its record is counted
 // at the next tick, by the second alone.
 func TestMoveBeforeTheFirstTick(t *testing.T) {

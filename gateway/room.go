@@ -29,6 +29,7 @@ type room struct {
 	sessions map[string]*session
 	list     []*session
 	moves    []heldMove
+	listed   int               // the first so many of moves go with what the last scan counted
 	blocked  map[string]uint64 // sessions that may not play, by kind of rule, as of the last tick
 	gone     bool              // removed from the gateway: nobody may join
 	idleAt   int64             // ms since when there are no sessions; 0: there are
