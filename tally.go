@@ -35,13 +35,13 @@ type Move struct {
 	Release ReleaseID // the entry in From's release list
 	Values  []string  // the session's audience at From, as in Audience.Values
 
-	// Since is the Redis ms at which the session was opened at From; 0 if that
-	// is long ago, or if it had moved there. A tally made before does not count
-	// it, and nothing is taken off: it is the last word of a gateway that died
-	// just after the session was opened. For a session that had moved there
-	// one is always taken off: if it is not in From's tally, it is in the one
-	// of the gateway before, whose move From did not live to list.
+	// Since is the Redis ms from which on From had the session; 0 if that is
+	// long ago. A tally of From made before does not count it. If it was opened
+	// there, nothing is taken off: that tally is the last word of a gateway that
+	// died just after. If it had Moved there, it is taken off the tally of the
+	// gateway before, whose move From did not live to list.
 	Since int64
+	Moved bool
 }
 
 // ShardTally is the value that a gateway writes for one shard: the tallies of

@@ -6,8 +6,8 @@ import (
 )
 
 const (
-	tallyVersion      = 2 // 1 wrote dense sketches as they are
-	shardTallyVersion = 2 // as 1, of tallies of another version
+	tallyVersion      = 3 // 1 wrote dense sketches as they are; up to 2 a move did not say Moved
+	shardTallyVersion = 3 // as 1, of tallies of another version
 	manifestVersion   = 1
 )
 
@@ -112,7 +112,7 @@ func AppendTally(dst []byte, t *Tally) []byte {
 	return appendMoves(dst, t.Moves)
 }
 
-// DecodeTally reads what AppendTally wrote, in this version or the one before.
+// DecodeTally reads what AppendTally wrote, in this version or one before.
 // Sketches that are not dense alias b; moves of the same audience share their
 // Values. Errors have CodeInvalid.
 func DecodeTally(b []byte) (*Tally, error) {
@@ -153,7 +153,7 @@ func decodeTally(b []byte, t *Tally) error {
 			}
 		}
 	}
-	t.Moves = readMoves(r)
+	t.Moves = readMoves(r, version)
 	return r.done()
 }
 
@@ -225,19 +225,20 @@ func appendRef(dst []byte, dict map[string]uint64, s string) []byte {
 }
 
 type moveReader struct {
+	version   byte // of the tally
 	from      []string
 	last      []ReleaseID // by gateway
 	values    []string
 	audiences [][]string
 }
 
-func readMoves(r *wireReader) []Move {
+func readMoves(r *wireReader, version byte) []Move {
 	n := r.count(4)
 	if n == 0 {
 		return nil
 	}
 	moves := make([]Move, n)
-	var m moveReader
+	m := moveReader{version: version}
 	for i := range moves {
 		if moves[i] = m.next(r); r.err != nil {
 			return nil
@@ -261,13 +262,20 @@ func (m *moveReader) next(r *wireReader) Move {
 		last.Seq += uint64(unzigzag(r.uvarint()))
 	}
 	move := Move{From: m.from[gateway], Release: *last}
-	move.Since = sinceOf(r.uvarint(), last.MS)
+	code := r.uvarint()
+	if m.version > 2 && code > 0 {
+		move.Moved = (code-1)&1 == 1
+		code = (code-1)>>1 + 1
+	}
+	if move.Since = sinceOf(code, last.MS); move.Since == 0 {
+		move.Moved = false
+	}
 	move.Values = m.audience(r)
 	return move
 }
 
-// Since is written as its distance before the release, plus one; 0 stands for
-// none. A session that was there for longer than any tally in use is old, and
+// Since is written as its distance before the release, twice, plus Moved, plus
+// one; 0 stands for none. A session that was there for longer than any tally in use is old, and
 // costs one byte.
 const sinceOldMS = 10 * 60_000
 
@@ -279,7 +287,7 @@ func sinceCode(m *Move) uint64 {
 	if d >= sinceOldMS {
 		return 0
 	}
-	return zigzag(d) + 1
+	return (zigzag(d)<<1 | bit(m.Moved)) + 1
 }
 
 func sinceOf(code, release uint64) int64 {

@@ -84,10 +84,10 @@ func sampleShardTally() *ShardTally {
 				{Segment{"team+region", "SF+US-CO"}, 1, nil},
 			},
 			Moves: []Move{
-				{"gw-1", ReleaseID{sampleAt - 500, 0}, kc, 0},
-				{"gw-1", ReleaseID{sampleAt - 500, 1}, sf, sampleAt - 1700},
-				{"gw-2", ReleaseID{sampleAt - 700, 0}, kc, 0},
-				{"gw-1", ReleaseID{sampleAt - 499, 0}, kc, sampleAt - 400},
+				{"gw-1", ReleaseID{sampleAt - 500, 0}, kc, 0, false},
+				{"gw-1", ReleaseID{sampleAt - 500, 1}, sf, sampleAt - 1700, false},
+				{"gw-2", ReleaseID{sampleAt - 700, 0}, kc, 0, false},
+				{"gw-1", ReleaseID{sampleAt - 499, 0}, kc, sampleAt - 400, true},
 			},
 		}, {
 			Event: "semi", Tick: 1000,
@@ -169,16 +169,21 @@ func TestWireGolden(t *testing.T) {
 	}
 }
 
-// What a gateway of the release before wrote is still read.
-func TestTalliesOfVersion1(t *testing.T) {
+// What gateways of the releases before wrote is still read.
+func TestTalliesOfEarlierVersions(t *testing.T) {
 	want := sampleShardTally()
-	got, err := DecodeShardTally(kept(t, "shard-tally-v1.hex"))
-	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); err != nil || diff != "" {
-		t.Errorf("%v (-want +got):\n%s", err, diff)
+	for i := range want.Events[0].Moves {
+		want.Events[0].Moves[i].Moved = false // they did not say
 	}
-	tally, err := DecodeTally(kept(t, "tally-v1.hex"))
-	if diff := cmp.Diff(&want.Events[0], tally, cmpopts.EquateEmpty()); err != nil || diff != "" {
-		t.Errorf("%v (-want +got):\n%s", err, diff)
+	for _, version := range []string{"v1", "v2"} {
+		got, err := DecodeShardTally(kept(t, "shard-tally-"+version+".hex"))
+		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); err != nil || diff != "" {
+			t.Errorf("%s: %v (-want +got):\n%s", version, err, diff)
+		}
+		tally, err := DecodeTally(kept(t, "tally-"+version+".hex"))
+		if diff := cmp.Diff(&want.Events[0], tally, cmpopts.EquateEmpty()); err != nil || diff != "" {
+			t.Errorf("%s: %v (-want +got):\n%s", version, err, diff)
+		}
 	}
 }
 
@@ -195,7 +200,7 @@ func denseTally() *Tally {
 func TestDenseSketchesArePacked(t *testing.T) {
 	want := denseTally()
 	b := AppendTally(nil, want)
-	got, err := DecodeTally(golden(t, "tally-dense-v2.hex", b))
+	got, err := DecodeTally(golden(t, "tally-dense-v3.hex", b))
 	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); err != nil || diff != "" {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
@@ -408,6 +413,7 @@ var (
 				}
 				if before := rapid.Int64Range(-5000, sinceOldMS-1).Draw(t, "before"); m.Release.MS < 1<<50 && int64(m.Release.MS) > before {
 					m.Since = int64(m.Release.MS) - before
+					m.Moved = rapid.Bool().Draw(t, "moved")
 				}
 				return m
 			}), 0, 12).Draw(t, "moves"),

@@ -25,9 +25,10 @@ type merger struct {
 
 	unions
 	before    []int32            // by slot; all zero between calls
-	left      []int64            // by slot; all zero between calls
 	listed    []int32            // slots of the board's segments
 	stale     []int32            // slots of the segments to be estimated
+	rest      []int64            // by slot; all zero between calls
+	aged      []*contribution    // see byAge
 	strays    []*grandstand.Move // whose sessions are not where they are said to be; empty between calls
 	audiences map[*string][]int32
 }
@@ -69,6 +70,10 @@ func (m *merger) gather(e *event) {
 		clear(c.moved)
 		c.moved = c.moved[:0]
 	}
+	if m.audiences == nil {
+		m.audiences = map[*string][]int32{}
+	}
+	clear(m.audiences)
 	for _, by := range e.from {
 		if !by.used {
 			continue
@@ -82,10 +87,15 @@ func (m *merger) gather(e *event) {
 			switch {
 			case from == by:
 			case from == nil:
-				if mv.Since == 0 {
+				if mv.Since == 0 || mv.Moved {
 					m.strays = append(m.strays, mv)
 				}
-			case !from.used || from.holding.knows(mv.Release) || mv.Since > from.holding.asOf:
+			case from.holding.knows(mv.Release):
+			case mv.Since > from.holding.asOf:
+				if mv.Moved {
+					m.strays = append(m.strays, mv)
+				}
+			case !from.used:
 			default:
 				from.moved = append(from.moved, mv)
 				e.applied++
@@ -98,36 +108,132 @@ func (m *merger) gather(e *event) {
 // settle takes off the moves that found nobody to take off. A session that had
 // moved to its last owner, which has not told of it yet, is still in the tally of
 // the one before: which that is only the last owner knows. So it goes off the
-// oldest tally that was made before it moved on. There is one only while a
-// gateway is late or dead.
+// oldest tally that was made before it moved on, one that has its audience if there
+// is one.
+// There is one only while a gateway is late or dead.
 func (m *merger) settle(e *event) {
 	for _, c := range e.from {
 		if over := -c.left(); over > 0 {
-			slices.SortFunc(c.moved, func(x, y *grandstand.Move) int {
-				return cmp.Or(cmp.Compare(x.Release.MS, y.Release.MS), cmp.Compare(x.Release.Seq, y.Release.Seq))
-			})
+			m.sortOut(e, c)
 			m.strays = append(m.strays, c.moved[len(c.moved)-over:]...)
 			c.moved = c.moved[:len(c.moved)-over]
 			e.applied -= over
 		}
 	}
-	for _, mv := range m.strays {
-		var oldest *contribution
-		for _, c := range e.from {
-			if c.used && c.left() > 0 && c.holding.asOf < int64(mv.Release.MS) &&
-				(oldest == nil || c.holding.asOf < oldest.holding.asOf) {
-				oldest = c
-			}
-		}
-		if oldest == nil {
-			m.mended(brokenMove)
-			continue
-		}
-		oldest.moved = append(oldest.moved, mv)
-		e.applied++
+	if len(m.strays) == 0 {
+		return
+	}
+	strays := m.place(e, m.strays, true)
+	strays = m.place(e, strays, false) // who joined another audience as they moved
+	for range strays {
+		m.mended(brokenMove)
 	}
 	clear(m.strays) // they would keep the messages they lie in
 	m.strays = m.strays[:0]
+}
+
+// sortOut puts those moves last whose audience the contribution does not have as
+// often, and of the others the latest.
+func (m *merger) sortOut(e *event, c *contribution) {
+	slices.SortFunc(c.moved, func(x, y *grandstand.Move) int {
+		return cmp.Or(cmp.Compare(x.Release.MS, y.Release.MS), cmp.Compare(x.Release.Seq, y.Release.Seq))
+	})
+	all := c.moved
+	c.moved = nil
+	m.enter(e, c)
+	alike, others := make([]*grandstand.Move, 0, len(all)), []*grandstand.Move(nil)
+	for _, mv := range all {
+		slots := m.slotsOf(e, mv.Values)
+		if m.has(c, slots) {
+			m.less(slots)
+			alike = append(alike, mv)
+		} else {
+			others = append(others, mv)
+		}
+	}
+	m.exit(e, c)
+	c.moved = append(alike, others...)
+}
+
+// place takes moves off the oldest tallies that were made before them and have
+// sessions left, if alike is true of their audience. It returns those that found
+// none, in the memory of strays.
+func (m *merger) place(e *event, strays []*grandstand.Move, alike bool) []*grandstand.Move {
+	for _, c := range m.byAge(e) {
+		m.enter(e, c)
+		kept := strays[:0]
+		for _, mv := range strays {
+			slots := m.slotsOf(e, mv.Values)
+			if c.left() <= 0 || c.holding.asOf >= int64(mv.Release.MS) || alike && !m.has(c, slots) {
+				kept = append(kept, mv)
+				continue
+			}
+			m.less(slots)
+			c.moved = append(c.moved, mv)
+			e.applied++
+		}
+		strays = kept
+		m.exit(e, c)
+	}
+	return strays
+}
+
+// byAge returns the contributions in use that have sessions left, the oldest
+// first.
+func (m *merger) byAge(e *event) []*contribution {
+	m.aged = m.aged[:0]
+	for _, c := range e.from {
+		if c.used && c.left() > 0 {
+			m.aged = append(m.aged, c)
+		}
+	}
+	slices.SortFunc(m.aged, func(x, y *contribution) int { return cmp.Compare(x.holding.asOf, y.holding.asOf) })
+	return m.aged
+}
+
+// enter fills m.rest with what the contribution has of each segment without the
+// sessions that moved away from it. Until exit.
+func (m *merger) enter(e *event, c *contribution) {
+	m.rest = grow(m.rest, len(e.segs))
+	for _, r := range c.rows {
+		m.rest[r.slot] += int64(r.sessions)
+	}
+	for _, mv := range c.moved {
+		m.less(m.slotsOf(e, mv.Values))
+	}
+}
+
+// has reports whether the contribution that was entered has a session left in
+// each of the slots, but for those of dimensions that it does not count.
+func (m *merger) has(c *contribution, slots []int32) bool {
+	for dim, slot := range slots {
+		if (slot < 0 || m.rest[slot] <= 0) && !slices.Contains(c.gaps, int32(dim)) {
+			return false
+		}
+	}
+	return true
+}
+
+// less takes a session off the contribution that was entered.
+func (m *merger) less(slots []int32) {
+	for _, slot := range slots {
+		if slot >= 0 {
+			m.rest[slot]--
+		}
+	}
+}
+
+func (m *merger) exit(e *event, c *contribution) {
+	for _, r := range c.rows {
+		m.rest[r.slot] = 0
+	}
+	for _, mv := range c.moved { // some in segments that it has no row of
+		for _, slot := range m.slotsOf(e, mv.Values) {
+			if slot >= 0 {
+				m.rest[slot] = 0
+			}
+		}
+	}
 }
 
 // left returns how many sessions there are that have not moved away.
@@ -144,45 +250,45 @@ func (m *merger) sum(e *event) {
 		if !c.used {
 			continue
 		}
-		if len(c.moved) > 0 {
-			m.sumMoved(e, c)
-		} else {
-			for _, r := range c.rows {
-				e.segs[r.slot].sessions += r.sessions
-			}
-			c.counted = c.rows[0].sessions
-		}
+		c.counted = uint64(c.left())
 		for _, dim := range c.gaps {
 			e.dark[dim] = e.dark[dim] || c.counted > 0
 		}
 		for _, r := range c.rows {
+			s := &e.segs[r.slot]
+			s.sessions += r.sessions
 			if r.source >= 0 && r.sessions > 0 {
-				s := &e.segs[r.slot]
 				s.sketches = append(s.sketches, c.tally.Segments[r.source].Sketch)
 			}
 		}
 	}
+	m.takeOff(e)
 }
 
-// sumMoved adds a contribution without the sessions that moved away from it.
-// Their viewers stay in its sketches; they are in the new owner's as well, and
-// a union counts them once.
-func (m *merger) sumMoved(e *event, c *contribution) {
-	m.left = grow(m.left, len(e.segs))
-	for _, r := range c.rows {
-		m.left[r.slot] += int64(r.sessions)
-	}
-	if m.audiences == nil {
-		m.audiences = map[*string][]int32{}
-	}
-	clear(m.audiences)
-	for _, mv := range c.moved {
-		m.takeOff(e, c, m.slotsOf(e, mv.Values))
-	}
-	c.counted = uint64(m.left[worldSlot])
-	for _, r := range c.rows {
-		e.segs[r.slot].sessions += uint64(m.left[r.slot])
-		m.left[r.slot] = 0
+// takeOff takes the sessions that moved off the sums. Their viewers stay in the
+// sketches of their old owners; they are in the new owner's as well, and a union
+// counts them once.
+//
+// They are taken off all that is counted, not each off one contribution: a
+// session that moved on from a gateway which died before it told of having it is
+// still in the tally of the one before, in the same segments.
+func (m *merger) takeOff(e *event) {
+	for _, c := range e.from {
+		for _, mv := range c.moved {
+			e.segs[worldSlot].sessions-- // left is never below 0
+			for dim, slot := range m.slotsOf(e, mv.Values) {
+				if slices.Contains(c.gaps, int32(dim)) {
+					continue
+				}
+				if slot < 0 || e.segs[slot].sessions == 0 {
+					m.mended(brokenMove)
+					if slot = e.largest(int32(dim)); slot < 0 {
+						continue // of a dark dimension
+					}
+				}
+				e.segs[slot].sessions--
+			}
+		}
 	}
 }
 
@@ -215,39 +321,20 @@ func (m *merger) slotsOf(e *event, values []string) []int32 {
 	return slots
 }
 
-// takeOff takes one session off the world and off one segment of each
-// dimension: that of the audience, or, so that the sums hold, another.
-func (m *merger) takeOff(e *event, c *contribution, slots []int32) {
-	if m.left[worldSlot] <= 0 {
-		m.mended(brokenMove)
-		return
-	}
-	m.left[worldSlot]--
-	for dim, slot := range slots {
-		if slices.Contains(c.gaps, int32(dim)) {
-			continue
-		}
-		if slot < 0 || m.left[slot] <= 0 {
-			m.mended(brokenMove)
-			slot = m.substitute(e, c, int32(dim))
-		}
-		m.left[slot]--
-	}
-}
-
-// substitute returns a segment of the dimension that has sessions left: unknown
-// if it has, else the largest. There is one, since the sums hold.
-func (m *merger) substitute(e *event, c *contribution, dim int32) int32 {
+// largest returns a segment of the dimension that has sessions: unknown if it
+// has, else the largest; -1 if none does. While the sums hold one does.
+func (e *event) largest(dim int32) int32 {
 	best := int32(-1)
-	for _, r := range c.rows {
-		if e.segs[r.slot].dim != dim || m.left[r.slot] <= 0 {
+	for i := range e.segs {
+		s := &e.segs[i]
+		if s.dim != dim || s.sessions == 0 {
 			continue
 		}
-		if e.segs[r.slot].segment.Value == grandstand.Unknown {
-			return r.slot
+		if s.segment.Value == grandstand.Unknown {
+			return int32(i)
 		}
-		if best < 0 || m.left[r.slot] > m.left[best] {
-			best = r.slot
+		if best < 0 || s.sessions > e.segs[best].sessions {
+			best = int32(i)
 		}
 	}
 	return best

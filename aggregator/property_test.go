@@ -24,7 +24,9 @@ type world struct {
 	moves    map[*testGateway][]heldMove // of each gateway, with their age
 	maxTruth map[grandstand.Segment]uint64
 	claimed  map[int]int64                         // when its owner became it
-	since    map[int]int64                         // when its owner opened it; 0: it moved there
+	former   map[int][][]string                    // audiences that it was in before its last move
+	since    map[int]int64                         // when its owner opened it, or claimed it from another
+	moved    map[int]bool                          // its owner claimed it from another
 	lostAt   int64                                 // when Redis last lost its data; 0: it has not
 	knew     map[*testGateway]grandstand.ReleaseID // upTo then
 	orphans  []orphan
@@ -115,11 +117,12 @@ func (w *world) move() {
 	from, old := w.owner[id], w.sessions[id]
 	s := *old
 	s.gen++
+	w.former[id] = append(w.former[id], old.values)
 	if w.draw(4, "joins another team") == 0 {
 		s.values = w.audience(s.values[0], "KC")
 	}
-	since := w.since[id]
-	w.sessions[id], w.owner[id], w.claimed[id], w.since[id] = &s, to, w.now, 0
+	since, moved := w.since[id], w.moved[id]
+	w.sessions[id], w.owner[id], w.claimed[id], w.since[id], w.moved[id] = &s, to, w.now, w.now+1, true
 	w.t.Logf("session %d moves from %s to %s", id, from.id, to.id)
 	release := func() {
 		w.seq++
@@ -127,7 +130,7 @@ func (w *world) move() {
 		rid := grandstand.ReleaseID{MS: uint64(w.now) + 1, Seq: w.seq} // after the tallies of now
 		from.stream = append(from.stream, testRelease{rid, id, old.gen})
 		w.moves[to] = append(w.moves[to], heldMove{
-			grandstand.Move{From: from.id, Release: rid, Values: old.values, Since: since}, id, w.now,
+			grandstand.Move{From: from.id, Release: rid, Values: old.values, Since: since, Moved: moved}, id, w.now,
 		})
 		if w.owner[id] == to && w.sessions[id] == &s && !w.endings[id] {
 			to.add(&s)
@@ -342,6 +345,17 @@ func (w *world) check(b *grandstand.Board) {
 			w.each(s, func(seg grandstand.Segment) { sure[seg]++ })
 		}
 	}
+	// Whoever counts a session may not know yet, or never, that it joined another
+	// team as it moved on. Where it had moved twice, its owner does not know of
+	// which team it was at first.
+	shifted := map[grandstand.Segment]uint64{}
+	for id, s := range w.sessions {
+		if g := w.owner[id]; g.written[id] != s || g.half || len(w.former[id]) > 1 || w.now-g.asOf >= grandstand.LingerMS(w.event.BeatMS) {
+			for seg := range w.before(id) {
+				shifted[seg]++
+			}
+		}
+	}
 	for seg, n := range truth {
 		w.maxTruth[seg] = max(w.maxTruth[seg], n+lost)
 	}
@@ -352,6 +366,11 @@ func (w *world) check(b *grandstand.Board) {
 	// twice in between, for a tick or two.
 	if world.Sessions > truth[grandstand.WorldSegment]+lost {
 		w.t.Fatalf("%d sessions, but only %d are watching", world.Sessions, truth[grandstand.WorldSegment])
+	}
+	for i := range b.Segments {
+		if c := &b.Segments[i]; c.Segment.Value != grandstand.Other && c.Sessions > truth[c.Segment]+shifted[c.Segment]+lost {
+			w.t.Fatalf("%v: %d sessions, but only %d are watching, and %d were", c.Segment, c.Sessions, truth[c.Segment], shifted[c.Segment])
+		}
 	}
 	if world.Sessions+unread < sure[grandstand.WorldSegment] {
 		w.t.Fatalf("%d sessions, but %d are counted by their owners, and only %d moves are in flight",
@@ -367,6 +386,16 @@ func (w *world) check(b *grandstand.Board) {
 			w.t.Fatalf("%v: %d fans of %d sessions, reach %d; want %d", c.Segment, c.Fans, c.Sessions, c.Reach, want)
 		}
 	}
+}
+
+// before returns the segments that a session was in and is not any more.
+func (w *world) before(id int) map[grandstand.Segment]bool {
+	segs := map[grandstand.Segment]bool{}
+	for _, values := range w.former[id] {
+		w.each(&testSession{values: values}, func(seg grandstand.Segment) { segs[seg] = true })
+	}
+	w.each(w.sessions[id], func(seg grandstand.Segment) { delete(segs, seg) })
+	return segs
 }
 
 func (w *world) each(s *testSession, f func(grandstand.Segment)) {
@@ -385,7 +414,7 @@ func TestSumsHoldUnderChurn(t *testing.T) {
 			rig: newRig(t), t: rt, event: testEvent("final", "country", "team"),
 			sessions: map[int]*testSession{}, owner: map[int]*testGateway{}, endings: map[int]bool{},
 			moves: map[*testGateway][]heldMove{}, maxTruth: map[grandstand.Segment]uint64{},
-			claimed: map[int]int64{}, since: map[int]int64{}, knew: map[*testGateway]grandstand.ReleaseID{},
+			claimed: map[int]int64{}, former: map[int][][]string{}, since: map[int]int64{}, moved: map[int]bool{}, knew: map[*testGateway]grandstand.ReleaseID{},
 		}
 		if rapid.Bool().Draw(rt, "a cross") {
 			w.event = testEvent("final", "country", "team", "country+team")

@@ -437,7 +437,11 @@ func (r *room) own(s *session, move *grandstand.Move) {
 	if move == nil {
 		s.since, s.keepAt = now, 0 // as if it was opened here
 	} else {
-		move.Values, move.Since = s.previous.Values, s.previous.Since
+		p := s.previous
+		move.Values, move.Since = p.Values, p.Since
+		if p.ClaimedAt != 0 && p.Since <= now { // and it was not blocked there
+			move.Since, move.Moved = p.ClaimedAt, true
+		}
 		s.previous = nil
 		r.moves = append(r.moves, heldMove{*move, now + grandstand.LingerMS(r.event().BeatMS) + moveMarginMS})
 	}

@@ -35,7 +35,7 @@ func (c *Client) Claim(ctx context.Context, rec grandstand.Record) (grandstand.C
 	if err != nil {
 		return grandstand.Claimed{}, err
 	}
-	if len(reply) != 4 {
+	if len(reply) != 5 {
 		return grandstand.Claimed{}, c.fail(claimScript.op, strconv.ErrSyntax)
 	}
 	gen, err := strconv.ParseUint(reply[0], 10, 64)
@@ -56,6 +56,9 @@ func (c *Client) Claim(ctx context.Context, rec grandstand.Record) (grandstand.C
 	// What the script compared holds, not the copy in the encoded record.
 	prev.Owner = reply[1]
 	if prev.Gen, err = strconv.ParseUint(reply[2], 10, 64); err != nil {
+		return grandstand.Claimed{}, c.fail(claimScript.op, err)
+	}
+	if prev.ClaimedAt, err = strconv.ParseInt(reply[4], 10, 64); err != nil {
 		return grandstand.Claimed{}, c.fail(claimScript.op, err)
 	}
 	claimed.Previous = prev
