@@ -82,23 +82,31 @@ func (f *fakeRedis) enter(ctx context.Context, name string) error {
 	return grandstand.WrapError(grandstand.CodeUnavailable, errDown, "down")
 }
 
-func (f *fakeRedis) Claim(ctx context.Context, rec grandstand.Record) (grandstand.Claimed, error) {
+func (f *fakeRedis) Claim(ctx context.Context, recs []grandstand.Record) ([]grandstand.Claimed, error) {
+	claimed := make([]grandstand.Claimed, len(recs))
 	if err := f.enter(ctx, "Claim"); err != nil {
-		return grandstand.Claimed{}, err
+		return claimed, err
 	}
 	defer f.mu.Unlock()
+	for i, rec := range recs {
+		claimed[i] = f.claimLocked(rec)
+	}
+	return claimed, nil
+}
+
+func (f *fakeRedis) claimLocked(rec grandstand.Record) grandstand.Claimed {
 	cur, ok := f.records[rec.Session]
 	if !ok {
 		rec.Gen = max(rec.Gen+1, uint64(time.Now().UnixMilli()))
 		f.records[rec.Session] = rec
-		return grandstand.Claimed{Gen: rec.Gen}, nil
+		return grandstand.Claimed{Gen: rec.Gen}
 	}
 	if cur.Owner == rec.Owner {
-		return grandstand.Claimed{Gen: cur.Gen}, nil
+		return grandstand.Claimed{Gen: cur.Gen}
 	}
 	rec.Gen = max(cur.Gen, rec.Gen) + 1
 	f.records[rec.Session] = rec
-	return grandstand.Claimed{Gen: rec.Gen, Previous: &cur}, nil
+	return grandstand.Claimed{Gen: rec.Gen, Previous: &cur}
 }
 
 func (f *fakeRedis) Keep(ctx context.Context, recs []grandstand.Record) (lost []int, err error) {

@@ -422,7 +422,7 @@ func TestALateClaimOfADeadGateway(t *testing.T) {
 		stolen := redis.record(v.session)
 		before := stolen.Gen
 		stolen.Owner = "ghost"
-		if _, err := redis.Claim(t.Context(), stolen); err != nil {
+		if _, err := redis.Claim(t.Context(), []grandstand.Record{stolen}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := redis.Release(t.Context(), "a", []grandstand.Release{{Event: "final", Session: v.session, Gen: before}}); err != nil {

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -10,15 +11,14 @@ import (
 )
 
 const (
-	keepMS       = 120_000     // between two refreshes of a session's record, give or take a half; it lives for 360 s
-	confirmMS    = 4_000       // between the first two records after Redis lost its data
-	retryLostMS  = 5_000       // between two attempts to win a lost session back
-	keepEvery    = time.Second // between two batches of records
-	keepBatch    = 512         // records in one call
-	keepNewFor   = 200 * time.Millisecond
-	claimBatch   = 256             // sessions that are claimed before their old owners are told
-	claimsAtOnce = 16              // calls under way
-	claimRetry   = 1 * time.Second // after Redis did not answer
+	keepMS      = 120_000     // between two refreshes of a session's record, give or take a half; it lives for 360 s
+	confirmMS   = 4_000       // between the first two records after Redis lost its data
+	retryLostMS = 5_000       // between two attempts to win a lost session back
+	keepEvery   = time.Second // between two batches of records
+	keepBatch   = 512         // records in one call
+	keepNewFor  = 200 * time.Millisecond
+	claimBatch  = 256             // sessions that are claimed in one pipeline, before their old owners are told
+	claimRetry  = 1 * time.Second // after Redis did not answer
 
 	// holdFor is the time in which every gateway notices that Redis lost its
 	// data, and has asked for its records.
@@ -264,22 +264,20 @@ func (g *Gateway) moveSessions(ctx context.Context) {
 			return
 		case <-g.movers.wake:
 		}
-		for {
-			batch := g.movers.take(claimBatch)
-			if len(batch) == 0 {
-				break
-			}
+		for batch := g.movers.take(claimBatch); len(batch) > 0; batch = g.movers.take(claimBatch) {
 			if again := g.claim(ctx, batch); len(again) > 0 {
-				select {
-				case <-ctx.Done():
-					return
-				case <-time.After(claimRetry):
-				}
-				for _, s := range again {
-					g.movers.add(s)
-				}
+				time.AfterFunc(claimRetry, func() { g.moveAgain(again) }) // the others do not wait
+			}
+			if ctx.Err() != nil {
+				return
 			}
 		}
+	}
+}
+
+func (g *Gateway) moveAgain(list []*session) {
+	for _, s := range list {
+		g.movers.add(s)
 	}
 }
 
@@ -287,25 +285,14 @@ func (g *Gateway) moveSessions(ctx context.Context) {
 // and only then has them counted here. It returns the sessions for which that
 // is to be tried again.
 func (g *Gateway) claim(ctx context.Context, batch []due) (again []*session) {
-	ok := make([]bool, len(batch))
-	var wg sync.WaitGroup
-	slots := make(chan struct{}, claimsAtOnce)
-	for i, d := range batch {
-		slots <- struct{}{}
-		wg.Go(func() {
-			ok[i] = g.claimOne(ctx, d.s)
-			<-slots
-		})
-	}
-	wg.Wait()
+	again = g.claimRecords(ctx, batch)
 
 	var nobody []*session
 	byOwner := map[string][]*session{}
-	for i, d := range batch {
+	for _, d := range batch {
 		d.s.mu.Lock()
 		switch {
-		case !ok[i]:
-			again = append(again, d.s)
+		case slices.Contains(again, d.s):
 		case d.s.own == lost:
 			d.s.moving = false
 		case d.s.previous == nil:
@@ -358,47 +345,74 @@ func (g *Gateway) settled(ctx context.Context) bool {
 	return at > 0 && g.cfg.Clock.Now()-at > holdFor.Milliseconds()
 }
 
-// claimOne reports whether the session's record names this gateway now.
-func (g *Gateway) claimOne(ctx context.Context, s *session) bool {
-	s.mu.Lock()
-	rec, done := s.recordLocked(g.id), s.previous != nil
-	if !done && s.socketed && s.sockets == nil && !s.Left {
-		// The viewer is gone again without a goodbye, and maybe on another
-		// gateway by now: a claim that comes so late would take the session
-		// away from where it is.
-		s.loseLocked(g.cfg.Clock.Now())
-		done = true
+// claimRecords has the sessions' records name this gateway. It returns those of
+// which it is not known whether they do.
+func (g *Gateway) claimRecords(ctx context.Context, batch []due) (unknown []*session) {
+	var list []*session
+	for _, d := range batch {
+		if d.s.toClaim() {
+			list = append(list, d.s)
+		}
 	}
-	s.mu.Unlock()
-	if done {
-		return true
+	if len(list) == 0 {
+		return nil
 	}
 	call, cancel := g.deadline(ctx)
 	defer cancel()
-	claimed, err := g.cfg.Sessions.Claim(call, rec)
+	claims, err := g.cfg.Sessions.Claim(call, g.records(list))
 	if err != nil {
-		g.trouble("claim session", err)
-		return false
+		g.trouble("claim sessions", err)
 	}
-	s.mu.Lock()
-	s.Gen = claimed.Gen
-	p := claimed.Previous
-	if p != nil && p.Owner != g.id {
-		s.previous = p
-	}
-	adopt := s.adopt && p != nil && len(p.Values) == len(s.Audience.Values)
-	if adopt {
-		s.Audience = s.room.intern(p.Values)
-		s.keepJoinLocked(joinChose, g.cfg.Clock.Now())
-		rec = s.recordLocked(g.id)
-	}
-	s.mu.Unlock()
-	if adopt {
-		// The record must name the audience that it is counted in.
-		if _, err := g.cfg.Sessions.Keep(call, []grandstand.Record{rec}); err != nil {
-			g.trouble("keep session record", err)
+	var adopted []*session
+	for i, s := range list {
+		if claims[i].Gen == 0 {
+			unknown = append(unknown, s)
+		} else if s.claimed(&claims[i]) {
+			adopted = append(adopted, s)
 		}
 	}
+	if len(adopted) > 0 {
+		// The records must name the audience that they are counted in.
+		if _, err := g.cfg.Sessions.Keep(call, g.records(adopted)); err != nil {
+			g.trouble("keep session records", err)
+		}
+	}
+	return unknown
+}
+
+// toClaim reports whether the session's record has to be claimed still.
+func (s *session) toClaim() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.previous != nil {
+		return false
+	}
+	if s.socketed && s.sockets == nil && !s.Left && !s.asking {
+		// The viewer is gone again without a goodbye, and maybe on another
+		// gateway by now: a claim that comes so late would take the session
+		// away from where it is.
+		s.loseLocked(s.room.g.cfg.Clock.Now())
+		return false
+	}
+	s.asking = true
+	return true
+}
+
+// claimed takes the answer to a claim. It reports whether the session has adopted
+// the audience that it was in.
+func (s *session) claimed(c *grandstand.Claimed) (adopted bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Gen, s.asking = c.Gen, false
+	p := c.Previous
+	if p != nil && p.Owner != s.room.g.id {
+		s.previous = p
+	}
+	if !s.adopt || p == nil || len(p.Values) != len(s.Audience.Values) {
+		return false
+	}
+	s.Audience = s.room.intern(p.Values)
+	s.keepJoinLocked(joinChose, s.room.g.cfg.Clock.Now())
 	return true
 }
 

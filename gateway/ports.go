@@ -17,8 +17,10 @@ type Clock interface {
 // Sessions keeps who owns which session. Every method has the deadline of its
 // context.
 type Sessions interface {
-	// Claim makes rec.Owner the session's owner, under a new generation.
-	Claim(ctx context.Context, rec grandstand.Record) (grandstand.Claimed, error)
+	// Claim makes the records' owner that of their sessions, under new
+	// generations. Of a session whose answer has generation 0, which there are
+	// only with an error, it is not known whether it was claimed.
+	Claim(ctx context.Context, recs []grandstand.Record) ([]grandstand.Claimed, error)
 
 	// Keep writes or refreshes the records and returns the indices of those
 	// that somebody else owns.

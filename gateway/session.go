@@ -34,6 +34,7 @@ type session struct {
 	own      ownership
 	released uint64             // the highest generation that a release list named
 	moving   bool               // in the hands of moveSessions
+	asking   bool               // a claim was sent, and may have been carried out
 	previous *grandstand.Record // whom to tell that the session is ours now; nil: nobody
 	lostAt   int64              // ms at which own became lost
 	keepAt   int64              // ms at which its record is to be written again

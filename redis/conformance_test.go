@@ -68,6 +68,8 @@ var conformance = []struct {
 	{"ClaimAskedAgainIsAnsweredAgain", testClaimAgain},
 	{"ClaimForgetsTheOwnerBeforeInTime", testClaimWindow},
 	{"ClaimsAtOnceMakeOneChain", testClaimRace},
+	{"AClaimTellsSinceWhen", testClaimedAt},
+	{"ManyClaimsInOnePipeline", testClaimMany},
 	{"ClaimWithoutARecordPrevails", testClaimUnknown},
 	{"KeepReportsWhatIsLost", testKeep},
 	{"KeepManyInPortions", testKeepMany},
@@ -196,7 +198,7 @@ func testCorrupt(t *testing.T, r *rig) {
 		t.Errorf("ShardTallies = %v, %v; want a nil", list, err)
 	}
 	set(recordKey("s"))
-	if claimed, err := c.Claim(ctx, grandstand.Record{Session: "s", Owner: "b"}); err != nil || claimed.Previous != nil {
+	if claimed, err := claimOne(ctx, c, grandstand.Record{Session: "s", Owner: "b"}); err != nil || claimed.Previous != nil {
 		t.Errorf("Claim over a broken record = %+v, %v; want no owner before", claimed, err)
 	}
 	set(recordKey("s2"))

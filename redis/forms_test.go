@@ -35,7 +35,7 @@ func TestFormsAreTheSameAsEver(t *testing.T) {
 		t.Errorf("a kept record is %q, was %q", got, want)
 	}
 	e.m.SetTime(c.clock.base)
-	_, err = c.Claim(t.Context(), b)
+	_, err = claimOne(t.Context(), c, b)
 	ok(t, err)
 	at := c.clock.base.UnixMilli()
 	if got, want := stored(), "8|B|"+strconv.FormatInt(at, 10)+"|7|A|18|"+body(b)+body(a); got != want {

@@ -28,7 +28,7 @@ func testKeys(t *testing.T, r *rig) {
 	c := open(t, r.url)
 	ctx := t.Context()
 	keep(t, c, record("s1", "A", 1))
-	_, err := c.Claim(ctx, record("s2", "A", 1))
+	_, err := claimOne(ctx, c, record("s2", "A", 1))
 	ok(t, err)
 	_, err = c.Release(ctx, "A", []grandstand.Release{{Event: "final", Session: "s1", Gen: 1}})
 	ok(t, err)

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,29 +19,50 @@ const (
 	portionSize = 1000 // records in one pipeline
 )
 
-// Claim makes rec.Owner the owner of a session. The record of another owner
-// before is returned, so that it can be told (Release) and the session be
+// Claim makes the records' owner that of their sessions. The record of another
+// owner before is returned, so that it can be told (Release) and the session be
 // listed as a Move. A session without a record gets a generation above any that
 // it can have had: the Redis time in ms. Two claims at once are answered one
 // after the other, each with the owner before it.
 //
-// Claim may be called again when its reply was lost: for claimRepeat the same
-// owner is told the same again.
-func (c *Client) Claim(ctx context.Context, rec grandstand.Record) (grandstand.Claimed, error) {
-	if err := validRecord(&rec); err != nil {
-		return grandstand.Claimed{}, err
+// The answers are in the order of recs. With an error, the first there was, those
+// that are missing have generation 0: they may have been carried out all the same.
+// Claim may be called again for them: for claimRepeat the same owner is told the
+// same again.
+func (c *Client) Claim(ctx context.Context, recs []grandstand.Record) ([]grandstand.Claimed, error) {
+	calls := make([]call, len(recs))
+	for i := range recs {
+		r := &recs[i]
+		if err := validRecord(r); err != nil {
+			return make([]grandstand.Claimed, len(recs)), err
+		}
+		calls[i] = call{
+			keys: []string{recordKey(r.Session)},
+			args: []string{r.Owner, strconv.FormatUint(r.Gen, 10), encodeRecord(r), ms(recordTTL), ms(claimRepeat)},
+		}
 	}
-	reply, err := c.evalStrings(ctx, claimScript, []string{recordKey(rec.Session)},
-		rec.Owner, strconv.FormatUint(rec.Gen, 10), encodeRecord(&rec), ms(recordTTL), ms(claimRepeat))
-	if err != nil {
-		return grandstand.Claimed{}, err
+	claimed := make([]grandstand.Claimed, len(recs))
+	var first error
+	for i, res := range c.eval(ctx, claimScript, calls...) {
+		reply, err := res.AsStrSlice()
+		if err == nil {
+			claimed[i], err = c.parseClaimed(recordKey(recs[i].Session), reply)
+		}
+		if err != nil && first == nil {
+			first = c.fail(claimScript.op, err)
+		}
 	}
+	return claimed, first
+}
+
+// parseClaimed reads the reply of the script for the record under a key.
+func (c *Client) parseClaimed(key string, reply []string) (grandstand.Claimed, error) {
 	if len(reply) != 5 {
-		return grandstand.Claimed{}, c.fail(claimScript.op, strconv.ErrSyntax)
+		return grandstand.Claimed{}, strconv.ErrSyntax
 	}
 	gen, err := strconv.ParseUint(reply[0], 10, 64)
 	if err != nil {
-		return grandstand.Claimed{}, c.fail(claimScript.op, err)
+		return grandstand.Claimed{}, err
 	}
 	claimed := grandstand.Claimed{Gen: gen}
 	if reply[1] == "" {
@@ -50,17 +72,17 @@ func (c *Client) Claim(ctx context.Context, rec grandstand.Record) (grandstand.C
 	if err != nil {
 		// The owner before is known, what it counts is not: it will notice by
 		// itself that it lost the session (Keep).
-		c.corrupt(claimScript.op, recordKey(rec.Session), err)
+		c.corrupt(claimScript.op, key, err)
 		return claimed, nil
 	}
 	// What the script compared holds, not the copy in the encoded record.
 	prev.Owner = reply[1]
-	if prev.Gen, err = strconv.ParseUint(reply[2], 10, 64); err != nil {
-		return grandstand.Claimed{}, c.fail(claimScript.op, err)
+	prevGen, err1 := strconv.ParseUint(reply[2], 10, 64)
+	claimedAt, err2 := strconv.ParseInt(reply[4], 10, 64)
+	if err := errors.Join(err1, err2); err != nil {
+		return grandstand.Claimed{}, err
 	}
-	if prev.ClaimedAt, err = strconv.ParseInt(reply[4], 10, 64); err != nil {
-		return grandstand.Claimed{}, c.fail(claimScript.op, err)
-	}
+	prev.Gen, prev.ClaimedAt = prevGen, claimedAt
 	claimed.Previous = prev
 	return claimed, nil
 }

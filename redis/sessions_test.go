@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strconv"
@@ -26,6 +27,12 @@ func keep(t *testing.T, c *Client, rec grandstand.Record) bool {
 	return len(lost) == 0
 }
 
+// claimOne claims one session.
+func claimOne(ctx context.Context, c *Client, rec grandstand.Record) (grandstand.Claimed, error) {
+	claimed, err := c.Claim(ctx, []grandstand.Record{rec})
+	return claimed[0], err
+}
+
 func testClaim(t *testing.T, r *rig) {
 	a, b := open(t, r.url), open(t, r.url)
 	mine := record("s1", "A", 1, "US", "US-CA", "KC")
@@ -33,7 +40,7 @@ func testClaim(t *testing.T, r *rig) {
 		t.Fatal("a new record is lost")
 	}
 
-	got, err := b.Claim(t.Context(), record("s1", "B", 0, "US", "US-NV", "KC"))
+	got, err := claimOne(t.Context(), b, record("s1", "B", 0, "US", "US-NV", "KC"))
 	ok(t, err)
 	if diff := cmp.Diff(grandstand.Claimed{Gen: 2, Previous: &mine}, got); diff != "" {
 		t.Fatalf("first claim (-want +got):\n%s", diff)
@@ -46,7 +53,7 @@ func testClaim(t *testing.T, r *rig) {
 	}
 
 	// And back: A learns what B counted, not what it did itself.
-	got, err = a.Claim(t.Context(), mine)
+	got, err = claimOne(t.Context(), a, mine)
 	ok(t, err)
 	prev := record("s1", "B", 2, "US", "US-NV", "KC")
 	if diff := cmp.Diff(grandstand.Claimed{Gen: 3, Previous: &prev}, got); diff != "" {
@@ -60,7 +67,7 @@ func testClaim(t *testing.T, r *rig) {
 	}
 	odd := record("s2", "A", 7, string(all), "", "|1|2|")
 	keep(t, a, odd)
-	got, err = b.Claim(t.Context(), record("s2", "B", 0))
+	got, err = claimOne(t.Context(), b, record("s2", "B", 0))
 	ok(t, err)
 	if diff := cmp.Diff(&odd, got.Previous); diff != "" {
 		t.Errorf("record with odd bytes (-want +got):\n%s", diff)
@@ -72,9 +79,9 @@ func testClaimAgain(t *testing.T, r *rig) {
 	mine := record("s1", "A", 4, "US")
 	keep(t, c, mine)
 	claim := record("s1", "B", 0, "DE")
-	first, err := c.Claim(t.Context(), claim)
+	first, err := claimOne(t.Context(), c, claim)
 	ok(t, err)
-	again, err := c.Claim(t.Context(), claim) // the reply was lost
+	again, err := claimOne(t.Context(), c, claim) // the reply was lost
 	ok(t, err)
 	if diff := cmp.Diff(first, again); diff != "" || first.Previous == nil {
 		t.Fatalf("the second answer differs (-first +again):\n%s", diff)
@@ -82,7 +89,7 @@ func testClaimAgain(t *testing.T, r *rig) {
 	// Once B keeps the session it has dealt with the answer.
 	claim.Gen = again.Gen
 	keep(t, c, claim)
-	got, err := c.Claim(t.Context(), claim)
+	got, err := claimOne(t.Context(), c, claim)
 	ok(t, err)
 	if diff := cmp.Diff(grandstand.Claimed{Gen: 5}, got); diff != "" {
 		t.Errorf("claim by the owner (-want +got):\n%s", diff)
@@ -99,19 +106,68 @@ func testClaimWindow(t *testing.T, r *rig) {
 	}{{claimRepeat - 3*time.Second, true}, {claimRepeat + time.Second, false}} {
 		keep(t, c, record("s1", "A", 4, "US"))
 		claim := record("s1", "B", 0)
-		_, err := c.Claim(ctx, claim)
+		_, err := claimOne(ctx, c, claim)
 		ok(t, err)
 		stored, err := c.rc.Do(ctx, c.rc.B().Get().Key(recordKey("s1")).Build()).ToString()
 		ok(t, err)
 		parts := strings.SplitN(stored, "|", 4)
 		parts[2] = strconv.FormatInt(c.Now()-tc.age.Milliseconds(), 10)
 		ok(t, c.rc.Do(ctx, c.rc.B().Set().Key(recordKey("s1")).Value(strings.Join(parts, "|")).Build()).Error())
-		got, err := c.Claim(ctx, claim)
+		got, err := claimOne(ctx, c, claim)
 		ok(t, err)
 		if told := got.Previous != nil; told != tc.told || got.Gen != 5 {
 			t.Errorf("claimed again after %v: %+v, told %v, want %v", tc.age, got, told, tc.told)
 		}
 		ok(t, c.Forget(ctx, []grandstand.Record{record("s1", "B", got.Gen)}))
+	}
+}
+
+// testClaimedAt: who claims a session is told since when its owner before has had
+// it, if that one had claimed it from another and not kept it since.
+func testClaimedAt(t *testing.T, r *rig) {
+	c := open(t, r.url)
+	claimedAt := func(owner string) int64 {
+		t.Helper()
+		got, err := claimOne(t.Context(), c, record("s1", owner, 0, "US"))
+		ok(t, err)
+		if got.Previous == nil {
+			return -1
+		}
+		return got.Previous.ClaimedAt
+	}
+	if at := claimedAt("A"); at != -1 {
+		t.Errorf("the first owner is told of one before: claimed at %d", at)
+	}
+	if at := claimedAt("B"); at != 0 {
+		t.Errorf("A had it from nobody, yet it claimed it at %d", at)
+	}
+	before := c.Now()
+	if at := claimedAt("C"); at > before+1000 || at < before-1000 {
+		t.Errorf("B claimed it at %d, now it is %d", at, before)
+	}
+	keep(t, c, record("s1", "C", 1e13, "US"))
+	if at := claimedAt("D"); at != 0 {
+		t.Errorf("C has kept it, yet it claimed it at %d", at)
+	}
+}
+
+// testClaimMany: several sessions are claimed at once, in their order, whatever
+// their slots.
+func testClaimMany(t *testing.T, r *rig) {
+	c := open(t, r.url)
+	var recs []grandstand.Record
+	for i := range 300 {
+		recs = append(recs, record(fmt.Sprint("m", i), "B", 0))
+		if i%3 > 0 {
+			keep(t, c, record(recs[i].Session, fmt.Sprint("A", i), uint64(i+1), fmt.Sprint(i)))
+		}
+	}
+	claimed, err := c.Claim(t.Context(), recs)
+	ok(t, err)
+	for i, got := range claimed {
+		if p := got.Previous; (p != nil) != (i%3 > 0) || p != nil && (p.Owner != fmt.Sprint("A", i) || p.Values[0] != fmt.Sprint(i) || got.Gen != uint64(i+2)) {
+			t.Fatalf("claim %d: generation %d, before it %+v", i, got.Gen, p)
+		}
 	}
 }
 
@@ -128,7 +184,7 @@ func testClaimRace(t *testing.T, r *rig) {
 		}
 		wg.Go(func() {
 			var err error
-			if claims[i], err = c.Claim(t.Context(), record("s1", fmt.Sprint("B", i), 0, fmt.Sprint(i))); err != nil {
+			if claims[i], err = claimOne(t.Context(), c, record("s1", fmt.Sprint("B", i), 0, fmt.Sprint(i))); err != nil {
 				t.Error(err)
 			}
 		})
@@ -150,7 +206,7 @@ func testClaimRace(t *testing.T, r *rig) {
 
 func testClaimUnknown(t *testing.T, r *rig) {
 	c := open(t, r.url)
-	got, err := c.Claim(t.Context(), record("s1", "B", 0))
+	got, err := claimOne(t.Context(), c, record("s1", "B", 0))
 	ok(t, err)
 	if d := c.Now() - int64(got.Gen); got.Previous != nil || d < -2000 || d > 5000 {
 		t.Fatalf("claim without a record: %+v, want the time and nobody", got)
@@ -188,7 +244,7 @@ func testKeep(t *testing.T, r *rig) {
 		if kept := keep(t, c, tc.keep); kept == tc.lost {
 			t.Errorf("%s: lost %v, want %v", tc.what, !kept, tc.lost)
 		}
-		got, err := c.Claim(t.Context(), record(tc.keep.Session, "Z", 0))
+		got, err := claimOne(t.Context(), c, record(tc.keep.Session, "Z", 0))
 		ok(t, err)
 		if got.Previous == nil || got.Previous.Owner != tc.owner || got.Previous.Gen != tc.gen || got.Gen != tc.gen+1 {
 			t.Errorf("%s: stored %+v, want owner %s of generation %d", tc.what, got.Previous, tc.owner, tc.gen)
@@ -197,7 +253,7 @@ func testKeep(t *testing.T, r *rig) {
 	// A join changes the audience: the next owner is told the new one.
 	keep(t, c, record("k7", "A", 1, "KC"))
 	keep(t, c, record("k7", "A", 1, "SF"))
-	got, err := c.Claim(t.Context(), record("k7", "B", 0))
+	got, err := claimOne(t.Context(), c, record("k7", "B", 0))
 	ok(t, err)
 	if !slices.Equal(got.Previous.Values, []string{"SF"}) {
 		t.Errorf("the record has %v, want the audience kept last", got.Previous.Values)
@@ -207,7 +263,7 @@ func testKeep(t *testing.T, r *rig) {
 		if _, err := c.Keep(t.Context(), []grandstand.Record{bad}); grandstand.CodeOf(err) != grandstand.CodeInvalid {
 			t.Errorf("Keep(%+v): %v, want CodeInvalid", bad, err)
 		}
-		if _, err := c.Claim(t.Context(), bad); grandstand.CodeOf(err) != grandstand.CodeInvalid {
+		if _, err := claimOne(t.Context(), c, bad); grandstand.CodeOf(err) != grandstand.CodeInvalid {
 			t.Errorf("Claim(%+v): %v, want CodeInvalid", bad, err)
 		}
 	}
@@ -253,7 +309,7 @@ func testRecordTTL(t *testing.T, r *rig) {
 	if d := ttl(); d <= recordTTL-20*time.Second || d > recordTTL {
 		t.Errorf("a kept record lives for %v", d)
 	}
-	_, err := c.Claim(t.Context(), record("s1", "B", 0))
+	_, err := claimOne(t.Context(), c, record("s1", "B", 0))
 	ok(t, err)
 	if d := ttl(); d <= recordTTL-20*time.Second || d > recordTTL {
 		t.Errorf("a claimed record lives for %v", d)
@@ -274,7 +330,7 @@ func testForget(t *testing.T, r *rig) {
 	} {
 		keep(t, c, tc.stored)
 		ok(t, c.Forget(t.Context(), []grandstand.Record{tc.forget}))
-		got, err := c.Claim(t.Context(), record(tc.forget.Session, "Z", 0))
+		got, err := claimOne(t.Context(), c, record(tc.forget.Session, "Z", 0))
 		ok(t, err)
 		if gone := got.Previous == nil; gone != tc.gone {
 			t.Errorf("%s: gone %v, want %v", tc.what, gone, tc.gone)

@@ -22,7 +22,7 @@ func everyCall(c *Client) map[string]func(context.Context) error {
 	event := &grandstand.Event{Name: "final", Dims: grandstand.DefaultDims()}
 	rec := []grandstand.Record{record("s1", "A", 1), record("s2", "A", 1)}
 	return map[string]func(context.Context) error{
-		"Claim":  func(ctx context.Context) error { _, err := c.Claim(ctx, rec[0]); return err },
+		"Claim":  func(ctx context.Context) error { _, err := claimOne(ctx, c, rec[0]); return err },
 		"Keep":   func(ctx context.Context) error { _, err := c.Keep(ctx, rec); return err },
 		"Forget": func(ctx context.Context) error { return c.Forget(ctx, rec) },
 		"Release": func(ctx context.Context) error {
