@@ -50,11 +50,27 @@ func (p *player) open(ctx context.Context) (*wire, error) {
 		default:
 			c.stats.failed("handshake")
 		}
-		c.truth.fail(p.pres, ms(time.Now()), p.lapse, c.linger(), refused)
+		now := ms(time.Now())
+		c.truth.fail(p.pres, now, p.lapse, c.linger(), refused)
+		if !refused {
+			p.unanswered(now)
+		}
 		return nil, err
 	}
 	p.welcome(hello, at, asked)
 	return w, nil
+}
+
+// unanswered takes note of a request that came to nothing at the time, in ms, but
+// that the gateway may have taken: it counts the session then, whatever becomes of
+// the next request. A session that has just begun there has an id that nobody
+// knows here. The next request begins another, and both may count.
+func (p *player) unanswered(at int64) {
+	if p.session == "" {
+		p.pres = p.crowd.truth.add(p.who)
+		return
+	}
+	p.lapse = max(p.lapse, at+p.crowd.linger()+p.crowd.cfg.Window.Milliseconds())
 }
 
 func readHello(w *wire) (hello notice, err error) {

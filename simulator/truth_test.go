@@ -3,6 +3,7 @@ package simulator
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -153,6 +154,38 @@ func TestTruthOfAnUnansweredJoin(t *testing.T) {
 	}{{9_000, 0}, {14_000, 1}, {40_000, 1}, {40_301, 0}} {
 		if b := truth.at(c.at)[grandstand.WorldSegment]; b.Lo != 0 || b.Hi != c.hi {
 			t.Errorf("at %d: %+v, want 0 to %d", c.at, b, c.hi)
+		}
+	}
+}
+
+// What a gateway may have taken without an answer counts beside what the next
+// request brings about: a session that nobody knows the id of beside the one that
+// is opened then, and one that is resumed for a linger after the last such request,
+// though a later one was refused.
+func TestTruthOfARequestAfterAnUnansweredOne(t *testing.T) {
+	truth := newTruth(300, 0)
+	c := &crowd{truth: truth, cfg: Config{Window: 300 * time.Millisecond}}
+	c.lingerMS.Store(25_000)
+	who := &person{}
+	fresh, back := &player{crowd: c, who: who}, &player{crowd: c, who: who, session: "s", lapse: 30_300}
+	fresh.pres, back.pres = truth.add(who), truth.add(who)
+	truth.begin(back.pres, 1_000)
+	truth.confirm(back.pres, 1_010, 0, 2000)
+	truth.drop(back.pres, 10_000, 30_000, 30_000, true)
+	for _, p := range []*player{fresh, back} {
+		truth.begin(p.pres, 10_100)
+		truth.fail(p.pres, 15_000, p.lapse, c.linger(), false)
+		p.unanswered(15_000)
+		truth.begin(p.pres, 16_000)
+	}
+	truth.confirm(fresh.pres, 16_010, 1, 2000)
+	truth.fail(back.pres, 16_100, back.lapse, c.linger(), true)
+	for _, c := range []struct {
+		at     int64
+		lo, hi int
+	}{{17_000, 2, 3}, {31_000, 1, 3}, {40_000, 1, 3}, {40_400, 1, 1}} {
+		if b := truth.at(c.at)[grandstand.WorldSegment]; b.Lo != c.lo || b.Hi != c.hi {
+			t.Errorf("at %d: %+v, want %d to %d", c.at, b, c.lo, c.hi)
 		}
 	}
 }
