@@ -66,7 +66,7 @@ unit: ## all tests, with the race detector
 	wait $$built || exit 1; \
 	$(GO) test -race -timeout 9m -skip '$(ALONE)' $$(grep -E '$(LATE)' <<<"$$all")
 	PATH="$$PATH:$(GOBIN_DIR)" $(GO) test -race -timeout 9m -run '$(ALONE)' ./cmd/grandstand
-	$(GO) test -run 'TestEstimateIsFast' . # a ratio of speeds: not under the race detector
+	$(GO) test -run 'TestEstimateIsFast|TestMemoryIsBounded' . ./archiver # speed and memory: not under the race detector
 	cd archiver/testdata/duckcheck && $(GO) test -count=1 ./... # a module of its own: DuckDB needs cgo
 
 web: ## build what pages load: web/sdk/dist, web/dashboard/dist

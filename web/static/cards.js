@@ -72,7 +72,7 @@ export class Overlay {
       e.setAttribute("event", event);
       e.setAttribute("segment", mine);
     }
-    this.mine.setAttribute("label", team === "unknown" ? "watching now" : `${teamName(team)} fans watching`);
+    this.mine.setAttribute("label", team === "unknown" ? "watching now" : `${teamName(team)} · watching now`);
     this.rivals.hidden = !rival || team === "unknown";
     this.rivals.setAttribute("mine", mine);
     this.rivals.setAttribute("theirs", "team:" + rival);
