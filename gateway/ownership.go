@@ -17,7 +17,7 @@ const (
 	keepEvery   = time.Second // between two batches of records
 	keepBatch   = 512         // records in one call
 	keepNewFor  = 200 * time.Millisecond
-	claimBatch  = 256             // sessions that are claimed in one pipeline, before their old owners are told
+	claimBatch  = 1000            // sessions that are claimed in one pipeline, before their old owners are told
 	claimRetry  = 1 * time.Second // after Redis did not answer
 
 	// holdFor is the time in which every gateway notices that Redis lost its
