@@ -34,7 +34,8 @@ type Membership struct {
 	Members []Member // of all roles, oldest first; the dead stay listed while their last tally may count
 
 	// Boot names the life of the Redis data set: it changes when the data was
-	// lost, and everybody writes again what they know. BootAt is its beginning.
+	// lost, or the last writes were in a failover, and everybody writes again what
+	// they know. BootAt is its beginning.
 	Boot   string
 	BootAt int64
 

@@ -68,7 +68,8 @@ type Client struct {
 	log     *slog.Logger
 	clock   *clock
 
-	heard sync.Map // aggregator → Redis ms of the last answer about its shards
+	heard   sync.Map // aggregator → Redis ms of the last answer about its shards
+	renewed sync.Map // member → Redis ms of the last renewal of its lease
 
 	close sync.Once
 

@@ -82,6 +82,7 @@ var conformance = []struct {
 	{"MembersKnowEachOther", testMembers},
 	{"OperatorsSeeEveryStatus", testCluster},
 	{"BootChangesWhenTheDataIsLost", testBoot},
+	{"AFailoverThatLosesWritesIsNoticed", testFailover},
 	{"ShardsAreSharedFairly", testHoldShards},
 	{"ShardsOfWhoHearsNothingAreTaken", testHoldUnheard},
 	{"ShardsOfAHolderThatStoppedAreTaken", testTakeover},

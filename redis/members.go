@@ -18,7 +18,8 @@ import (
 // returns what there is to know about the cluster, but for what others say of
 // themselves (Cluster): one script, each second or so. A member that could
 // not renew in time is taken back as it was, with its JoinedAt, while it is
-// listed.
+// listed. If the lease is there but not its last renewal, a failover has lost
+// writes: the data set begins another life (Membership.Boot).
 func (c *Client) Renew(ctx context.Context, m grandstand.Member) (grandstand.Membership, error) {
 	status := ""
 	if m.Status != nil {
@@ -29,8 +30,9 @@ func (c *Client) Renew(ctx context.Context, m grandstand.Member) (grandstand.Mem
 	if err != nil {
 		return grandstand.Membership{}, err
 	}
+	renewed, _ := c.renewed.LoadOrStore(m.ID, int64(0))
 	reply, err := c.evalStrings(ctx, renewScript, []string{membersKey, bootKey, versionKey, statusKey},
-		m.ID, string(text), ms(memberListed), ms(membersTTL), rand.Text(), status)
+		m.ID, string(text), ms(memberListed), ms(membersTTL), rand.Text(), status, strconv.FormatInt(renewed.(int64), 10))
 	if err != nil {
 		return grandstand.Membership{}, err
 	}
@@ -38,6 +40,7 @@ func (c *Client) Renew(ctx context.Context, m grandstand.Member) (grandstand.Mem
 	if err != nil {
 		return grandstand.Membership{}, c.fail(renewScript.op, err)
 	}
+	c.renewed.Store(m.ID, out.Now)
 	return out, nil
 }
 

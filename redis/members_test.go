@@ -136,6 +136,51 @@ func testBoot(t *testing.T, r *rig) {
 	}
 }
 
+// testFailover: a replica that lacks the last writes takes the place of a server.
+// Whoever renewed its lease since then notices, and everybody learns of it.
+func testFailover(t *testing.T, r *rig) {
+	a, b := open(t, r.url), open(t, r.url)
+	ctx := t.Context()
+	renew := func(c *Client, id string) grandstand.Membership {
+		t.Helper()
+		ms, err := c.Renew(ctx, grandstand.Member{ID: id, Role: grandstand.RoleGateway})
+		ok(t, err)
+		return ms
+	}
+	first := renew(a, "a")
+	renew(b, "b")
+	lease := func() string {
+		t.Helper()
+		text, err := a.rc.Do(ctx, a.rc.B().Hget().Key(membersKey).Field("a").Build()).ToString()
+		ok(t, err)
+		return text
+	}
+	old := lease()
+	eventually(t, time.Second, "time goes on", func() bool { return renew(a, "a").Now > first.Now })
+	if ms := renew(a, "a"); ms.Boot != first.Boot {
+		t.Fatalf("boot %q became %q though nothing was lost", first.Boot, ms.Boot)
+	}
+	ok(t, a.rc.Do(ctx, a.rc.B().Hset().Key(membersKey).FieldValue().FieldValue("a", old).Build()).Error())
+	if ms := renew(b, "b"); ms.Boot != first.Boot {
+		t.Errorf("boot %q became %q for b, of whom nothing was lost", first.Boot, ms.Boot)
+	}
+	after := renew(a, "a")
+	if after.Boot == first.Boot || after.BootAt < first.Now {
+		t.Errorf("boot is %q at %d still", after.Boot, after.BootAt)
+	}
+	if ms := renew(b, "b"); ms.Boot != after.Boot || ms.BootAt != after.BootAt {
+		t.Errorf("b is told boot %q at %d, a %q at %d", ms.Boot, ms.BootAt, after.Boot, after.BootAt)
+	}
+	if ms := renew(a, "a"); ms.Boot != after.Boot {
+		t.Errorf("boot changes again, from %q to %q", after.Boot, ms.Boot)
+	}
+	// One that comes back after it was listed no more is not told of a loss.
+	ok(t, a.rc.Do(ctx, a.rc.B().Hdel().Key(membersKey).Field("a").Build()).Error())
+	if ms := renew(a, "a"); ms.Boot != after.Boot {
+		t.Errorf("boot changes when a member is not listed any more, from %q to %q", after.Boot, ms.Boot)
+	}
+}
+
 // hold calls HoldShards and checks that nobody else holds one of them.
 func hold(t *testing.T, c *Client, held map[string][]int, member string) []int {
 	t.Helper()
