@@ -393,3 +393,21 @@ func TestEventsOutliveAnEmptiedRedis(t *testing.T) {
 		}
 	})
 }
+
+// The clock of Redis is set back by some seconds: the gateway goes on telling what
+// it counts within a tick.
+func TestTicksGoOnWhenTheClockIsSetBack(t *testing.T) {
+	clock := &jumpyClock{}
+	inBubble(t, rigConfig{set: func(c *Config) { c.Clock = clock }}, func(t *testing.T, rg *rig) {
+		v := rg.watch("viewer=v1&interval_ms=60000")
+		for _, back := range []int64{8_000, 3_000, 3_600_000} {
+			ticked()
+			clock.ahead.Add(-back)
+			time.Sleep(2200 * time.Millisecond)
+			if m := rg.redis.manifest(rg.g.ID()); clock.Now()-m.At > 2200 || m.At > clock.Now() || m.Sessions != 1 {
+				t.Errorf("%d ms back: the last manifest is %d ms old, and counts %d", back, clock.Now()-m.At, m.Sessions)
+			}
+		}
+		v.leave()
+	})
+}

@@ -15,6 +15,7 @@ const (
 	spreadAbove  = 64     // members from which on gateways spread their ticks
 	spreadMS     = 150    // over so long: the aggregators read 250 ms after the phase
 	writeTimeout = 1 * time.Second
+	setBackMS    = 500 // by how much a clock is corrected without having been set back
 )
 
 // ticker counts and writes, once a tick. It has one owner.
@@ -71,12 +72,13 @@ func (t *ticker) next() int64 {
 	return at
 }
 
-// sleepUntil waits for a time in Redis ms, which is a tick away at most: if it
-// is not any more, the clock was set back. It returns false if ctx ends first.
+// sleepUntil waits for a time in Redis ms. If that is far away still when it
+// should have come, the clock was set back, and it is waited for no more. It
+// returns false if ctx ends first.
 func (g *Gateway) sleepUntil(ctx context.Context, at int64) bool {
-	for {
+	for slept := false; ; slept = true {
 		wait := at - g.cfg.Clock.Now()
-		if wait <= 0 || wait > grandstand.MaxTickMS+spreadMS {
+		if wait <= 0 || slept && wait > setBackMS {
 			return ctx.Err() == nil
 		}
 		select {

@@ -174,6 +174,17 @@ func testFailover(t *testing.T, r *rig) {
 	if ms := renew(a, "a"); ms.Boot != after.Boot {
 		t.Errorf("boot changes again, from %q to %q", after.Boot, ms.Boot)
 	}
+	// Of two that lost a renewal the first one tells the other.
+	old = lease()
+	eventually(t, time.Second, "time goes on", func() bool { return renew(a, "a").Now > after.Now+1 && renew(b, "b").Now > after.Now+1 })
+	for _, id := range []string{"a", "b"} {
+		ok(t, a.rc.Do(ctx, a.rc.B().Hset().Key(membersKey).FieldValue().FieldValue(id, old).Build()).Error())
+	}
+	one, other := renew(a, "a"), renew(b, "b")
+	if one.Boot == after.Boot || other.Boot != one.Boot {
+		t.Errorf("boot was %q, the first to notice makes it %q, the second %q", after.Boot, one.Boot, other.Boot)
+	}
+	after = one
 	// One that comes back after it was listed no more is not told of a loss.
 	ok(t, a.rc.Do(ctx, a.rc.B().Hdel().Key(membersKey).Field("a").Build()).Error())
 	if ms := renew(a, "a"); ms.Boot != after.Boot {

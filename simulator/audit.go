@@ -207,7 +207,7 @@ func (a *audit) syncLocked(now time.Time, redis, epoch int64) bool {
 
 func (a *audit) stateLocked(at, epoch int64, now time.Time) *state {
 	s := a.states[at]
-	if s != nil {
+	if s != nil && s.epoch == epoch {
 		return s
 	}
 	s = &state{at: at, epoch: epoch, first: now, counts: map[grandstand.Segment][2]uint64{}}

@@ -14,6 +14,7 @@ if not boot then
   boot = ARGV[5] .. ' ' .. stamp
   redis.call('SET', KEYS[2], boot)
 end
+local began = tonumber(string.match(boot, ' (%d+)$')) or 0
 
 local joined, reply, lost = stamp, {stamp, boot, version}, false
 local all = redis.call('HGETALL', KEYS[1])
@@ -21,7 +22,7 @@ for i = 1, #all, 2 do
   local _, _, j, seen, json = string.find(all[i + 1], '^(%d+) (%d+) (.*)$')
   if all[i] == ARGV[1] then
     joined = j or stamp
-    lost = j and tonumber(seen) < tonumber(ARGV[7])
+    lost = j and tonumber(seen) < tonumber(ARGV[7]) and began <= tonumber(ARGV[7])
   elseif not j or tonumber(seen) + tonumber(ARGV[3]) < now then
     redis.call('HDEL', KEYS[1], all[i])
     redis.call('HDEL', KEYS[4], all[i])
@@ -32,7 +33,7 @@ for i = 1, #all, 2 do
 end
 if lost then
   -- The last renewal is not there: what was written since the one that is was
-  -- lost in a failover, and who knows what else.
+  -- lost in a failover, and nobody has noticed before.
   reply[2] = ARGV[5] .. ' ' .. stamp
   redis.call('SET', KEYS[2], reply[2])
 end

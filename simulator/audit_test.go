@@ -1,0 +1,32 @@
+package simulator
+
+import (
+	"log/slog"
+	"testing"
+	"time"
+
+	"grandstand"
+)
+
+// A clock that is set back begins an epoch: another number of the same "at" is no
+// contradiction then. Within an epoch it is.
+func TestStatesAreOfTheirEpoch(t *testing.T) {
+	a := newAudit(&Config{Window: 100 * time.Millisecond, Shared: true, Logger: slog.New(slog.DiscardHandler)}, newTruth(100, 0), &stats{})
+	now := time.UnixMilli(1_795_299_040_000)
+	show := func(at, epoch int64, sessions uint64) int {
+		n := [2]uint64{sessions, sessions}
+		a.frame(&person{}, &counts{At: at, Epoch: epoch, N: map[string]*[2]uint64{grandstand.World: &n}}, now, true)
+		return a.violated[checkAgree]
+	}
+	at := now.UnixMilli() + 8_000
+	show(at, 1, 5)
+	if n := show(at, 1, 6); n != 1 {
+		t.Errorf("%d contradictions within an epoch, want 1", n)
+	}
+	now = now.Add(5 * time.Second)
+	a.judge(now)
+	now = now.Add(3 * time.Second)
+	if n := show(at, 2, 7); n != 1 {
+		t.Errorf("%d contradictions after the next epoch began, want the one before", n)
+	}
+}
