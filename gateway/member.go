@@ -50,7 +50,7 @@ func (g *Gateway) renewMember(ctx context.Context, version int64) int64 {
 	g.boot = ms.Boot
 	g.mu.Unlock()
 	if before != "" && before != ms.Boot {
-		g.log.Warn("Redis lost its data: all that is known here is written again")
+		g.log.Warn("Redis lost data: all that is known here is written again")
 		if g.leaser != nil {
 			g.leaser.lookAtAll() // who plays has its place back before a newcomer
 		}
