@@ -204,6 +204,11 @@ func TestDenseSketchesArePacked(t *testing.T) {
 	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); err != nil || diff != "" {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
+	// The release before packed them the same way.
+	got, err = DecodeTally(kept(t, "tally-dense-v2.hex"))
+	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); err != nil || diff != "" {
+		t.Errorf("version 2: %v (-want +got):\n%s", err, diff)
+	}
 	if size := len(want.Segments[0].Sketch) + len(want.Segments[1].Sketch); len(b) > 2*size/5 {
 		t.Errorf("%d bytes of dense sketches are %d packed", size, len(b))
 	}

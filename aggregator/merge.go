@@ -108,9 +108,8 @@ func (m *merger) gather(e *event) {
 // settle takes off the moves that found nobody to take off. A session that had
 // moved to its last owner, which has not told of it yet, is still in the tally of
 // the one before: which that is only the last owner knows. So it goes off the
-// oldest tally that was made before it moved on, one that has its audience if there
-// is one.
-// There is one only while a gateway is late or dead.
+// oldest tally that was made before it moved on, of those that have its audience
+// if any does. There is one only while a gateway is late or dead.
 func (m *merger) settle(e *event) {
 	for _, c := range e.from {
 		if over := -c.left(); over > 0 {

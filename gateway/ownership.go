@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"time"
 
@@ -292,7 +291,7 @@ func (g *Gateway) claim(ctx context.Context, batch []due) (again []*session) {
 	for _, d := range batch {
 		d.s.mu.Lock()
 		switch {
-		case slices.Contains(again, d.s):
+		case d.s.asking: // it is among those to be tried again
 		case d.s.own == lost:
 			d.s.moving = false
 		case d.s.previous == nil:

@@ -15,7 +15,7 @@ const (
 	spreadAbove  = 64     // members from which on gateways spread their ticks
 	spreadMS     = 150    // over so long: the aggregators read 250 ms after the phase
 	writeTimeout = 1 * time.Second
-	setBackMS    = 500 // by how much a clock is corrected without having been set back
+	setBackMS    = 500 // that a clock may be corrected by without having been set back
 )
 
 // ticker counts and writes, once a tick. It has one owner.
