@@ -91,6 +91,7 @@ fuzz: ## fuzz every decoder for a minute each
 measure: ## the figures of docs/measured.md over real processes (a quiet machine, some minutes)
 	PATH="$$PATH:$(GOBIN_DIR)" $(GO) test -tags measure -run Measure -v -count 1 -timeout 30m ./cmd/grandstand
 	PATH="$$PATH:$(GOBIN_DIR)" $(GO) test -tags measure -run 'Killed|Compact|Memory|Acknowledged' -v -count 1 ./archiver ./gateway/journal
+	$(GO) test -tags measure -run Measure -v -count 1 ./web
 
 chaos: tools ## every fault there is over real processes, then a rollout of 20,000 viewers: docs/faults.md (half an hour, a quiet machine, root)
 	PATH="$$PATH:$(GOBIN_DIR)" REPORT=$(CURDIR)/docs/faults.md $(GO) test -tags chaos -run 'TestChaos(Evening|Rollout)$$' -v -count 1 -timeout 45m ./cmd/grandstand

@@ -13,6 +13,8 @@ export declare class LiveElement extends HTMLElement {
     /** @type {Board | undefined} */
     board: Board | undefined;
     arrived: number;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    aging: ReturnType<typeof setTimeout> | undefined;
     numbers: Intl.NumberFormat | undefined;
     shares: Intl.NumberFormat | undefined;
     ages: Intl.RelativeTimeFormat | undefined;

@@ -34,10 +34,6 @@ export function write(e, text) {
   else if (node.data !== text) node.data = text;
 }
 
-/** Those on the page: a number that nothing renews ages. @type {Set<LiveElement>} */
-const shown = new Set();
-setInterval(() => shown.forEach((e) => e.age()), 1000);
-
 /** Follows the segments of its attributes. A subclass says which, and shows them. */
 export class LiveElement extends HTMLElement {
   static observedAttributes = ["event", "src", "key", "segment", "mine", "theirs", "value", "label", "lang", "minutes", "dim", "most", "peak", "fed", "quiet"];
@@ -53,6 +49,8 @@ export class LiveElement extends HTMLElement {
     /** @type {Board | undefined} */
     this.board = undefined;
     this.arrived = 0;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    this.aging = undefined;
   }
 
   /** @param {string} text */
@@ -64,12 +62,12 @@ export class LiveElement extends HTMLElement {
 
   connectedCallback() {
     this.follow();
-    shown.add(this);
+    this.age();
   }
 
   disconnectedCallback() {
     this.stop();
-    shown.delete(this);
+    clearTimeout(this.aging);
   }
 
   /** @param {string} name @param {string | null} before @param {string | null} now */
@@ -94,6 +92,7 @@ export class LiveElement extends HTMLElement {
 
   /** Drops what is shown: other numbers will come. */
   forget() {
+    clearTimeout(this.aging);
     this.board = undefined;
     this.note.textContent = "";
     this.removeAttribute("stale");
@@ -137,8 +136,10 @@ export class LiveElement extends HTMLElement {
     this.take({ at, age, quality, segments: new Map(Object.entries(segments)) });
   }
 
-  // age says how old the numbers are, if they are; a word on each trouble.
+  // age says how old the numbers are, if they are; a word on each trouble. It looks
+  // again when they will be old, if nothing renews them.
   age() {
+    clearTimeout(this.aging);
     const b = this.board;
     if (!b) return;
     const age = positive(b.age, 0) + performance.now() - this.arrived;
@@ -146,6 +147,7 @@ export class LiveElement extends HTMLElement {
     if (this.hasAttribute("stale") !== old) this.toggleAttribute("stale", old);
     const text = b.quality === "" ? b.trouble || "" : old ? this.ages?.format(-Math.max(1, Math.round(age / 1000)), "second") || "" : "";
     write(this.note, text);
+    if (b.quality !== "final" && b.quality !== "") this.aging = setTimeout(() => this.age(), old ? 1000 : OLD_MS - age + 1);
   }
 
   /** What a screen reader is told now and then. */

@@ -23,19 +23,18 @@ import { LiveTrend } from "./trend.js";
 
 /** @typedef {import("./source.js").Board} Board */
 
-const EASE_MS = 900; // for a number to get from one tick's to the next
-const STEP_MS = 300; // between two numbers on the way: each costs a layout, and nobody reads sixty a second
+const STEPS = [0.6, 0.9, 1]; // of the way from one tick's number to the next; each costs a layout, and nobody reads sixty a second
+const STEP_MS = 300;
 
 const FINE = 10_000; // parts of a bar
 
 const calm = globalThis.matchMedia?.("(prefers-reduced-motion: reduce)");
 
-/** Moves a number from what is shown to what is so, by a few steps. */
+/** Moves a number from what is shown to what is so, by a few steps, of which the first is at once: its page is at work anyway. */
 class Ease {
   /** @param {(v: number) => void} paint */
   constructor(paint) {
     this.paint = paint;
-    this.since = 0;
     this.from = this.to = this.shown = NaN;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.timer = undefined;
@@ -49,11 +48,9 @@ class Ease {
   /** @param {number} v */
   set(v) {
     if (v === this.to) return;
-    const now = performance.now();
-    this.from = Number.isNaN(this.to) || calm?.matches || document.hidden ? v : this.at(now);
+    this.from = Number.isNaN(this.to) || calm?.matches || document.hidden ? v : this.shown;
     this.to = v;
-    this.since = now;
-    this.step();
+    this.step(0);
   }
 
   /** Paints again what is shown. */
@@ -61,17 +58,12 @@ class Ease {
     if (!Number.isNaN(this.shown)) this.paint(this.shown);
   }
 
-  /** @param {number} now */
-  at(now) {
-    const t = Math.min(1, (now - this.since) / EASE_MS);
-    return this.from + (this.to - this.from) * (1 - (1 - t) ** 3);
-  }
-
-  step() {
+  /** @param {number} i */
+  step(i) {
     clearTimeout(this.timer);
-    const v = Math.round(this.at(performance.now()));
+    const v = Math.round(this.from + (this.to - this.from) * STEPS[i]);
     if (v !== this.shown) this.paint((this.shown = v));
-    if (v !== this.to) this.timer = setTimeout(() => this.step(), STEP_MS);
+    if (v !== this.to) this.timer = setTimeout(() => this.step(i + 1), STEP_MS);
   }
 }
 
