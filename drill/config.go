@@ -13,9 +13,11 @@ import (
 
 // Config says what a drill does.
 type Config struct {
-	// Targets are gateways, as host:port or http://host:port. Required. Only
-	// deployments with --auth none can be drilled: the crowd has no tokens.
+	// Targets are gateways, as host:port or http://host:port. Required.
 	Targets []string
+
+	// Secret signs the crowd's tokens (HS256), where the deployment asks for some.
+	Secret []byte
 
 	// Admins are the admin ports of the deployment's processes, as host:port or
 	// http://host:port. Without them nothing is known of what saturates.
@@ -99,7 +101,7 @@ func (c *Config) crowd(others int) (simulator.Config, error) {
 	return simulator.Config{
 		Addresses: c.Targets, AllowRemote: true, Event: c.Event, Viewers: peak, Seed: c.Seed,
 		Profile: simulator.Flat, Duration: end + settle, JoinRate: rate, SilentLeaveShare: 0.1, TwoDeviceShare: 0.05,
-		AccountShare: 0.2, Shared: others > 0, Logger: c.Logger, Window: late,
+		AccountShare: 0.2, Secret: c.Secret, Shared: others > 0, Logger: c.Logger, Window: late,
 		Curve: []simulator.Level{{At: 0, Share: low}, {At: up, Share: low}, {At: top, Share: 1}, {At: down, Share: 1}, {At: end, Share: low}},
 	}, nil
 }

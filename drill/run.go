@@ -27,7 +27,7 @@ func Run(ctx context.Context, cfg Config) (*Verdict, error) {
 	if err != nil {
 		return nil, err
 	}
-	v.Others = audience(ctx, cfg.Targets[0], cfg.Event)
+	v.Others = audience(ctx, cfg.Targets[0], cfg.Event, simulator.Token(cfg.Secret, cfg.Event))
 	crowd, err := cfg.crowd(v.Others)
 	if err != nil {
 		return nil, err
@@ -52,10 +52,10 @@ func Run(ctx context.Context, cfg Config) (*Verdict, error) {
 }
 
 // audience returns how many sessions an event has now, 0 if that cannot be read.
-func audience(ctx context.Context, target, event string) int {
+func audience(ctx context.Context, target, event, token string) int {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	body, err := get(ctx, "http://"+target+"/v1/events/"+event+"/counts?dim=world", 1<<16)
+	body, err := get(ctx, "http://"+target+"/v1/events/"+event+"/counts?dim=world", token, 1<<16)
 	var counts struct {
 		Dims struct{ World struct{ Sessions int } }
 	}
@@ -65,11 +65,14 @@ func audience(ctx context.Context, target, event string) int {
 	return counts.Dims.World.Sessions
 }
 
-// get reads a URL. Its errors have CodeUnavailable.
-func get(ctx context.Context, url string, limit int64) ([]byte, error) {
+// get reads a URL, with a token if there is one. Its errors have CodeUnavailable.
+func get(ctx context.Context, url, token string, limit int64) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, err
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {

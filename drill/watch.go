@@ -57,7 +57,7 @@ func (w *watch) read(ctx context.Context) {
 	var all sync.WaitGroup
 	for i, address := range w.addresses {
 		all.Go(func() {
-			body, err := get(call, "http://"+address+"/metrics", maxMetrics)
+			body, err := get(call, "http://"+address+"/metrics", "", maxMetrics)
 			switch {
 			case err == nil:
 				w.seen[i].take(parse(string(body)), time.Now(), w.began)

@@ -84,8 +84,12 @@ type Config struct {
 
 	// AccountShare is the share of viewers whose account pays: each session asks
 	// for a lease. None has more devices than its account may play, so nobody may
-	// be blocked. Needs a deployment with --auth none. Default 0.
+	// be blocked. Default 0.
 	AccountShare float64
+
+	// Secret signs the tokens of the players (HS256, 32 bytes or more), where a
+	// deployment asks for some. Default: nobody has one, the query says who it is.
+	Secret []byte
 
 	// JoinRate bounds joins per second, up to 5,000. Default 500.
 	JoinRate float64
@@ -174,6 +178,9 @@ func (c *Config) validate() error {
 		if math.IsNaN(b.v) || b.v < b.lo || b.v > b.hi {
 			return grandstand.Errorf(grandstand.CodeInvalid, "%s is %g to %g, not %g", b.name, b.lo, b.hi, b.v)
 		}
+	}
+	if n := len(c.Secret); n > 0 && n < minSecret {
+		return grandstand.Errorf(grandstand.CodeInvalid, "the secret of the tokens has %d bytes or more", minSecret)
 	}
 	for i, l := range c.Curve {
 		if !(l.Share >= 0 && l.Share <= 1) || i == 0 && l.At != 0 || i > 0 && l.At < c.Curve[i-1].At {

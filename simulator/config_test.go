@@ -46,6 +46,7 @@ func TestConfigIsChecked(t *testing.T) {
 		"a curve over one":      {func(c *Config) { c.Curve = []Level{{0, 0.5}, {time.Second, 1.1}} }, grandstand.CodeInvalid},
 		"a curve back in time":  {func(c *Config) { c.Curve = []Level{{0, 0}, {2 * time.Second, 1}, {time.Second, 0}} }, grandstand.CodeInvalid},
 		"a curve that is late":  {func(c *Config) { c.Curve = []Level{{time.Second, 0}} }, grandstand.CodeInvalid},
+		"a short secret":        {func(c *Config) { c.Secret = []byte("secret") }, grandstand.CodeInvalid},
 		"too many probes":       {func(c *Config) { c.Probes = 65 }, grandstand.CodeInvalid},
 	} {
 		cfg := good

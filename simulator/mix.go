@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"strings"
 
@@ -136,4 +137,11 @@ func (w *person) segments() []grandstand.Segment {
 		{Dim: "region", Value: or(w.region)},
 		{Dim: "team", Value: or(w.team)},
 	}
+}
+
+// declared returns what the viewer says of itself, by dimension.
+func (w *person) declared() map[string]string {
+	values := map[string]string{"country": w.country, "region": w.region, "team": w.team}
+	maps.DeleteFunc(values, func(_, v string) bool { return v == "" })
+	return values
 }

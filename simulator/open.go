@@ -30,7 +30,7 @@ func (p *player) open(ctx context.Context) (*wire, error) {
 	for i := range nonce {
 		nonce[i] = byte(p.rng.Uint32())
 	}
-	w, err := handshake(conn, c.targets[at].host, p.target(), nonce)
+	w, err := handshake(conn, c.targets[at].host, p.target(), p.token(), nonce)
 	var hello notice
 	if err == nil {
 		hello, err = readHello(w)
@@ -135,19 +135,20 @@ func (p *player) welcome(hello notice, gateway int, asked time.Time) {
 
 // streamsOfAnAccount is more than the devices that a viewer comes and goes with
 // within the time that a lease lasts.
-const streamsOfAnAccount = "32"
+const streamsOfAnAccount = 32
 
 // target returns the path and query of the player's WebSocket.
 func (p *player) target() string {
 	q := url.Values{"viewer": {p.who.id}, "device": {p.device}}
-	for dim, v := range map[string]string{"country": p.who.country, "region": p.who.region, "team": p.who.team, "session": p.session} {
-		if v != "" {
-			q.Set(dim, v)
-		}
+	if p.session != "" {
+		q.Set("session", p.session)
+	}
+	for dim, v := range p.who.declared() {
+		q.Set(dim, v)
 	}
 	if p.who.pays {
 		q.Set("account", p.who.id)
-		q.Set("limit", streamsOfAnAccount)
+		q.Set("limit", strconv.Itoa(streamsOfAnAccount))
 	}
 	return "/v1/events/" + p.crowd.cfg.Event + "/live?" + q.Encode()
 }

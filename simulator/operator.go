@@ -62,6 +62,9 @@ func (o *operator) get(ctx context.Context, url, accept string) (*http.Response,
 		return nil, err
 	}
 	req.Header.Set("Accept", accept)
+	if token := Token(o.crowd.cfg.Secret, o.crowd.cfg.Event); token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
 	res, err := o.client.Do(req)
 	if err != nil {
 		return nil, err

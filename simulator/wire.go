@@ -52,13 +52,17 @@ func (e *statusError) Error() string { return "http status " + strconv.Itoa(e.st
 
 const websocketGUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
-// handshake upgrades the connection. nonce need not be secret: it only proves
-// that the answer is a fresh one.
-func handshake(conn net.Conn, host, target string, nonce [16]byte) (*wire, error) {
+// handshake upgrades the connection, as a browser does: with the token, if there is
+// one, among the subprotocols. nonce need not be secret: it only proves that the
+// answer is a fresh one.
+func handshake(conn net.Conn, host, target, token string, nonce [16]byte) (*wire, error) {
 	c := &wire{conn: conn, key: [4]byte(nonce[:4]), buf: make([]byte, 1024), out: make([]byte, 0, 160)}
 	key := base64.StdEncoding.EncodeToString(nonce[:])
+	if token != "" {
+		token = ", bearer." + token
+	}
 	req := "GET " + target + " HTTP/1.1\r\nHost: " + host + "\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + key + "\r\nSec-WebSocket-Protocol: grandstand.v1\r\n\r\n"
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + key + "\r\nSec-WebSocket-Protocol: grandstand.v1" + token + "\r\n\r\n"
 	if _, err := io.WriteString(conn, req); err != nil {
 		return nil, err
 	}

@@ -33,7 +33,7 @@ func dialTest(t *testing.T, h http.HandlerFunc) (*wire, error) {
 	}
 	t.Cleanup(func() { conn.Close() })
 	conn.SetDeadline(time.Now().Add(10 * time.Second))
-	return handshake(conn, address, "/", [16]byte{1, 2, 3})
+	return handshake(conn, address, "/", "", [16]byte{1, 2, 3})
 }
 
 // The wire speaks with a library that is not ours.

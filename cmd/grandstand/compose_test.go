@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+	"github.com/golang-jwt/jwt/v5"
 )
 
 // stack is docker-compose.yml, started for one test with its own secrets, ports
@@ -283,5 +284,59 @@ func (s *stack) checkACL(node string) {
 	denied := s.compose("exec", "-T", node, "sh", "-c", "REDISCLI_AUTH=$REDIS_OPERATOR_PASSWORD redis-cli --user operator acl log")
 	if strings.TrimSpace(denied) != "" {
 		s.t.Errorf("Redis refused:\n%s", denied)
+	}
+}
+
+// The stack as an operator would show it to others: it asks for tokens, and starts
+// only if nothing is open.
+func TestComposeAsksForTokens(t *testing.T) {
+	buildImages(t)
+	secret := strings.Repeat("a secret of the stack ", 2)
+	s := newStack(t, "VIEWERS=100", "AUTH=jwt", "INSECURE=false", "JWT_SECRET="+secret, "ADMIN_TOKEN="+adminToken)
+	s.compose(append([]string{"up", "-d", "--no-build"}, everyService...)...)
+	s.healthy(everyService...)
+	if logs := s.compose("logs", "--no-color"); strings.Contains(logs, "INSECURE") {
+		t.Errorf("it was started with something open:\n%s", tail(logs, 4000))
+	}
+	edge := &process{url: s.url()}
+	if _, status := open(t, edge, "/v1/events/demo/live?viewer=eve", ""); status != http.StatusUnauthorized {
+		t.Errorf("a viewer without a token is answered %d", status)
+	}
+	i := &issuer{t: t}
+	token := i.sign(jwt.SigningMethodHS256, []byte(secret), "", good("evt", demoEvent, "acc", "acme", "lim", 1))
+	if _, status := open(t, edge, "/v1/events/demo/live", token); status != http.StatusSwitchingProtocols {
+		t.Errorf("a viewer with a token is answered %d", status)
+	}
+	for name, c := range map[string]struct {
+		method, path, body, token string
+		want                      int
+	}{
+		"the counts of a public event":          {http.MethodGet, "/v1/events/demo/counts", "", "", http.StatusOK},
+		"an event, by anybody":                  {http.MethodPut, "/v1/events/mine", "{}", "", http.StatusUnauthorized},
+		"an event, by a viewer":                 {http.MethodPut, "/v1/events/mine", "{}", token, http.StatusForbidden},
+		"an event, by the operator":             {http.MethodPut, "/v1/events/mine", "{}", adminToken, http.StatusOK},
+		"a device without a token":              {http.MethodPost, "/v1/accounts/acme/devices/tv/heartbeat", `{"event":"demo"}`, "", http.StatusUnauthorized},
+		"a device with its account's token":     {http.MethodPost, "/v1/accounts/acme/devices/d1/heartbeat", `{"event":"demo"}`, token, http.StatusOK},
+		"a device with another account's":       {http.MethodPost, "/v1/accounts/other/devices/d1/heartbeat", `{"event":"demo"}`, token, http.StatusForbidden},
+		"the cluster, as the dashboard sees it": {http.MethodGet, "/v1/cluster", "", "", http.StatusUnauthorized},
+		"metrics":                               {http.MethodGet, "/metrics", "", adminToken, http.StatusNotFound},
+	} {
+		header := http.Header{}
+		if c.token != "" {
+			header = bearer(c.token)
+		}
+		if status, body := request(t, c.method, s.url()+c.path, c.body, header); status != c.want {
+			t.Errorf("%s: answered %d %s, want %d", name, status, tail(body, 300), c.want)
+		}
+	}
+	s.compose("--profile", "crowd", "up", "-d", "--no-build", "crowd")
+	s.crowded(2*time.Minute, 60)
+	s.checkACL("redis")
+
+	// Open to anybody, and not told that this is meant.
+	out, err := exec.Command("docker", "run", "--rm", "--network", "none", "-e", "GRANDSTAND_SECRET="+secret, "grandstand:test",
+		"gateway", "--listen=:8080", "--auth=none").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "lets anybody be anybody") {
+		t.Errorf("a gateway that is open to anybody: %v\n%s", err, out)
 	}
 }

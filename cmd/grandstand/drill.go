@@ -20,6 +20,7 @@ type drillCmd struct {
 	Ramp        time.Duration `help:"Time from the base to the peak, and back." default:"30s"`
 	Hold        time.Duration `help:"Time at the peak." default:"1m"`
 	Seed        uint64        `help:"Seed of every random choice." default:"1"`
+	JWTSecret   string        `help:"Secret that signs the crowd's tokens (HS256), where the deployment asks for some." name:"jwt-secret" placeholder:"SECRET"`
 	Output      string        `help:"text or json." short:"o" enum:"text,json" default:"text"`
 	AllowPublic bool          `help:"Allow targets that are neither loopback nor private addresses. Only aim at what is yours."`
 }
@@ -33,7 +34,7 @@ func (c *drillCmd) Run(ctx context.Context) error {
 	}
 	v, err := drill.Run(ctx, drill.Config{
 		Targets: c.Target, Admins: c.Admin, AllowPublic: c.AllowPublic, Event: c.Event,
-		Peak: peak, Base: c.Base, Ramp: c.Ramp, Hold: c.Hold, Seed: c.Seed,
+		Secret: []byte(c.JWTSecret), Peak: peak, Base: c.Base, Ramp: c.Ramp, Hold: c.Hold, Seed: c.Seed,
 	})
 	if code := grandstand.CodeOf(err); code == grandstand.CodeInvalid || code == grandstand.CodeForbidden {
 		return wrongUse{err}
