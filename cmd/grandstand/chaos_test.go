@@ -50,7 +50,8 @@ func TestChaosEvening(t *testing.T) {
 }
 
 // Faults at random, which hit the system while it heals from the one before.
-// SEED draws the same ones again, DURATION says for how long.
+// SEED draws the same ones again, DURATION says for how long, and SKIP how many of
+// the first are left out, to look into later ones.
 func TestChaosHour(t *testing.T) {
 	seed, err := strconv.ParseUint(os.Getenv("SEED"), 10, 64)
 	if err != nil {
@@ -63,13 +64,17 @@ func TestChaosHour(t *testing.T) {
 	s := openStand(t)
 	list := s.catalogue()
 	rng := rand.New(rand.NewPCG(seed, 0))
+	skip, _ := strconv.Atoi(os.Getenv("SKIP"))
 	s.suffer("hour", fmt.Sprintf("%v of random faults, seed %d", total, seed), total, func(play func(fault)) {
-		for end := time.Now().Add(total - 30*time.Second); time.Now().Before(end); {
+		for end := time.Now().Add(total - 30*time.Second); time.Now().Before(end); skip-- {
 			f := list[rng.IntN(len(list))]
 			if f.lasts != atOnce {
 				f.lasts = time.Second + time.Duration(rng.Int64N(int64(8*time.Second)))
 			}
 			pause := time.Second + time.Duration(rng.Int64N(int64(2*healWindow)))
+			if skip > 0 {
+				continue
+			}
 			play(f)
 			<-time.After(pause)
 		}
