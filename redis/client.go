@@ -70,6 +70,7 @@ type Client struct {
 
 	heard   sync.Map // aggregator → Redis ms of the last answer about its shards
 	renewed sync.Map // member → Redis ms of the last renewal of its lease
+	life    life
 
 	close sync.Once
 

@@ -105,6 +105,8 @@ var conformance = []struct {
 	{"LeasesMoveToTheNewestSessionOfADevice", testRuleSameDevice},
 	{"LeasesComeBackAfterALoss", testRuleRestore},
 	{"LeasesOfOldHoldsHaveNoRank", testRuleOldHold},
+	{"LeasesThatRedisForgotComeBack", testRuleForgotten},
+	{"LeasesAreRefusedWithoutALoss", testRefusedHolder},
 	{"LeasesNeedRoom", testRuleRoom},
 	{"LeasesAreTakenOver", testRuleTakeover},
 	{"LeasesEvictTheOldest", testRuleEvict},

@@ -89,14 +89,14 @@ func FuzzParseAddress(f *testing.F) {
 }
 
 func FuzzParseMembership(f *testing.F) {
-	f.Add("1795299042179", "abc 1795299042000", "3", "m1", "1", "2", `{"role":"gateway"}`)
-	f.Add("", "", "", "", "", "", "{")
-	f.Fuzz(func(t *testing.T, now, boot, version, id, joined, seen, text string) {
-		m, err := parseMembership([]string{now, boot, version, id, joined, seen, text})
+	f.Add("1795299042179", "abc 1795299042000", "3", "17", "m1", "1", "2", `{"role":"gateway"}`)
+	f.Add("", "", "", "", "", "", "", "{")
+	f.Fuzz(func(t *testing.T, now, boot, version, renewals, id, joined, seen, text string) {
+		m, _, err := parseMembership([]string{now, boot, version, renewals, id, joined, seen, text})
 		if err == nil && len(m.Members) == 1 && m.Members[0].ID != id {
 			t.Errorf("member %q came back as %q", id, m.Members[0].ID)
 		}
-		if _, err := parseMembership([]string{now, boot, version, id}); err == nil {
+		if _, _, err := parseMembership([]string{now, boot, version, renewals, id}); err == nil {
 			t.Error("a reply that is cut off is no error")
 		}
 	})

@@ -29,6 +29,7 @@ import (
 //	gs:{members}:list             hash    member: joined, seen, JSON                           membersTTL after the last renewal
 //	gs:{members}:status           hash    member: AppendStatus                                 membersTTL after the last renewal
 //	gs:{members}:boot             string  random name of this data set, its beginning          for ever: it ends with the data
+//	gs:{members}:renewals         string  how many there were of all members' leases           for ever
 //	gs:{members}:shards           hash    "@<aggregator>" and <shard>: leases (hold.lua)       membersTTL after the last call
 //	gs:{members}:events           set     names of all events                                  for ever
 //	gs:{members}:version          string  changes whenever an event does                       for ever
@@ -101,13 +102,14 @@ var (
 )
 
 const (
-	membersKey = "gs:{members}:list"
-	statusKey  = "gs:{members}:status"
-	bootKey    = "gs:{members}:boot"
-	shardsKey  = "gs:{members}:shards"
-	eventsKey  = "gs:{members}:events"
-	versionKey = "gs:{members}:version"
-	revokedKey = "gs:{members}:revoked"
+	membersKey  = "gs:{members}:list"
+	statusKey   = "gs:{members}:status"
+	bootKey     = "gs:{members}:boot"
+	renewalsKey = "gs:{members}:renewals"
+	shardsKey   = "gs:{members}:shards"
+	eventsKey   = "gs:{members}:events"
+	versionKey  = "gs:{members}:version"
+	revokedKey  = "gs:{members}:revoked"
 )
 
 func recordKey(session string) string {

@@ -20,7 +20,7 @@ var oneTag = regexp.MustCompile(`^gs:\{[^{}]+\}:[^{}]+$`)
 
 // forEver are the keys that end with the data only.
 var forEver = map[string]bool{
-	bootKey: true, eventsKey: true, versionKey: true, eventKey("final"): true,
+	bootKey: true, renewalsKey: true, eventsKey: true, versionKey: true, eventKey("final"): true,
 }
 
 // testKeys writes one of everything and looks at what is in Redis then.
@@ -54,8 +54,8 @@ func testKeys(t *testing.T, r *rig) {
 		ok(t, err)
 		keys = append(keys, list...)
 	}
-	if len(keys) != 18+2 { // a second record, and an event that ended
-		t.Errorf("%d keys, want one of each of the 18 kinds of the table and two more: %q", len(keys), keys)
+	if len(keys) != 19+2 { // a second record, and an event that ended
+		t.Errorf("%d keys, want one of each of the 19 kinds of the table and two more: %q", len(keys), keys)
 	}
 	for _, k := range keys {
 		if !oneTag.MatchString(k) {

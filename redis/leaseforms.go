@@ -73,7 +73,7 @@ func addressField(k grandstand.Key) string {
 }
 
 // askCall writes an ask as the script takes it.
-func askCall(a *grandstand.Ask) call {
+func askCall(a *grandstand.Ask, forgotten bool) call {
 	name := a.Name
 	if len(name) > grandstand.MaxDeviceName {
 		name = grandstand.CleanDeviceName(name)
@@ -81,7 +81,7 @@ func askCall(a *grandstand.Ask) call {
 	line := "|L|" + a.Device.Text() + "|" + escape(a.Session) + "|" + escape(a.Member) + "|" + addressField(a.Address) + "|" +
 		escape(a.Event) + "|" + escape(name) + "\n"
 	args := make([]string, 4, 4+len(a.Terminate))
-	args[0], args[1], args[2], args[3] = line, strconv.FormatInt(a.LeaseMS, 10), quickLimit(&a.Terms), askRest(a)
+	args[0], args[1], args[2], args[3] = line, strconv.FormatInt(a.LeaseMS, 10), quickLimit(&a.Terms), askRest(a, forgotten)
 	for _, ref := range a.Terminate[:min(len(a.Terminate), grandstand.MaxDevices)] {
 		args = append(args, ref.Device.Text()+"|"+escape(ref.Session)+"|"+string(appendStamp(nil, ref.Born)))
 	}
@@ -104,12 +104,12 @@ func quickLimit(t *grandstand.Terms) string {
 }
 
 // askRest is what the quick way does not need.
-func askRest(a *grandstand.Ask) string {
+func askRest(a *grandstand.Ask, forgotten bool) string {
 	b := make([]byte, 0, 96)
 	for _, f := range [...]struct {
 		is   bool
 		char byte
-	}{{a.Terms.Evict, 'e'}, {a.Terms.Shadow, 's'}, {a.Insist, 'i'}, {a.Wait, 'w'}} {
+	}{{a.Terms.Evict, 'e'}, {a.Terms.Shadow, 's'}, {a.Insist, 'i'}, {a.Wait, 'w'}, {forgotten, 'f'}} {
 		if !f.is {
 			f.char = '-'
 		}

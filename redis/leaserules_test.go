@@ -284,6 +284,81 @@ func testRuleOldHold(t *testing.T, r *rig) {
 	}
 }
 
+// Rule 5, where Redis comes back with what was minutes ago: the account's state is
+// there, and in none of its places is who plays.
+func testRuleForgotten(t *testing.T, r *rig) {
+	for name, tc := range map[string]struct {
+		noticed bool          // by the time that they ask
+		asleep  time.Duration // since when nobody heard of them, at the loss
+		outcome grandstand.Outcome
+	}{
+		"nobody has noticed":        {false, 0, restored},
+		"it was noticed":            {true, 0, restored},
+		"they had lapsed before it": {false, time.Minute, blocked},
+		"and it was noticed":        {true, time.Minute, blocked},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r.flush()
+			c := open(t, r.url)
+			d := drive(t, c)
+			renew := func() grandstand.Membership {
+				t.Helper()
+				ms, err := c.Renew(t.Context(), grandstand.Member{ID: "m", Role: grandstand.RoleGateway})
+				ok(t, err)
+				return ms
+			}
+			d.ask("old", "old1", nil).is(acquired, "")
+			before := renew()
+			snapshot := aged(stored(t, c, acct(1)), 300_000)
+			d.leave("old", "old1", "")
+			d.ask("a", "a1", nil).is(acquired, "")
+			d.ask("b", "b1", nil).is(acquired, "")
+			d.pass(tc.asleep)
+			renew()
+			ok(t, c.rc.Do(t.Context(), c.rc.B().Set().Key(renewalsKey).Value("0").Build()).Error())
+			ok(t, c.rc.Do(t.Context(), c.rc.B().Del().Key(membersKey).Build()).Error())
+			store(t, c, acct(1), snapshot)
+			eventually(t, time.Second, "time goes on", func() bool { return c.Now() > before.Now+5 })
+
+			d.ask("x", "x1", nil).is(acquired, "") // newcomers are quicker
+			d.ask("y", "y1", nil).is(acquired, "")
+			if tc.noticed {
+				renew()
+			}
+			if tc.outcome == blocked {
+				d.ask("a", "a1", nil).is(blocked, grandstand.BlockDeviceLimit)
+				d.kept("x1,y1", "a1", "")
+				return
+			}
+			d.ask("a", "a1", nil).is(restored, "")
+			d.ask("b", "b1", nil).is(restored, "")
+			d.ask("a", "a1", nil).is(renewed, "")
+			d.ask("x", "x1", nil).is(blocked, grandstand.BlockDeviceLimit)
+			if after := renew(); after.Boot == before.Boot {
+				t.Errorf("boot is %q still", after.Boot)
+			}
+		})
+	}
+}
+
+// Who is refused for another reason is, and no life begins for it.
+func testRefusedHolder(t *testing.T, r *rig) {
+	c := open(t, r.url)
+	d := drive(t, c)
+	member := grandstand.Member{ID: "m", Role: grandstand.RoleGateway}
+	before, err := c.Renew(t.Context(), member)
+	ok(t, err)
+	d.ask("a", "a1", nil).is(acquired, "")
+	d.ask("b", "b1", nil).is(acquired, "")
+	d.terms.Limit = 1 // the plan was changed
+	d.ask("b", "b1", nil).is(blocked, grandstand.BlockDeviceLimit)
+	after, err := c.Renew(t.Context(), member)
+	ok(t, err)
+	if after.Boot != before.Boot {
+		t.Errorf("boot was %q, and is %q though nothing was lost", before.Boot, after.Boot)
+	}
+}
+
 // Rule 6.
 func testRuleRoom(t *testing.T, r *rig) {
 	home, away := device("home"), device("away")

@@ -39,8 +39,10 @@ const (
 //     place of the other, if the terms admit it there. So it is with those who
 //     wait, one session of each device.
 //  5. A session without a lease that shows a Hold from before the account's state
-//     began gets its place back: the state was lost since. If there are more
-//     leases than the limit then, the youngest have to leave.
+//     began gets its place back: the state was lost since. So does one whose lease
+//     was in force when Redis lost writes. If there are more leases than the limit
+//     then, the youngest have to leave. Before the holder of a lease in force is
+//     refused, Redis is asked whether it lost any.
 //  6. There is room if no more leases count than Limit, and no more are of the
 //     event than EventLimit. Of the leases that are behind one network with
 //     another, up to Household do not count towards Limit; leases in shadow count
@@ -64,12 +66,41 @@ func (c *Client) Ask(ctx context.Context, asks []grandstand.Ask) []grandstand.An
 
 // ask is Ask for one pipeline, without the notices.
 func (c *Client) ask(ctx context.Context, asks []grandstand.Ask, answers []grandstand.Answer, told *notices) {
-	calls := make([]call, 0, len(asks))
 	index := make([]int, 0, len(asks))
 	for i := range asks {
 		if answers[i].Err = validAsk(&asks[i]); answers[i].Err == nil {
-			calls, index = append(calls, askCall(&asks[i])), append(index, i)
+			index = append(index, i)
 		}
+	}
+	c.askThose(ctx, asks, index, answers, told)
+
+	doubtful := index[:0]
+	for _, i := range index {
+		a, v := &asks[i], &answers[i]
+		if v.Err == nil && v.Verdict.Code == grandstand.BlockDeviceLimit && c.life.held(a.Hold, a.LeaseMS) {
+			doubtful = append(doubtful, i)
+		}
+	}
+	if len(doubtful) == 0 || c.living(ctx) != nil {
+		return
+	}
+	again := doubtful[:0]
+	for _, i := range doubtful {
+		if c.life.forgot(asks[i].Hold, asks[i].LeaseMS) {
+			again = append(again, i)
+		}
+	}
+	c.askThose(ctx, asks, again, answers, told)
+}
+
+// askThose asks those of the indices.
+func (c *Client) askThose(ctx context.Context, asks []grandstand.Ask, index []int, answers []grandstand.Answer, told *notices) {
+	if len(index) == 0 {
+		return
+	}
+	calls := make([]call, len(index))
+	for k, i := range index {
+		calls[k] = askCall(&asks[i], c.life.forgot(asks[i].Hold, asks[i].LeaseMS))
 	}
 	in := replies{c, ctx, askScript.op, told}
 	for k, r := range c.eval(ctx, askScript, calls...) {

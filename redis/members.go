@@ -3,7 +3,6 @@ package redis
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"slices"
 	"strconv"
@@ -18,8 +17,9 @@ import (
 // returns what there is to know about the cluster, but for what others say of
 // themselves (Cluster): one script, each second or so. A member that could
 // not renew in time is taken back as it was, with its JoinedAt, while it is
-// listed. If the lease is there but not its last renewal, a failover has lost
-// writes: the data set begins another life (Membership.Boot).
+// listed. If writes are missing that this process knows of, after a failover or
+// since Redis came back with a snapshot, the data set begins another life
+// (Membership.Boot).
 func (c *Client) Renew(ctx context.Context, m grandstand.Member) (grandstand.Membership, error) {
 	status := ""
 	if m.Status != nil {
@@ -31,25 +31,24 @@ func (c *Client) Renew(ctx context.Context, m grandstand.Member) (grandstand.Mem
 		return grandstand.Membership{}, err
 	}
 	renewed, _ := c.renewed.LoadOrStore(m.ID, int64(0))
-	reply, err := c.evalStrings(ctx, renewScript, []string{membersKey, bootKey, versionKey, statusKey},
-		m.ID, string(text), ms(memberListed), ms(membersTTL), rand.Text(), status, strconv.FormatInt(renewed.(int64), 10))
+	args := append(c.life.args(), m.ID, string(text), ms(memberListed), ms(membersTTL), status, strconv.FormatInt(renewed.(int64), 10))
+	reply, err := c.evalStrings(ctx, renewScript, []string{bootKey, renewalsKey, membersKey, versionKey, statusKey}, args...)
 	if err != nil {
 		return grandstand.Membership{}, err
 	}
-	out, err := parseMembership(reply)
+	out, renewals, err := parseMembership(reply)
 	if err != nil {
 		return grandstand.Membership{}, c.fail(renewScript.op, err)
 	}
 	c.renewed.Store(m.ID, out.Now)
+	c.life.heard(out.Now, renewals, out.Boot, out.BootAt)
 	return out, nil
 }
 
-func parseMembership(reply []string) (grandstand.Membership, error) {
-	var out grandstand.Membership
-	if len(reply) < 3 || len(reply)%4 != 3 {
-		return out, strconv.ErrSyntax
+func parseMembership(reply []string) (out grandstand.Membership, renewals int64, err error) {
+	if len(reply) < 4 || len(reply)%4 != 0 {
+		return out, 0, strconv.ErrSyntax
 	}
-	var err error
 	number := func(text string) (n int64) {
 		if err == nil {
 			n, err = strconv.ParseInt(text, 10, 64)
@@ -59,8 +58,8 @@ func parseMembership(reply []string) (grandstand.Membership, error) {
 	out.Now = number(reply[0])
 	boot, since, _ := strings.Cut(reply[1], " ")
 	out.Boot, out.BootAt = boot, number(since)
-	out.EventsVersion = number(reply[2])
-	for r := reply[3:]; len(r) > 0; r = r[4:] {
+	out.EventsVersion, renewals = number(reply[2]), number(reply[3])
+	for r := reply[4:]; len(r) > 0; r = r[4:] {
 		var m grandstand.Member
 		if e := json.Unmarshal([]byte(r[3]), &m); e != nil {
 			continue // of a version to come
@@ -70,7 +69,7 @@ func parseMembership(reply []string) (grandstand.Membership, error) {
 		out.Members = append(out.Members, m)
 	}
 	sortMembers(out.Members)
-	return out, err
+	return out, renewals, err
 }
 
 // sortMembers has the oldest first.
@@ -135,8 +134,7 @@ func (c *Client) BootAt(ctx context.Context) (int64, error) {
 	if err != nil {
 		return 0, c.fail(op, err)
 	}
-	_, since, _ := strings.Cut(text, " ")
-	at, err := strconv.ParseInt(since, 10, 64)
+	_, at, err := parseBoot(text)
 	if err != nil {
 		return 0, c.fail(op, err)
 	}

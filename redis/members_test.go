@@ -185,6 +185,30 @@ func testFailover(t *testing.T, r *rig) {
 		t.Errorf("boot was %q, the first to notice makes it %q, the second %q", after.Boot, one.Boot, other.Boot)
 	}
 	after = one
+	// A snapshot of earlier: of the leases nothing is left. A member that has just
+	// started and knows of nothing is the first to be there.
+	renewals := func() string {
+		t.Helper()
+		text, err := a.rc.Do(ctx, a.rc.B().Get().Key(renewalsKey).Build()).ToString()
+		ok(t, err)
+		return text
+	}
+	after = renew(a, "a")
+	was := renewals()
+	eventually(t, time.Second, "time goes on", func() bool { return renew(a, "a").Now > after.Now+1 && renew(b, "b").Now > after.Now+1 })
+	ok(t, a.rc.Do(ctx, a.rc.B().Del().Key(membersKey).Build()).Error())
+	ok(t, a.rc.Do(ctx, a.rc.B().Set().Key(renewalsKey).Value(was).Build()).Error())
+	if ms := renew(open(t, r.url), "c"); ms.Boot != after.Boot {
+		t.Errorf("who has just come makes boot %q of %q", ms.Boot, after.Boot)
+	}
+	one, other = renew(a, "a"), renew(b, "b")
+	if one.Boot == after.Boot || one.BootAt <= after.Now || other.Boot != one.Boot {
+		t.Errorf("after a snapshot of earlier boot is %q at %d for one, %q for another; it was %q", one.Boot, one.BootAt, other.Boot, after.Boot)
+	}
+	if again := renew(a, "a"); again.Boot != one.Boot {
+		t.Errorf("boot changes again, from %q to %q", one.Boot, again.Boot)
+	}
+	after = one
 	// One that comes back after it was listed no more is not told of a loss.
 	ok(t, a.rc.Do(ctx, a.rc.B().Hdel().Key(membersKey).Field("a").Build()).Error())
 	if ms := renew(a, "a"); ms.Boot != after.Boot {

@@ -23,7 +23,8 @@ var (
 	forgetScript       = loadScript("forget")
 	admitScript        = loadScript("admit")
 	publishScript      = loadScript("publish")
-	renewScript        = loadScript("renew")
+	livingScript       = loadScript("living", "life")
+	renewScript        = loadScript("renew", "life")
 	holdScript         = loadScript("hold")
 	dropScript         = loadScript("drop")
 	putEventScript     = loadScript("put_event")
@@ -52,7 +53,14 @@ type script struct {
 	sha  string
 }
 
-func loadScript(name string) *script { return newScript(name, readLua(name)) }
+// loadScript joins the parts that a script shares with others and its own.
+func loadScript(name string, shared ...string) *script {
+	body := ""
+	for _, part := range append(shared, name) {
+		body += readLua(part)
+	}
+	return newScript(name, body)
+}
 
 // loadLeaseScript joins the parts of a script about leases, behind the constants
 // of keys.go.

@@ -1,48 +1,41 @@
 -- Renews the lease of a member and tells it who else there is.
--- Returns {now, boot, events version, then id, joined, seen, JSON for each}.
+-- Returns {now, boot, events version, renewals, then id, joined, seen, JSON for
+-- each}.
 --
--- KEYS: members, boot, events version, statuses. ARGV: id, JSON, ms that the dead
--- stay listed, TTL ms, a random name for the data set should it need one, what
--- the member says of itself (empty: nothing), when it renewed last (0: never)
-local t = redis.call('TIME')
-local now = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
-local stamp = string.format('%.0f', now)
+-- KEYS: boot, renewals, members, events version, statuses. ARGV: those of
+-- life.lua, id, JSON, ms that the dead stay listed, TTL ms, what the member says of
+-- itself (empty: nothing), when it renewed last (0: never)
+local id, json, listed, ttl, status, last = ARGV[5], ARGV[6], tonumber(ARGV[7]), ARGV[8], ARGV[9], tonumber(ARGV[10])
+renewals = string.format('%.0f', renewals + 1)
+redis.call('SET', KEYS[2], renewals)
+local version = redis.call('GET', KEYS[4]) or '0'
 
-local found = redis.call('MGET', KEYS[2], KEYS[3])
-local boot, version = found[1], found[2] or '0'
-if not boot then
-  boot = ARGV[5] .. ' ' .. stamp
-  redis.call('SET', KEYS[2], boot)
-end
-local began = tonumber(string.match(boot, ' (%d+)$')) or 0
-
-local joined, reply, lost = stamp, {stamp, boot, version}, false
-local all = redis.call('HGETALL', KEYS[1])
+local joined, reply = stamp, {stamp, boot, version, renewals}
+local all = redis.call('HGETALL', KEYS[3])
 for i = 1, #all, 2 do
-  local _, _, j, seen, json = string.find(all[i + 1], '^(%d+) (%d+) (.*)$')
-  if all[i] == ARGV[1] then
+  local _, _, j, seen, text = string.find(all[i + 1], '^(%d+) (%d+) (.*)$')
+  if all[i] == id then
     joined = j or stamp
-    lost = j and tonumber(seen) < tonumber(ARGV[7]) and began <= tonumber(ARGV[7])
-  elseif not j or tonumber(seen) + tonumber(ARGV[3]) < now then
-    redis.call('HDEL', KEYS[1], all[i])
-    redis.call('HDEL', KEYS[4], all[i])
+    if j and tonumber(seen) < last and unnoticed(last) then
+      -- The last renewal is not there: so few writes are missing that others have
+      -- renewed more often since than is missing.
+      begin()
+      reply[2] = boot
+    end
+  elseif not j or tonumber(seen) + listed < now then
+    redis.call('HDEL', KEYS[3], all[i])
+    redis.call('HDEL', KEYS[5], all[i])
   else
     local n = #reply
-    reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4] = all[i], j, seen, json
+    reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4] = all[i], j, seen, text
   end
 end
-if lost then
-  -- The last renewal is not there: what was written since the one that is was
-  -- lost in a failover, and nobody has noticed before.
-  reply[2] = ARGV[5] .. ' ' .. stamp
-  redis.call('SET', KEYS[2], reply[2])
-end
-redis.call('HSET', KEYS[1], ARGV[1], joined .. ' ' .. stamp .. ' ' .. ARGV[2])
-redis.call('PEXPIRE', KEYS[1], ARGV[4])
-if ARGV[6] ~= '' then
-  redis.call('HSET', KEYS[4], ARGV[1], ARGV[6])
-  redis.call('PEXPIRE', KEYS[4], ARGV[4])
+redis.call('HSET', KEYS[3], id, joined .. ' ' .. stamp .. ' ' .. json)
+redis.call('PEXPIRE', KEYS[3], ttl)
+if status ~= '' then
+  redis.call('HSET', KEYS[5], id, status)
+  redis.call('PEXPIRE', KEYS[5], ttl)
 end
 local n = #reply
-reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4] = ARGV[1], joined, stamp, ARGV[2]
+reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4] = id, joined, stamp, json
 return reply

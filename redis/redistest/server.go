@@ -160,6 +160,38 @@ func (s *Server) running() bool {
 func (s *Server) Restart() {
 	s.tb.Helper()
 	s.Kill()
+	if s.bus == 0 {
+		_ = os.Remove(filepath.Join(s.dir, dumpFile)) // of Save, or of when it was a replica
+	}
+	s.restart()
+}
+
+// Redis's own name of its snapshot, and that of ours.
+const dumpFile, savedFile = "dump.rdb", "saved.rdb"
+
+// Save takes a snapshot, which Rewind begins with.
+func (s *Server) Save() {
+	s.tb.Helper()
+	if reply := s.Do("SAVE"); reply != "OK" {
+		s.tb.Fatalf("SAVE answers %q", reply)
+	}
+	if err := os.Rename(filepath.Join(s.dir, dumpFile), filepath.Join(s.dir, savedFile)); err != nil {
+		s.tb.Fatal(err)
+	}
+}
+
+// Rewind starts the server again with what there was at the last Save.
+func (s *Server) Rewind() {
+	s.tb.Helper()
+	s.Kill()
+	if err := os.Rename(filepath.Join(s.dir, savedFile), filepath.Join(s.dir, dumpFile)); err != nil {
+		s.tb.Fatal(err)
+	}
+	s.restart()
+}
+
+func (s *Server) restart() {
+	s.tb.Helper()
 	if err := s.start(); err != nil {
 		s.tb.Fatalf("restart redis-server: %v", err)
 	}

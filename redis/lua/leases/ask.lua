@@ -14,7 +14,7 @@ account.changed = account.changed or ended ~= nil
 
 -- Where the session stands: with rank, ahead of all that came after it; without,
 -- behind everybody.
-local honoured = ask.granted > never and ask.granted < account.born and ms - ask.granted <= honourMS
+local honoured = ask.granted > never and (ask.granted < account.born or ask.forgotten) and ms - ask.granted <= honourMS
 local held = not ask.insist and ask.born > never and ask.born -- when the session began to play; it does not any more
 local outcome, rank, eventRank = 'acquired', false, false
 if own then

@@ -2,7 +2,7 @@
 -- nothing, and a limit leaves room for one. A big event begins with these. What
 -- it writes and returns is what ask.lua would.
 local limit, rule = string.match(ARGV[4],
-  '^....|%d+|([1-9]%d*)|%d+|0000000000000|0000000000000|0000000000000|(.*)$')
+  '^.....|%d+|([1-9]%d*)|%d+|0000000000000|0000000000000|0000000000000|(.*)$')
 if not raw and limit then
   local who, what = string.match(ARGV[1], '^|L|([^|]*|[^|]*)|[^|]*|[^|]*|([^|]*|[^|]*)\n$')
   local till = ms + ARGV[2] .. ''

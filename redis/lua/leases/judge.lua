@@ -2,15 +2,15 @@
 --
 -- ARGV: the session's line from |L| on; lease ms; a limit in 3 digits for the
 -- quick way; 'flags|household|limit|limit of the event|since|born|granted|rule',
--- the flags e(vict), s(hadow), i(nsist), w(ait) or - in this order, the times those
--- of the hold; then for each lease to be ended 'device|session|born'
+-- the flags e(vict), s(hadow), i(nsist), w(ait), f(orgotten: the hold may be of
+-- what Redis lost) or - in this order, the times those of the hold; then for each lease to be ended 'device|session|born'
 local me = {kind = 'L', line = '', since = now, born = now, seen = now, till = ms + ARGV[2] .. ''}
 me.device, me.session, me.member, me.network, me.event, me.name =
   string.match(ARGV[1], '^|L|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)\n$')
-local e, s, i, w, household, limit, eventLimit, since, born, granted, rule =
-  string.match(ARGV[4], '^(.)(.)(.)(.)|(%d+)|(%d+)|(%d+)|(%d+)|(%d+)|(%d+)|(.*)$')
+local e, s, i, w, f, household, limit, eventLimit, since, born, granted, rule =
+  string.match(ARGV[4], '^(.)(.)(.)(.)(.)|(%d+)|(%d+)|(%d+)|(%d+)|(%d+)|(%d+)|(.*)$')
 local ask = {
-  me = me, evict = e == 'e', shadow = s == 's', insist = i == 'i', wait = w == 'w',
+  me = me, evict = e == 'e', shadow = s == 's', insist = i == 'i', wait = w == 'w', forgotten = f == 'f',
   household = household + 0, limit = limit + 0, eventLimit = eventLimit + 0, rule = rule,
   since = since, born = born, granted = granted,
 }

@@ -14,7 +14,7 @@ if raw then
   local quick = at and sub(raw, 31, 33) <= ARGV[3]
   if at and not quick then -- those of the household that do not count
     local count, shared = tonumber(sub(raw, 31, 33)), tonumber(sub(raw, 35, 37))
-    local household = string.match(ARGV[4], '^....|(%d+)|%d+|0|')
+    local household = string.match(ARGV[4], '^.....|(%d+)|%d+|0|')
     quick = household and count and shared and count - math.min(household, shared) <= ARGV[3] + 0
   end
   if quick then
