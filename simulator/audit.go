@@ -51,12 +51,13 @@ type audit struct {
 	cfg    *Config
 	truth  *truth
 	stats  *stats
-	offset atomic.Int64 // local ms minus Redis ms, the least seen; never: not known
+	offset atomic.Int64 // local ms minus Redis ms, the least seen lately; never: not known
 
 	mu         sync.Mutex
 	states     map[int64]*state // by at
 	epoch      int64            // the highest seen; offset is of it
 	near       time.Time        // when the clock of Redis was last about where offset has it
+	seen       []difference     // of the clocks, lately, that nothing newer is below
 	newest     int64            // at
 	waiting    []*moment        // joins that no board has shown yet
 	boardAt    int64            // of the newest full board
@@ -179,6 +180,28 @@ func (a *audit) board(b *fullBoard, now time.Time) {
 	}
 }
 
+// difference of the clocks, as a message showed it.
+type difference struct {
+	ms int64
+	at time.Time
+}
+
+// seenFor is for how long a difference counts. A process whose measure of the
+// clock of Redis was off for a moment, as after a fault, would be off for ever.
+const seenFor = 8 * time.Second
+
+// learnLocked takes note of a difference, and has offset be the least of late.
+func (a *audit) learnLocked(now time.Time, ms int64) {
+	for len(a.seen) > 0 && a.seen[len(a.seen)-1].ms >= ms {
+		a.seen = a.seen[:len(a.seen)-1]
+	}
+	a.seen = append(a.seen, difference{ms, now})
+	for now.Sub(a.seen[0].at) > seenFor {
+		a.seen = a.seen[1:]
+	}
+	a.offset.Store(a.seen[0].ms)
+}
+
 // A clock of Redis that is behind by so much for so long was set back.
 const (
 	setBackMS    = 2000
@@ -196,11 +219,12 @@ func (a *audit) syncLocked(now time.Time, redis, epoch int64) bool {
 	}
 	if epoch > a.epoch || now.Sub(a.near) > setBackAfter {
 		a.epoch, a.newest, a.lateUntil, a.near = max(a.epoch, epoch), 0, 0, now
+		a.seen = nil
 		a.offset.Store(never)
 		maps.DeleteFunc(a.states, func(_ int64, s *state) bool { return !s.judged })
 	}
 	if epoch == a.epoch {
-		a.offset.Store(min(a.offset.Load(), ms(now)-redis))
+		a.learnLocked(now, ms(now)-redis)
 	}
 	return epoch == a.epoch
 }

@@ -30,3 +30,31 @@ func TestStatesAreOfTheirEpoch(t *testing.T) {
 		t.Errorf("%d contradictions after the next epoch began, want the one before", n)
 	}
 }
+
+// An aggregator that thought for two ticks that it was later than it is does not
+// have every state after that held against another time's truth.
+func TestAClockThatWasOffIsForgotten(t *testing.T) {
+	a := newAudit(&Config{Window: 100 * time.Millisecond, Shared: true, Logger: slog.New(slog.DiscardHandler)}, newTruth(100, 0), &stats{})
+	now := time.UnixMilli(1_795_299_040_000)
+	show := func(ahead int64) int64 {
+		now = now.Add(time.Second)
+		n := [2]uint64{5, 5}
+		a.frame(&person{}, &counts{At: now.UnixMilli() + ahead, Epoch: 1, N: map[string]*[2]uint64{grandstand.World: &n}}, now, true)
+		return a.offset.Load()
+	}
+	for _, delay := range []int64{250, 180, 300} { // from counting to the screen
+		show(-delay)
+	}
+	if got := show(-250); got != 180 {
+		t.Errorf("the clocks differ by %d ms, want the least: 180", got)
+	}
+	if got := show(1500); got != -1500 {
+		t.Errorf("the clocks differ by %d ms, want -1500: nobody knows better yet", got)
+	}
+	for range 9 {
+		show(-250)
+	}
+	if got := show(-260); got != 250 {
+		t.Errorf("ten seconds later the clocks differ by %d ms, want 250", got)
+	}
+}

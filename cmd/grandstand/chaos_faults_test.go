@@ -99,6 +99,7 @@ func (s *stand) processFaults() (list []fault) {
 	}
 	return append(list,
 		fault{name: "Redis: kill -9, restart empty", strike: func() { s.redis.Kill() }, mend: func() { s.redis.Restart() }, forgets: true},
+		fault{name: "Redis: kill -9, restart with a snapshot of earlier", strike: func() { s.redis.Kill() }, mend: s.rewind, forgets: true},
 		fault{name: "Redis: SIGSTOP, SIGCONT", strike: func() { s.redis.Stop() }, mend: func() { s.redis.Cont() }, blinds: true},
 		fault{name: "Redis: FLUSHALL", lasts: atOnce, strike: func() { s.redis.FlushAll() }, mend: func() {}, forgets: true},
 		fault{name: "MinIO: kill -9, restart", strike: s.minio.Kill, mend: s.minio.Restart},

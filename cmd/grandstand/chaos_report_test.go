@@ -91,11 +91,12 @@ func (b *book) judge(list []struck, r *simulator.Report, kicks []kick) {
 			if !within(v.Time.Add(-noticedAfter), s.from, end) {
 				continue
 			}
-			if s.known(v) {
+			// Faults of an hour hit while the one before heals.
+			if slices.ContainsFunc(list[:i+1], func(s struck) bool { return s.known(v) }) {
 				one.known++
 				continue
 			}
-			one.broken = append(one.broken, v.Check+": "+v.Text)
+			one.broken = append(one.broken, v.Check+": "+v.Text+v.Time.Format(", seen at 15:04:05"))
 		}
 		seen += len(one.broken) + one.known
 		for _, k := range kicks {

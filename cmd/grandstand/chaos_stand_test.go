@@ -96,6 +96,10 @@ type stand struct {
 	archiverRedis              *link
 
 	clock string // file of how far ahead the clock of Redis is
+	saved struct {
+		of *redistest.Server
+		at time.Time
+	}
 
 	mu         sync.Mutex
 	violations map[string]float64 // invariants broken, by life of a process
@@ -301,6 +305,25 @@ func (s *stand) failover(missing time.Duration) {
 	}
 	s.redis, s.spare = s.spare, s.redis
 	s.spare.Restart()
+}
+
+// snapshotAfter is how old a snapshot is at least before another is taken.
+const snapshotAfter = time.Minute
+
+// keepSnapshot has Redis save its data, to come back with it later.
+func (s *stand) keepSnapshot() {
+	if s.saved.of == s.redis && time.Since(s.saved.at) < snapshotAfter {
+		return
+	}
+	s.redis.Save()
+	s.saved.of, s.saved.at = s.redis, time.Now()
+}
+
+// rewind starts Redis with its snapshot.
+func (s *stand) rewind() {
+	s.redis.Rewind()
+	s.t.Logf("the snapshot is %v old", time.Since(s.saved.at).Round(time.Second))
+	s.saved.of = nil
 }
 
 // brokenInvariants reads the counters of broken invariants of one process: none

@@ -113,6 +113,7 @@ func (s *stand) suffer(section, title string, total time.Duration, script func(p
 
 	var list []struck
 	script(func(f fault) {
+		s.keepSnapshot()
 		s.scrape() // of a process that may be killed
 		now := struck{fault: f, from: time.Now()}
 		t.Logf("%s: %s", now.from.Format("15:04:05"), f.name)
