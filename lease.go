@@ -63,7 +63,8 @@ type Ask struct {
 	Name    string // of the device, as the account's owner is shown it (CleanDeviceName)
 	Address Key    // of the network that the device is in; zero: not known
 	Member  string // who is to be told when something happens to the session
-	LeaseMS int64
+	LeaseMS int64  // from now on
+	BeatMS  int64  // between two beats: a lease granted with one lasts for LeaseMS(BeatMS). 0: for LeaseMS
 	Hold    Hold
 	Terms   Terms
 

@@ -93,7 +93,7 @@ func (b *Blocker) askOf(ctx context.Context, q *request, h *heartbeat) grandstan
 		Event:   h.event,
 		Name:    q.deviceName(h),
 		Member:  b.cfg.Member,
-		LeaseMS: grandstand.LeaseMS(h.intervalMS),
+		LeaseMS: grandstand.LeaseMS(h.intervalMS), BeatMS: h.intervalMS,
 		Terms:   b.terms(ctx, limit, plan, h.event),
 		Insist:  h.insist,
 		// A session that waits is on the list of devices, and is not written

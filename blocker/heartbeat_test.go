@@ -288,7 +288,7 @@ func TestABackendActsForItsViewers(t *testing.T) {
 			`{"event":"final","session":"s","limit":3,"plan":"gold","address":"203.0.113.7","interval_ms":20000}`)
 		want := grandstand.Ask{
 			Account: account, Device: rg.keys.Device(account, "tv"), Session: "s", Event: "final", Address: rg.keys.Address(account, player),
-			Member: rg.b.cfg.Member, LeaseMS: 45_000, Wait: true, Terms: grandstand.Terms{Limit: 3, Rule: "token"},
+			Member: rg.b.cfg.Member, LeaseMS: 45_000, BeatMS: 20_000, Wait: true, Terms: grandstand.Terms{Limit: 3, Rule: "token"},
 		}
 		if d := cmp.Diff(want, a); d != "" {
 			t.Error(d)

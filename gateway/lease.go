@@ -313,7 +313,7 @@ func (s *session) askLocked(now int64) (grandstand.Ask, *takeover) {
 	a := grandstand.Ask{
 		Account: l.account, Device: l.device, Session: s.ID, Event: s.room.name,
 		Name: l.name, Address: l.address, Member: s.room.g.id,
-		LeaseMS: s.leaseMS(now), Hold: l.hold, Terms: l.terms, Wait: true,
+		LeaseMS: s.leaseMS(now), BeatMS: s.IntervalMS, Hold: l.hold, Terms: l.terms, Wait: true,
 	}
 	t := l.takeover
 	if l.takeover = nil; t != nil {

@@ -106,6 +106,7 @@ var conformance = []struct {
 	{"LeasesComeBackAfterALoss", testRuleRestore},
 	{"LeasesOfOldHoldsHaveNoRank", testRuleOldHold},
 	{"LeasesThatRedisForgotComeBack", testRuleForgotten},
+	{"LeasesThatCameBackAreRemembered", testForgottenReturn},
 	{"LeasesAreRefusedWithoutALoss", testRefusedHolder},
 	{"LeasesNeedRoom", testRuleRoom},
 	{"LeasesAreTakenOver", testRuleTakeover},

@@ -288,14 +288,21 @@ func testRuleOldHold(t *testing.T, r *rig) {
 // there, and in none of its places is who plays.
 func testRuleForgotten(t *testing.T, r *rig) {
 	for name, tc := range map[string]struct {
-		noticed bool          // by the time that they ask
-		asleep  time.Duration // since when nobody heard of them, at the loss
-		outcome grandstand.Outcome
+		newcomers []string      // who are quicker
+		noticed   bool          // by the time that they ask
+		asleep    time.Duration // since when nobody heard of them, at the loss
+		late      time.Duration // that they come back after it
+		outcome   grandstand.Outcome
 	}{
-		"nobody has noticed":        {false, 0, restored},
-		"it was noticed":            {true, 0, restored},
-		"they had lapsed before it": {false, time.Minute, blocked},
-		"and it was noticed":        {true, time.Minute, blocked},
+		"nobody has noticed":                {[]string{"x", "y"}, false, 0, 0, restored},
+		"it was noticed":                    {[]string{"x", "y"}, true, 0, 0, restored},
+		"room for one, nobody has noticed":  {[]string{"x"}, false, 0, 0, restored},
+		"room for one, it was noticed":      {[]string{"x"}, true, 0, 0, restored},
+		"no newcomers":                      {nil, false, 0, 0, restored},
+		"they had lapsed before it":         {[]string{"x", "y"}, false, time.Minute, 0, blocked},
+		"they had lapsed, it was noticed":   {[]string{"x", "y"}, true, time.Minute, 0, blocked},
+		"they stayed away for long":         {[]string{"x", "y"}, true, 0, time.Minute, blocked},
+		"they are back before their leases": {[]string{"x", "y"}, true, 0, 20 * time.Second, restored},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r.flush()
@@ -315,30 +322,77 @@ func testRuleForgotten(t *testing.T, r *rig) {
 			d.ask("b", "b1", nil).is(acquired, "")
 			d.pass(tc.asleep)
 			renew()
-			ok(t, c.rc.Do(t.Context(), c.rc.B().Set().Key(renewalsKey).Value("0").Build()).Error())
-			ok(t, c.rc.Do(t.Context(), c.rc.B().Del().Key(membersKey).Build()).Error())
+			lose(t, c)
 			store(t, c, acct(1), snapshot)
 			eventually(t, time.Second, "time goes on", func() bool { return c.Now() > before.Now+5 })
 
-			d.ask("x", "x1", nil).is(acquired, "") // newcomers are quicker
-			d.ask("y", "y1", nil).is(acquired, "")
+			for _, name := range tc.newcomers {
+				d.ask(name, name+"1", nil).is(acquired, "")
+			}
 			if tc.noticed {
 				renew()
+			}
+			if d.pass(tc.late); tc.late > 0 {
+				c.life.began -= tc.late.Milliseconds()
+				c.life.before -= tc.late.Milliseconds()
+				for _, name := range tc.newcomers {
+					d.ask(name, name+"1", nil) // they beat all the time
+				}
 			}
 			if tc.outcome == blocked {
 				d.ask("a", "a1", nil).is(blocked, grandstand.BlockDeviceLimit)
 				d.kept("x1,y1", "a1", "")
 				return
 			}
-			d.ask("a", "a1", nil).is(restored, "")
+			since := d.holds["a1"].Since
+			if v := d.ask("a", "a1", nil).is(restored, ""); v.Hold.Since != since {
+				t.Errorf("it came back with %+v, was there since %d", v.Hold, since)
+			}
 			d.ask("b", "b1", nil).is(restored, "")
+			d.kept("a1,b1", "", "")
 			d.ask("a", "a1", nil).is(renewed, "")
-			d.ask("x", "x1", nil).is(blocked, grandstand.BlockDeviceLimit)
+			if len(tc.newcomers) > 0 {
+				d.ask("x", "x1", nil).is(blocked, grandstand.BlockDeviceLimit)
+			}
 			if after := renew(); after.Boot == before.Boot {
 				t.Errorf("boot is %q still", after.Boot)
 			}
 		})
 	}
+}
+
+// lose has Redis know less of the members than the client does.
+func lose(t *testing.T, c *Client) {
+	t.Helper()
+	ok(t, c.rc.Do(t.Context(), c.rc.B().Set().Key(renewalsKey).Value("0").Build()).Error())
+	ok(t, c.rc.Do(t.Context(), c.rc.B().Del().Key(membersKey).Build()).Error())
+}
+
+// A session was taken over and came back because its viewer insisted. Redis comes
+// back with the state in between, by which it is not to play.
+func testForgottenReturn(t *testing.T, r *rig) {
+	c := open(t, r.url)
+	d := drive(t, c)
+	d.terms.Limit = 1
+	member := grandstand.Member{ID: "m", Role: grandstand.RoleGateway}
+	_, err := c.Renew(t.Context(), member)
+	ok(t, err)
+	d.ask("a", "a1", nil).is(acquired, "")
+	at := c.Now()
+	eventually(t, time.Second, "time goes on", func() bool { return c.Now() > at+2 })
+	d.ask("b", "b1", func(a *grandstand.Ask) { a.Terminate = []grandstand.LeaseRef{d.ref("a", "a1")} })
+	d.leave("b", "b1", "")
+	between := stored(t, c, acct(1))
+	at = c.Now()
+	eventually(t, time.Second, "time goes on", func() bool { return c.Now() > at+2 })
+	d.ask("a", "a1", nil).is(blocked, grandstand.BlockTakenOver)
+	d.ask("a", "a1", func(a *grandstand.Ask) { a.Insist = true }).is(acquired, "")
+	_, err = c.Renew(t.Context(), member)
+	ok(t, err)
+	lose(t, c)
+	store(t, c, acct(1), between)
+	d.ask("a", "a1", nil).is(restored, "")
+	d.kept("a1", "", "")
 }
 
 // Who is refused for another reason is, and no life begins for it.

@@ -72,35 +72,45 @@ func (c *Client) ask(ctx context.Context, asks []grandstand.Ask, answers []grand
 			index = append(index, i)
 		}
 	}
-	c.askThose(ctx, asks, index, answers, told)
+	known := c.askThose(ctx, asks, index, answers, told)
 
-	doubtful := index[:0]
-	for _, i := range index {
-		a, v := &asks[i], &answers[i]
-		if v.Err == nil && v.Verdict.Code == grandstand.BlockDeviceLimit && c.life.held(a.Hold, a.LeaseMS) {
+	// Redis may have lost what makes them holders, and nobody has noticed yet.
+	doubtful := make([]int, 0, len(index))
+	for k, i := range index {
+		v := &answers[i]
+		if !known[k] && v.Err == nil && (!v.Verdict.Allowed || v.Verdict.Outcome == grandstand.OutcomeAcquired) && c.life.held(&asks[i]) {
 			doubtful = append(doubtful, i)
 		}
 	}
-	if len(doubtful) == 0 || c.living(ctx) != nil {
+	if len(doubtful) == 0 {
 		return
 	}
-	again := doubtful[:0]
+	if err := c.living(ctx); err != nil {
+		for _, i := range doubtful {
+			answers[i] = grandstand.Answer{Err: err}
+		}
+		return
+	}
+	again := make([]int, 0, len(doubtful))
 	for _, i := range doubtful {
-		if c.life.forgot(asks[i].Hold, asks[i].LeaseMS) {
+		if c.life.forgot(&asks[i], c.Now()) {
 			again = append(again, i)
 		}
 	}
 	c.askThose(ctx, asks, again, answers, told)
 }
 
-// askThose asks those of the indices.
-func (c *Client) askThose(ctx context.Context, asks []grandstand.Ask, index []int, answers []grandstand.Answer, told *notices) {
+// askThose asks those of the indices, and returns of which it said that Redis may
+// have forgotten them.
+func (c *Client) askThose(ctx context.Context, asks []grandstand.Ask, index []int, answers []grandstand.Answer, told *notices) (forgotten []bool) {
+	forgotten = make([]bool, len(index))
 	if len(index) == 0 {
-		return
+		return forgotten
 	}
-	calls := make([]call, len(index))
+	calls, now := make([]call, len(index)), c.Now()
 	for k, i := range index {
-		calls[k] = askCall(&asks[i], c.life.forgot(asks[i].Hold, asks[i].LeaseMS))
+		forgotten[k] = c.life.forgot(&asks[i], now)
+		calls[k] = askCall(&asks[i], forgotten[k])
 	}
 	in := replies{c, ctx, askScript.op, told}
 	for k, r := range c.eval(ctx, askScript, calls...) {
@@ -111,6 +121,7 @@ func (c *Client) askThose(ctx context.Context, asks []grandstand.Ask, index []in
 			return heard, err
 		})
 	}
+	return forgotten
 }
 
 // Leave frees the places of sessions that ended on purpose. After an error some

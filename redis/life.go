@@ -40,26 +40,36 @@ func (l *life) heard(at, renewals int64, name string, began int64) {
 	l.at, l.renewals, l.name, l.began = at, renewals, name, began
 }
 
-// forgot reports whether a lease may be missing because Redis lost it: it was
-// granted in a life before, and in force when that was heard of last. One that
-// had lapsed by then has no claim to a place that somebody else may have since.
-func (l *life) forgot(h grandstand.Hold, leaseMS int64) bool {
+// forgot reports whether the lease of an ask may be missing because Redis lost it:
+// it was granted in a life before, in force when that was heard of last, and its
+// holder is back in time. Of one that had lapsed, or whose holder stayed away,
+// somebody else may have the place since, rightly.
+func (l *life) forgot(a *grandstand.Ask, now int64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	last := l.before
 	if last == 0 {
 		last = l.began // nothing is known of the time before
 	}
-	return h.Granted > 0 && h.Granted < l.began && h.Granted+leaseMS >= last
+	granted, lasts := a.Hold.Granted, fullLease(a)
+	return granted > 0 && granted < max(l.began, l.before) && granted+lasts >= last && now <= l.began+lasts
 }
 
-// held reports whether a lease of this life was in force when that was heard of
-// last: whoever shows it is not refused for nothing. A process that has not heard of
-// any life knows of no lease.
-func (l *life) held(h grandstand.Hold, leaseMS int64) bool {
+// held reports whether the lease of an ask was in force when Redis was heard of
+// last: whoever shows that is not taken for a newcomer at once. A process that has
+// not heard of any life knows of no lease.
+func (l *life) held(a *grandstand.Ask) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.at > 0 && h.Granted >= max(l.began, 1) && h.Granted+leaseMS >= l.at
+	return l.at > 0 && a.Hold.Granted > 0 && a.Hold.Granted+fullLease(a) >= l.at
+}
+
+// fullLease returns for how long a lease lasts that is granted with a beat.
+func fullLease(a *grandstand.Ask) int64 {
+	if a.BeatMS == 0 {
+		return a.LeaseMS
+	}
+	return grandstand.LeaseMS(a.BeatMS)
 }
 
 // living asks when the life of the data set began: another one, if writes are

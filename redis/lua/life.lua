@@ -9,7 +9,7 @@ local t = redis.call('TIME')
 local now = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
 local stamp = string.format('%.0f', now)
 local found = redis.call('MGET', KEYS[1], KEYS[2])
-local boot, renewals = found[1], tonumber(found[2] or '0')
+local boot, renewals = found[1], tonumber(found[2] or '') or 0
 local began = boot and tonumber(string.match(boot, ' (%d+)$')) or 0
 
 local function begin()
@@ -17,13 +17,15 @@ local function begin()
   redis.call('SET', KEYS[1], boot)
 end
 
--- unnoticed tells whether the life is the one that was heard of, or an older one:
--- else somebody has noticed before.
+-- unnoticed tells whether the life is the one that was heard of, or one of before:
+-- else somebody else has noticed.
 local function unnoticed(last)
-  return began < last or (began == last and string.match(boot, '^[^ ]*') == ARGV[4])
+  return began < last or string.match(boot, '^[^ ]*') == ARGV[4]
 end
 
 -- A replica that lacked the last writes, or a snapshot of earlier.
 if not boot or (renewals < tonumber(ARGV[3]) and unnoticed(tonumber(ARGV[2]))) then
   begin()
+  renewals = math.max(renewals, tonumber(ARGV[3])) -- others know of about as many: once is enough
+  redis.call('SET', KEYS[2], string.format('%.0f', renewals))
 end

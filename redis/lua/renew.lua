@@ -16,9 +16,10 @@ for i = 1, #all, 2 do
   local _, _, j, seen, text = string.find(all[i + 1], '^(%d+) (%d+) (.*)$')
   if all[i] == id then
     joined = j or stamp
-    if j and tonumber(seen) < last and unnoticed(last) then
+    if j and tonumber(seen) < last and last <= now and unnoticed(last) then
       -- The last renewal is not there: so few writes are missing that others have
-      -- renewed more often since than is missing.
+      -- renewed more often since than is missing. (Of a clock that was set back
+      -- this tells nothing.)
       begin()
       reply[2] = boot
     end

@@ -2,9 +2,10 @@
 local own, old = ask.find(account.leases)
 local waited, waiter = ask.find(account.waiting)
 
--- A session that was ended stays so until its viewer asks to play here.
+-- A session that was ended stays so until its viewer asks to play here. It has, if
+-- it was granted a lease after that and Redis forgot.
 local ended = account.resume(me)
-if ended and not ask.insist then
+if ended and not ask.insist and not (ask.forgotten and ask.granted > string.sub(ended, 1, 13)) then
   local since, code, told, by = string.match(ended, '^(%d+)|%d+|%d+|%d+|T|[^|]*|[^|]*|([^|]*)|([^|]*)|[^|]*|([^\n]*)')
   account.finish(me, code, by, true, since)
   account.changed = #account.lapsed > 0
@@ -22,6 +23,9 @@ if own then
   rank = own.kind == 'L'
   eventRank = rank and own.event == me.event
   outcome = rank and 'renewed' or 'acquired'
+  if rank and ask.forgotten and ask.since > never and ask.since < me.since then -- it came back as a newcomer
+    me.since, me.born, outcome = ask.since, ask.born < me.born and ask.born or me.born, 'restored'
+  end
   account.remove(account.leases, own)
 elseif old and ((held and held <= old.born) or (waited and not ask.insist and waited.since < old.born)) then
   return ask.superseded(waited, old, {old})

@@ -8,7 +8,7 @@
 -- that the state lives longer than HonourMS after any renewal nevertheless.
 --
 -- Returns '+', then now|until|since|born|count|shared.
-if raw then
+if raw and string.sub(ARGV[4], 5, 5) ~= 'f' then
   local sub = string.sub
   local at = string.find(raw, ARGV[1], 1, true)
   local quick = at and sub(raw, 31, 33) <= ARGV[3]
