@@ -60,7 +60,7 @@ var owners = map[string][]string{
 	"github.com/minio/minio-go":           {"archiver/"},
 	"github.com/parquet-go/parquet-go":    {"archiver/"},
 	"github.com/coder/websocket":          {"fanout/", "gateway/", "simulator/"}, // fanout: the feed between gateways
-	"github.com/golang-jwt/jwt":           {"gateway/"},
+	"github.com/golang-jwt/jwt":           {"gateway/", "simulator/"},
 	"github.com/MicahParks/keyfunc":       {"gateway/"},
 	"github.com/alecthomas/kong":          {"cmd/grandstand/"},
 	"github.com/goccy/go-yaml":            {"cmd/grandstand/"},

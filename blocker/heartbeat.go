@@ -94,8 +94,8 @@ func (b *Blocker) askOf(ctx context.Context, q *request, h *heartbeat) grandstan
 		Name:    q.deviceName(h),
 		Member:  b.cfg.Member,
 		LeaseMS: grandstand.LeaseMS(h.intervalMS), BeatMS: h.intervalMS,
-		Terms:   b.terms(ctx, limit, plan, h.event),
-		Insist:  h.insist,
+		Terms:  b.terms(ctx, limit, plan, h.event),
+		Insist: h.insist,
 		// A session that waits is on the list of devices, and is not written
 		// into the log of decisions whenever it asks.
 		Wait: true,
