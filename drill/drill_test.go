@@ -245,6 +245,7 @@ func TestVerdicts(t *testing.T) {
 		"no probes":                    {func(v *Verdict) { v.Report.JoinSeen.N = 3 }, "pupppppppp"},
 		"late frames":                  {func(v *Verdict) { v.Report.Delivery.P99 = 2.5 }, "ppFppppppp"},
 		"frames left out":              {func(v *Verdict) { v.Report.FrameGap.P99 = 4.2 }, "pppFpppppp"},
+		"no frames at all":             {func(v *Verdict) { v.Report.FrameGap = simulator.Quantiles{} }, "pppupppppp"},
 		"too few for frames each tick": {func(v *Verdict) { v.Report.Peak, v.Report.FrameGap.P99, v.Report.Drops = 900, 9, nil }, "pppupppppp"},
 		"a wrong sum":                  {func(v *Verdict) { v.Report.Violated = map[string]int{"sums": 1} }, "ppppFppppp"},
 		"no board":                     {func(v *Verdict) { v.Report.FullBoards = 0 }, "ppppuppppp"},

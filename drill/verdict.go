@@ -127,6 +127,9 @@ func gaps(r *simulator.Report, tick float64) Objective {
 	if r.Peak < manySessions {
 		return unseen(name, fmt.Sprintf("below %d sessions numbers may stand still, and are not repeated", manySessions))
 	}
+	if r.FrameGap.N == 0 {
+		return unseen(name, "nobody was shown two")
+	}
 	most := 2*tick + 0.1
 	return of(name, fmt.Sprintf("p99 ≤ %.1f s", most), fmt.Sprintf("p99 %.2f s", r.FrameGap.P99), r.FrameGap.P99 <= most)
 }

@@ -86,7 +86,20 @@ type state struct {
 	counts    map[grandstand.Segment][2]uint64
 	full      *fullBoard
 	first     time.Time
+	offset    int64 // of the clocks, when it was shown first
 	judged    bool
+}
+
+// jumpedMS is from how much on the clock of Redis has jumped since a state was
+// shown: it was of the time before.
+const jumpedMS = 1000
+
+// when returns the local ms that a state is of.
+func (s *state) when(offset int64) int64 {
+	if d := offset - s.offset; d > jumpedMS || d < -jumpedMS {
+		offset = s.offset
+	}
+	return s.at + offset
 }
 
 func newAudit(cfg *Config, t *truth, s *stats) *audit {
@@ -234,7 +247,7 @@ func (a *audit) stateLocked(at, epoch int64, now time.Time) *state {
 	if s != nil && s.epoch == epoch {
 		return s
 	}
-	s = &state{at: at, epoch: epoch, first: now, counts: map[grandstand.Segment][2]uint64{}}
+	s = &state{at: at, epoch: epoch, first: now, offset: a.offset.Load(), counts: map[grandstand.Segment][2]uint64{}}
 	a.states[at] = s
 	if at > a.newest {
 		a.newest = at
@@ -283,7 +296,7 @@ func (a *audit) judge(now time.Time) {
 	var due []*state
 	for at, s := range a.states {
 		switch {
-		case !s.judged && at+offset+judgeAfterMS+a.cfg.Window.Milliseconds() <= ms(now):
+		case !s.judged && s.when(offset)+judgeAfterMS+a.cfg.Window.Milliseconds() <= ms(now):
 			due = append(due, s)
 		case s.judged && now.Sub(s.first) > 30*time.Second:
 			delete(a.states, at)
@@ -295,7 +308,7 @@ func (a *audit) judge(now time.Time) {
 		if a.cfg.Shared {
 			continue
 		}
-		if truth := a.truth.at(s.at + offset); truth != nil {
+		if truth := a.truth.at(s.when(offset)); truth != nil {
 			for seg, b := range truth {
 				truth[seg] = b.with(a.cfg.Guests)
 			}

@@ -58,3 +58,26 @@ func TestAClockThatWasOffIsForgotten(t *testing.T) {
 		t.Errorf("ten seconds later the clocks differ by %d ms, want 250", got)
 	}
 }
+
+// What was shown just before the clock of Redis jumped is of the time that it was
+// shown at.
+func TestStatesBeforeAJumpKeepTheirTime(t *testing.T) {
+	a := newAudit(&Config{Window: 100 * time.Millisecond, Shared: true, Logger: slog.New(slog.DiscardHandler)}, newTruth(100, 0), &stats{})
+	now := time.UnixMilli(1_795_299_040_000)
+	show := func(at int64) *state {
+		now = now.Add(time.Second)
+		n := [2]uint64{5, 5}
+		a.frame(&person{}, &counts{At: at, Epoch: 1, N: map[string]*[2]uint64{grandstand.World: &n}}, now, true)
+		return a.states[at]
+	}
+	before := show(now.UnixMilli() + 800) // 200 ms ago
+	shown := now.UnixMilli()
+	after := show(now.UnixMilli() + 9_000)
+	offset := a.offset.Load()
+	if got := before.when(offset); got != shown {
+		t.Errorf("the state before the jump is of %d ms from when it was shown", got-shown)
+	}
+	if got := after.when(offset); got != now.UnixMilli() {
+		t.Errorf("the state after the jump is of %d ms from when it was shown", got-now.UnixMilli())
+	}
+}
