@@ -56,8 +56,7 @@ func parseMembership(reply []string) (out grandstand.Membership, renewals int64,
 		return n
 	}
 	out.Now = number(reply[0])
-	boot, since, _ := strings.Cut(reply[1], " ")
-	out.Boot, out.BootAt = boot, number(since)
+	out.Boot, out.BootAt, err = parseBoot(reply[1])
 	out.EventsVersion, renewals = number(reply[2]), number(reply[3])
 	for r := reply[4:]; len(r) > 0; r = r[4:] {
 		var m grandstand.Member

@@ -48,9 +48,7 @@ func (l *lane) run(ctx context.Context) {
 	obs := l.crowd.newPlayer(l.person("observer"))
 	obs.observe = func(c *counts, now time.Time) {
 		n, there := c.N["team"]
-		if n == nil {
-			l.folded.Store(there)
-		}
+		l.folded.Store(there && n == nil)
 		if n == nil || c.Q == "stale" {
 			return
 		}
