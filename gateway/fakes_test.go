@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"grandstand"
@@ -33,6 +34,7 @@ type fakeRedis struct {
 	values   map[grandstand.Segment]bool
 	refuse   map[string]bool // values that are never admitted
 	late     string          // the member whose lease cannot be renewed
+	keepNS   atomic.Int64    // that a Keep takes
 
 	shards    map[grandstand.TallyRef]*grandstand.ShardTally
 	manifests map[string]*grandstand.Manifest
@@ -110,6 +112,11 @@ func (f *fakeRedis) claimLocked(rec grandstand.Record) grandstand.Claimed {
 }
 
 func (f *fakeRedis) Keep(ctx context.Context, recs []grandstand.Record) (lost []int, err error) {
+	select {
+	case <-time.After(time.Duration(f.keepNS.Load())):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	if err := f.enter(ctx, "Keep"); err != nil {
 		return nil, err
 	}

@@ -86,6 +86,24 @@ func TestASessionMovesBetweenGateways(t *testing.T) {
 	})
 }
 
+// Redis takes longer for records than a tick waits: who came in time is counted
+// at that tick all the same.
+func TestRecordsThatTakeLongAreWrittenBeforeTheTick(t *testing.T) {
+	twoGateways(t, func(t *testing.T, redis *fakeRedis, a, _ *rig) {
+		redis.keepNS.Store(int64(keepNewFor + 50*time.Millisecond))
+		ticked() // 1900 ms are left
+		time.Sleep(1350 * time.Millisecond)
+		const newcomers = 3
+		for i := range newcomers {
+			a.watch(fmt.Sprintf("viewer=v%d&device=d%d&team=KC", i, i))
+		}
+		ticked()
+		if n := redis.count("final", "world"); n != newcomers {
+			t.Errorf("%d of %d who came half a second before the tick are counted", n, newcomers)
+		}
+	})
+}
+
 // A gateway that cannot reach Redis counts nobody it has not claimed.
 func TestAMoveWaitsForRedis(t *testing.T) {
 	twoGateways(t, func(t *testing.T, redis *fakeRedis, a, b *rig) {

@@ -10,18 +10,18 @@ import (
 )
 
 const (
-	keepMS      = 120_000     // between two refreshes of a session's record, give or take a half; it lives for 360 s
-	confirmMS   = 4_000       // between the first two records after Redis lost its data
-	retryLostMS = 5_000       // between two attempts to win a lost session back
-	keepEvery   = time.Second // between two batches of records
-	keepBatch   = 512         // records in one call
+	keepMS      = 120_000                // between two refreshes of a session's record, give or take a half; it lives for 360 s
+	confirmMS   = 4_000                  // between the first two records after Redis lost its data
+	retryLostMS = 5_000                  // between two attempts to win a lost session back
+	keepEvery   = 250 * time.Millisecond // between two batches of records
+	keepBatch   = 512                    // records in one call
 	keepNewFor  = 200 * time.Millisecond
 	claimBatch  = 1000            // sessions that are claimed in one pipeline, before their old owners are told
 	claimRetry  = 1 * time.Second // after Redis did not answer
 
 	// holdFor is the time in which every gateway notices that Redis lost its
-	// data, and has asked for its records.
-	holdFor = memberEvery + 2*keepEvery + 500*time.Millisecond
+	// data, and has asked for its records, on a busy machine too.
+	holdFor = memberEvery + 2500*time.Millisecond
 
 	// moveMarginMS is added to the time for which an old owner's last tally may
 	// be in use.
@@ -108,7 +108,7 @@ func (g *Gateway) keepRecords(ctx context.Context) {
 
 // keepNew has the records of sessions that came since the last batch written, so
 // that the tick which follows can count them. A Redis that takes too long makes
-// them wait for the tick after.
+// them wait for the tick after: they are few, as batches are frequent.
 func (g *Gateway) keepNew(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, keepNewFor)
 	defer cancel()
