@@ -104,6 +104,49 @@ func TestRecordsThatTakeLongAreWrittenBeforeTheTick(t *testing.T) {
 	})
 }
 
+// The clock of Redis is set back right after somebody came, who then goes to
+// another gateway: the tally of the one before counts them, though by its time it
+// was made before they came.
+func TestAMoveAfterTheClockWasSetBack(t *testing.T) {
+	const now, back = 1_800_000_000_000, 8_000
+	for name, tc := range map[string]struct {
+		rec   grandstand.Record
+		since int64
+		moved bool
+	}{
+		"opened before":            {grandstand.Record{Since: now - 5}, now - 5, false},
+		"long ago":                 {grandstand.Record{}, 0, false},
+		"moved there":              {grandstand.Record{Since: 0, ClaimedAt: now - 5}, now - 5, true},
+		"opened, then set back":    {grandstand.Record{Since: now + back}, 0, false},
+		"moved, then set back":     {grandstand.Record{ClaimedAt: now + back}, 0, false},
+		"blocked there":            {grandstand.Record{Since: now + notYetMS}, now + notYetMS, false},
+		"blocked where it went to": {grandstand.Record{Since: now + notYetMS, ClaimedAt: now - 5}, now + notYetMS, false},
+	} {
+		if since, moved := hadSince(&tc.rec, now); since != tc.since || moved != tc.moved {
+			t.Errorf("%s: since %d, moved %v", name, since, moved)
+		}
+	}
+
+	clock := &jumpyClock{}
+	synctest.Test(t, func(t *testing.T) {
+		redis := newFakeRedis()
+		a := newRig(t, rigConfig{redis: redis, set: func(c *Config) { c.ID, c.Clock = "a", clock }})
+		b := newRig(t, rigConfig{redis: redis, set: func(c *Config) { c.ID, c.Clock = "b", clock }})
+		v := a.watch("viewer=v1&device=d1&team=KC&interval_ms=60000")
+		ticked()
+		clock.ahead.Add(-back)
+		ticked()
+		again := b.watch("viewer=v1&device=d1&team=KC&interval_ms=60000&session=" + v.session)
+		ticked()
+		if moves := b.g.roomOf("final").tally.Moves; len(moves) != 1 || moves[0].Since != 0 {
+			t.Errorf("the moves that are told: %+v", moves)
+		}
+		again.leave()
+		a.stop()
+		b.stop()
+	})
+}
+
 // A gateway that cannot reach Redis counts nobody it has not claimed.
 func TestAMoveWaitsForRedis(t *testing.T) {
 	twoGateways(t, func(t *testing.T, redis *fakeRedis, a, b *rig) {

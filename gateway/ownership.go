@@ -450,11 +450,8 @@ func (r *room) own(s *session, move *grandstand.Move) {
 	if move == nil {
 		s.since, s.keepAt = now, 0 // as if it was opened here
 	} else {
-		p := s.previous
-		move.Values, move.Since = p.Values, p.Since
-		if p.ClaimedAt != 0 && p.Since <= now { // and it was not blocked there
-			move.Since, move.Moved = p.ClaimedAt, true
-		}
+		move.Values = s.previous.Values
+		move.Since, move.Moved = hadSince(s.previous, now)
 		s.previous = nil
 		r.moves = append(r.moves, heldMove{*move, now + grandstand.LingerMS(r.event().BeatMS) + moveMarginMS})
 	}
@@ -467,4 +464,21 @@ func (r *room) own(s *session, move *grandstand.Move) {
 		s.forgot = true
 		r.g.keepers.addForget(s)
 	}
+}
+
+// hadSince returns since when the owner of a record has had its session, for a
+// Move, and whether it had moved there.
+func hadSince(rec *grandstand.Record, now int64) (since int64, moved bool) {
+	blocked := rec.Since > now+notYetMS/2
+	if rec.ClaimedAt != 0 && !blocked {
+		since, moved = rec.ClaimedAt, true
+	} else {
+		since = rec.Since
+	}
+	if !blocked && since > now {
+		// The clock of Redis was set back since. By the times that tallies carry
+		// now the owner has had it for long.
+		return 0, false
+	}
+	return since, moved
 }
