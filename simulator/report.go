@@ -148,7 +148,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 		if told[v.Check]++; told[v.Check] > toldPerCheck {
 			continue
 		}
-		fmt.Fprintf(t, "%s\t%s\n", strings.ToUpper(v.Check), v.Text)
+		fmt.Fprintf(t, "%s\t%s (seen at %.1f s)\n", strings.ToUpper(v.Check), v.Text, v.Time.Sub(r.Started).Seconds())
 	}
 	fmt.Fprintf(t, "verdict\tFAILED: %s\n", reasons(r.Violated))
 	return t.Flush()
