@@ -215,9 +215,12 @@ func (a *audit) learnLocked(now time.Time, ms int64) {
 	a.offset.Store(a.seen[0].ms)
 }
 
-// A clock of Redis that is behind by so much for so long was set back.
+// A clock of Redis that is behind by so much for so long was set back. Or it was
+// before, and the difference is that of a gateway which did not know yet. Nothing is
+// judged by it from when it is in doubt.
 const (
 	setBackMS    = 2000
+	doubtAfter   = 1500 * time.Millisecond
 	setBackAfter = 4 * time.Second
 )
 
@@ -273,8 +276,8 @@ func (a *audit) shownLocked(s *state, seg grandstand.Segment, n [2]uint64) {
 // before, in a check-point for example. They are no lie of this run's.
 const pastMS = 10_000
 
-// judgeAfterMS is how long after a state was counted all of it has been seen,
-// unless the machine is overloaded.
+// judgeAfterMS is how long after a state was counted, and after it was shown first,
+// all of it has been seen, unless the machine is overloaded.
 const judgeAfterMS = 2000
 
 // catchUpMS is how long after a board that was not live gateways may still be at
@@ -290,13 +293,13 @@ func (a *audit) judge(now time.Time) {
 	defer a.mu.Unlock()
 	defer a.truth.forget(ms(now) - forgetAfterMS)
 	offset := a.offset.Load()
-	if offset == never {
+	if offset == never || now.Sub(a.near) > doubtAfter {
 		return
 	}
 	var due []*state
 	for at, s := range a.states {
 		switch {
-		case !s.judged && s.when(offset)+judgeAfterMS+a.cfg.Window.Milliseconds() <= ms(now):
+		case !s.judged && max(s.when(offset), ms(s.first))+judgeAfterMS+a.cfg.Window.Milliseconds() <= ms(now):
 			due = append(due, s)
 		case s.judged && now.Sub(s.first) > 30*time.Second:
 			delete(a.states, at)

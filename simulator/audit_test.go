@@ -81,3 +81,26 @@ func TestStatesBeforeAJumpKeepTheirTime(t *testing.T) {
 		t.Errorf("the state after the jump is of %d ms from when it was shown", got-now.UnixMilli())
 	}
 }
+
+// A gateway that does not know yet that the clock of Redis was set back says of a
+// number that it is older than it is: nothing is held against the truth of then.
+func TestAnAgeByAClockThatWasSetBackJudgesNothing(t *testing.T) {
+	a := newAudit(&Config{Window: 2500 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)}, newTruth(2500, 0), &stats{})
+	now := time.UnixMilli(1_795_299_040_000)
+	for i := range 100 {
+		now = now.Add(100 * time.Millisecond)
+		n := [2]uint64{5, 5} // of whom the truth knows nothing
+		age := int64(200)
+		if i < 5 {
+			age = 8200
+		}
+		a.frame(&person{}, &counts{At: now.UnixMilli() - 200, Age: age, Epoch: 2, N: map[string]*[2]uint64{grandstand.World: &n}}, now, true)
+		a.judge(now)
+		if first := 50; i < first && a.judged > 0 {
+			t.Fatalf("judged after %d ms, against the truth of 8 s before", 100*i)
+		}
+	}
+	if a.judged == 0 || a.offset.Load() != 0 {
+		t.Errorf("%d are judged when all know, by a difference of %d ms", a.judged, a.offset.Load())
+	}
+}
