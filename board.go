@@ -52,6 +52,23 @@ type Board struct {
 	Body []byte
 }
 
+// staleAfterMS is how old a board gets, on top of two of its ticks, before it is
+// stale.
+const staleAfterMS = 1000
+
+// IsStale reports whether a board of an age, in ms, is too old to be called fresh. The
+// final board of an event never is.
+func (b *Board) IsStale(age int64) bool {
+	return b.Quality != Final && age > 2*b.TickMS+staleAfterMS
+}
+
+// AsStale returns a copy that is marked stale: the same numbers of the same time.
+func (b *Board) AsStale() *Board {
+	c := *b
+	c.Quality, c.Coverage = Stale, 0
+	return &c
+}
+
 // SegmentCount is one segment of a Board.
 type SegmentCount struct {
 	Segment  Segment

@@ -44,3 +44,6 @@ func (v *View) Frame(a *Audience) *Frame {
 	v.frames[a] = f
 	return f
 }
+
+// AsStale returns the view of a copy of the board that is marked stale.
+func (v *View) AsStale() *View { return NewView(v.Board.AsStale(), v.dims, v.encodes) }

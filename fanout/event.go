@@ -43,19 +43,8 @@ type subscription struct {
 	cancelled atomic.Bool
 }
 
-// late reports whether the event's board is too old to be called fresh. The
-// final board of an event never is.
-func (e *event) late(now int64) bool {
-	return e.good != nil && e.good.Quality != grandstand.Final &&
-		now-e.seen > 2*e.good.TickMS+staleAfterMS
-}
-
-// staleCopy returns b marked stale: the same numbers of the same time.
-func staleCopy(b *grandstand.Board) *grandstand.Board {
-	c := *b
-	c.Quality, c.Coverage = grandstand.Stale, 0
-	return &c
-}
+// late reports whether the event's board is too old to be called fresh.
+func (e *event) late(now int64) bool { return e.good != nil && e.good.IsStale(now-e.seen) }
 
 // setLocked shows a board from now on.
 func (e *event) setLocked(b *grandstand.Board, encodes *atomic.Uint64) {
@@ -68,7 +57,7 @@ func (e *event) setLocked(b *grandstand.Board, encodes *atomic.Uint64) {
 func (e *event) markStaleLocked(now int64, encodes *atomic.Uint64) {
 	e.staleAt = now
 	if e.shown.Quality != grandstand.Stale {
-		e.setLocked(staleCopy(e.good), encodes)
+		e.setLocked(e.good.AsStale(), encodes)
 	}
 }
 

@@ -50,10 +50,6 @@ func (c *Config) validate() {
 	}
 }
 
-// staleAfterMS is how old a board gets, on top of two of its ticks, before it
-// is stale.
-const staleAfterMS = 1000
-
 // Hub keeps the newest board of every event and hands out a view of each. All
 // its methods may be called at the same time.
 type Hub struct {
@@ -258,7 +254,7 @@ func (h *Hub) Subscribe(e *grandstand.Event, notify func(*grandstand.View)) (new
 	h.watchLocked(ev, e.Name)
 	if now := h.cfg.Clock.Now(); ev.late(now) && ev.staleAt == 0 {
 		// Others learn of it at the next check.
-		ev.shown = staleCopy(ev.good)
+		ev.shown = ev.good.AsStale()
 		ev.resetViewsLocked(&h.frames)
 	}
 	g := ev.groupLocked(e.Dims, &h.frames)
@@ -306,7 +302,7 @@ func (h *Hub) Latest(event string) *grandstand.Board {
 		return nil
 	}
 	if e.shown.Quality != grandstand.Stale && e.late(h.cfg.Clock.Now()) {
-		return staleCopy(e.good) // between two checks
+		return e.good.AsStale() // between two checks
 	}
 	return e.shown
 }

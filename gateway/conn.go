@@ -133,6 +133,9 @@ func (c *conn) showNewest(v *grandstand.View) {
 		return
 	}
 	now := c.g.cfg.Clock.Now()
+	if isLive(v.Board) && v.Board.IsStale(now-v.Board.At) {
+		v = v.AsStale() // this process was stopped, and nobody has had a look at its boards yet
+	}
 	f := v.Frame(c.session.audience())
 	message := appendFrame(make([]byte, 0, 256), f, c.w.compact, now)
 	result := c.w.show(f, isLive(v.Board), message, now)

@@ -242,6 +242,10 @@ func TestFramesAreSentWhenTheySaySomething(t *testing.T) {
 		if m := w.next("counts"); world(m) != 5 {
 			t.Errorf("the newest frame right after hello is %v", m)
 		}
+		time.Sleep(40 * time.Second) // as if the process was stopped: the hub has not marked it
+		if m := rg.watch("viewer=v3&team=KC").next("counts"); m["q"] != "stale" || m["age"].(float64) < 5000 {
+			t.Errorf("the newest frame of a process that was stopped is %v", m)
+		}
 	})
 }
 
