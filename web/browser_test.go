@@ -161,7 +161,7 @@ func TestFourNumbers(t *testing.T) {
 	}
 	f.locked(func() { f.crowd["world"][""] += 100; f.null = "team" })
 	until(t, ctx, sessions("world", 8301))
-	until(t, ctx, inside("[data-count=team] .number", "[part=number]")+` === "<" && !("sessions" in document.querySelector('[data-count=team]').dataset)`)
+	until(t, ctx, inside("[data-count=team] .number", "[part=number]")+` === "<10" && !("sessions" in document.querySelector('[data-count=team]').dataset)`)
 }
 
 func TestSecondWindowIsAnotherFan(t *testing.T) {

@@ -162,8 +162,11 @@ func TestDashboardAsksForAToken(t *testing.T) {
 func TestDashboardSaysWhatToDo(t *testing.T) {
 	t.Parallel()
 	f, ctx := newFakeOperator(t), browser(t)
-	f.locked(func() { f.event, f.members = "", `{"now":1795299042179,"members":[]}` })
+	f.locked(func() { f.event, f.members, f.events = "", `{"now":1795299042179,"members":[]}`, `{"events":[]}` })
 	openDashboard(t, ctx, f, "")
+	until(t, ctx, reads("#notice", "it is of another release, or no gateway."))
+	until(t, ctx, reads("#status-text", "refused")) // not "connecting…" for ever
+	f.locked(func() { f.events = "" })
 	until(t, ctx, visible("#no-events"))
 	until(t, ctx, reads("#members-note", "start one with “grandstand aggregator”"))
 	f.locked(func() { f.members = `7` })

@@ -85,15 +85,23 @@ func TestElementsAreHonest(t *testing.T) {
 	t.Parallel()
 	f, ctx := newFakeGateway(t), browser(t)
 	onAPage(t, ctx, f, "en", "ltr", "", `<live-counts event="final"></live-counts><live-counts id="fans" event="final" value="fans"></live-counts>
-		<live-counts id="few" event="final" segment="team:few"></live-counts><live-counts id="none" event="final" segment="team:none"></live-counts>`)
+		<live-counts id="few" event="final" segment="team:few"></live-counts><live-counts id="none" event="final" segment="team:none"></live-counts>
+		<live-rivals id="sides" event="final" mine="team:KC" theirs="team:SF"></live-rivals>
+		<live-rivals id="one" event="final" mine="team:KC" theirs="team:few"></live-rivals>
+		<live-top event="final" dim="team" most="2"></live-top>`)
 	number := inside("live-counts", "[part=number]")
 	f.locked(func() { f.folded = "few" })
 	until(t, ctx, number+` === "8,200"`)
 	until(t, ctx, inside("#fans", "[part=number]")+` === "≈\u00a07,954"`)
 	until(t, ctx, inside("#few", "[part=number]")+` === "<10"`)
 	until(t, ctx, inside("#none", "[part=number]")+` === "–"`)
+	until(t, ctx, inside("#sides", ".row")+` === "KC 4,212 (52%)SF 3,875 (48%)"`)
+	until(t, ctx, inside("#one", ".row")+` === "KC 4,212few <10"`) // no share of what is not known
+	until(t, ctx, inside("#one", "[aria-live]")+` === "" && document.querySelector("#one").shadowRoot.querySelector("[part=bar]").style.visibility === "hidden"`)
 	f.locked(func() { f.quality = "partial" })
 	until(t, ctx, number+` === "≈\u00a08,200"`)
+	until(t, ctx, inside("#sides", ".row")+` === "KC ≈\u00a04,212 (52%)SF ≈\u00a03,875 (48%)"`)
+	until(t, ctx, inside("live-top", "ol")+` === "KC≈\u00a04,212SF≈\u00a03,875"`)
 	f.locked(func() { f.quality = "stale" })
 	until(t, ctx, number+` === "8,200" && document.querySelector("live-counts").hasAttribute("stale")`)
 	until(t, ctx, `/^\d+ seconds? ago$/.test(`+inside("live-counts", "[part=note]")+`)`)

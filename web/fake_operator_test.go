@@ -29,6 +29,7 @@ type fakeOperator struct {
 	down    bool           // requests are not answered
 	more    map[string]int // sessions of further teams
 	members string
+	events  string // what is answered instead of the list of events; "": the list
 	asked   []string
 	cut     chan struct{} // closed to end all streams
 }
@@ -54,6 +55,10 @@ func newFakeOperator(t *testing.T) *fakeOperator {
 	m.HandleFunc("GET /v1/events", func(w http.ResponseWriter, _ *http.Request) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
+		if f.events != "" {
+			fmt.Fprint(w, f.events)
+			return
+		}
 		list := []map[string]string{}
 		if f.event != "" {
 			list = append(list, map[string]string{"event": "later", "state": "scheduled"}, map[string]string{"event": f.event, "state": f.state})

@@ -214,6 +214,8 @@ func TestElementsSayWhatIsWrong(t *testing.T) {
 	foreign := `<script type="module" src="` + f.URL + `/live-counts.js"></script>
 		<live-counts id="origin" event="final"></live-counts>
 		<live-counts id="down" event="final" src="` + gone.URL + `"></live-counts>
+		<live-rivals id="rivals" event="final" mine="team:KC" theirs="team:SF" src="` + gone.URL + `"></live-rivals>
+		<live-top id="top" event="final" dim="team" src="` + gone.URL + `"></live-top>
 		<live-counts id="name"></live-counts>`
 	site := elsewhere(t, foreign)
 	host := func(url string) string { return strings.TrimPrefix(url, "http://") }
@@ -224,12 +226,28 @@ func TestElementsSayWhatIsWrong(t *testing.T) {
 	do(t, ctx, chromedp.Navigate(site))
 	note("origin", host(f.URL)+" serves no pages of "+site+": its operator lists that in --origins.")
 	note("down", "No answer from "+host(gone.URL)+": check the address, and that it runs.")
+	for _, id := range []string{"rivals", "top"} {
+		note(id, "No answer from "+host(gone.URL)+": check the address, and that it runs.")
+		until(t, ctx, inside("#"+id, "[aria-live]")+` === ""`)
+	}
+	until(t, ctx, inside("#rivals", ".row")+` === "KC –SF –" && document.querySelector("#rivals").shadowRoot.querySelector("[part=bar]").style.visibility === "hidden"`)
+	until(t, ctx, inside("#top", "ol")+` === ""`)
 	note("name", `Say which event: <live-counts event="…">`)
 	screenshot(t, ctx, "trouble-elements.png")
 	do(t, ctx, chromedp.Navigate(other.URL+"/overlay/final"))
 	until(t, ctx, inside("live-counts", "[part=note]")+` === "This is no gateway of grandstand.v1: check the address, and its release."`)
 	do(t, ctx, chromedp.Navigate(missing.URL+"/overlay/nowhere"))
 	until(t, ctx, inside("live-counts", "[part=note]")+` === "There is no such event."`)
+
+	var many strings.Builder
+	for i := range 17 {
+		fmt.Fprintf(&many, `<live-counts id="t%02d" event="final" segment="team:t%02d"></live-counts>`, i, i)
+	}
+	f.locked(func() { f.crowd["team"]["t15"], f.crowd["team"]["t16"] = 7, 8 })
+	onAPage(t, ctx, f, "en", "ltr", "", many.String())
+	until(t, ctx, inside("#t15", "[part=number]")+` === "7"`)
+	note("t16", "A page shows at most 16 segments of an event, and this is one more.")
+	until(t, ctx, inside("#t16", "[part=number]")+` === "–"`)
 }
 
 // A segment, a label, an event or a device with markup in its name stays text on

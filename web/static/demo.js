@@ -114,7 +114,7 @@ async function lastNumbers() {
     const answer = await fetch(choices.path("/counts"), { signal: AbortSignal.timeout(5000) });
     const board = await answer.json();
     if (!answer.ok || event !== choices.event || line.name !== "ended") return;
-    teams.take(board.dims.team);
+    teams.take(board);
     const segments = Object.fromEntries(cards.dims.map((dim) => [dim, dim === "world" ? board.dims.world : (board.dims[dim] || {})[choices[dim]]]));
     show({ at: board.at, age: 0, quality: "final", segments });
   } catch {
@@ -133,20 +133,20 @@ function counts(c) {
 // show feeds the elements: they ask for segments by their full names.
 function show(c) {
   const own = Object.fromEntries(cards.dims.map((dim) => [segmentOf(dim), c.segments[dim]]));
-  newest = { at: c.at, age: c.age, quality: c.quality, segments: own };
+  newest = { at: c.at, age: c.age, quality: c.quality, least: teams.least, segments: own };
   cards.paint(newest);
   feedOverlay();
 }
 
 const segmentOf = (dim) => (dim === "world" ? dim : `${dim}:${choices[dim]}`);
 
-// feedOverlay adds what only the boards know: the other teams, and the peak.
+// feedOverlay adds what only the boards know: the other teams, the peak, and how few are too few.
 function feedOverlay() {
   if (!newest || replay.on) return;
   const known = teams.segments(), mine = segmentOf("team");
   const now = newest.segments[mine];
   const own = now ? { [mine]: { ...now, peak: Math.max(known[mine]?.peak || 0, now.sessions) } } : {};
-  overlay.feed({ ...newest, segments: { ...known, ...newest.segments, ...own } });
+  overlay.feed({ ...newest, least: teams.least, segments: { ...known, ...newest.segments, ...own } });
 }
 
 // sides says whose side the overlay is on.

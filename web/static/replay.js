@@ -53,7 +53,7 @@ export class Replay {
     const cue = track.activeCues[0];
     const c = cue ? read(cue) : null;
     const peak = Math.max(0, ...[...track.cues].filter((q) => q.startTime <= (cue ? cue.startTime : 0)).map((q) => read(q).sessions));
-    this.now[segment] = c ? { sessions: c.sessions, fans: c.fans, peak } : null;
+    this.now[segment] = c ? { sessions: c.sessions, fans: c.fans, peak } : undefined; // null would say: too few to be shown
     if (cue) this.feed({ at: this.from + cue.startTime * 1000, age: 0, quality: "final", segments: { ...this.now } });
     if (!first) return;
     this.moment.textContent = c && c.moments.length ? c.moments.map((m) => words(m, c)).join(" · ") : "";

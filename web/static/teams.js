@@ -14,7 +14,8 @@ export class Teams {
   // clear forgets everything: another event.
   clear() {
     this.asking = "";
-    this.of = null; // {sessions, fans, peak, reach} by team, as GET counts has them
+    this.of = null; // {sessions, fans, peak, reach} by team, as GET counts has them; null: too few to be shown
+    this.least = undefined; // what those are less than
     this.notBefore = 0;
   }
 
@@ -29,7 +30,7 @@ export class Teams {
       if (!answer.ok) throw new Error(answer.status);
       const board = await answer.json();
       if (this.asking === path) {
-        this.take(board.dims.team);
+        this.take(board);
         heard();
       }
     } catch {
@@ -39,8 +40,11 @@ export class Teams {
     }
   }
 
-  take(teams) {
+  // take reads a board, as GET counts has it.
+  take({ dims, min_cohort: least }) {
+    const teams = dims && dims.team;
     this.of = teams && typeof teams === "object" ? teams : null;
+    this.least = least;
   }
 
   // rival returns the largest team but mine, "" if there is none.

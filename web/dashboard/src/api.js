@@ -8,10 +8,11 @@ const SILENT_MS = 35_000; // a stream says something every 15 s
 const STEADY_MS = 10_000; // a stream that lasted so long was a good one
 const CAP_MS = 20_000;
 const ABSENT_MS = 4_000; // on top, for an event that is not there
+const STRANGE = "This server does not answer as this page has it: it is of another release, or no gateway.";
 
-/** An answer that is not the one wanted. Its message is a sentence of the server. */
+/** An answer that is not the one wanted. Its message is a sentence of the server, or of what is strange about it. */
 export class Problem extends Error {
-  /** @param {number} status 0: nobody answered @param {string} message */
+  /** @param {number} status 0: nobody answered; 200: with something else @param {string} message */
   constructor(status, message) {
     super(message);
     this.status = status;
@@ -49,8 +50,15 @@ export async function get(path) {
   try {
     return await answer.json();
   } catch {
-    throw new Problem(0, "the answer is not JSON: is this a Grandstand server?");
+    throw new Problem(answer.status, STRANGE);
   }
+}
+
+/** The events, as GET /v1/events lists them. @returns {Promise<{event: string, state: string}[]>} */
+export async function getEvents() {
+  const list = await get("/v1/events");
+  if (!Array.isArray(list) || !list.every((e) => typeof e?.event === "string")) throw new Problem(200, STRANGE);
+  return list;
 }
 
 /** @param {string} event @param {string} route such as "counts" */

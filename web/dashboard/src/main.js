@@ -1,7 +1,7 @@
 // The dashboard: what the operator of a live event looks at. A stream of boards
 // and a poll of the members go in; everything is drawn once per frame at most.
 
-import { get, Problem, setToken, Stream, token } from "./api.js";
+import { get, getEvents, Problem, setToken, Stream, token } from "./api.js";
 import { Chart, showSegment } from "./chart.js";
 import { byId, choice, element, hide, mark, write } from "./dom.js";
 import { advice, showFreshness, showHeadline } from "./headline.js";
@@ -120,7 +120,7 @@ function follow() {
       link = { state: problem.status >= 400 && problem.status < 500 ? "refused" : "lost", retryAt };
       if (problem.status === 401 || problem.status === 403) askForToken(problem);
       else if (problem.status === 404) trouble = `There is no event “${view.event}” here. Choose one above, or create it with PUT /v1/events/${view.event}.`;
-      else if (problem.status) trouble = `The server says: ${problem.message}.`;
+      else if (problem.status) trouble = sentenceOf(problem);
       draw();
     },
   });
@@ -129,8 +129,9 @@ function follow() {
 
 /** Reads the events; follows the one of the view, else the first that is live. */
 async function readEvents() {
-  /** @type {{event: string, state: string}[]} */
-  const events = await get("/v1/events");
+  const events = await getEvents();
+  if (!started) trouble = "";
+  started = true;
   const order = ["live", "scheduled", "ended"];
   events.sort((a, b) => order.indexOf(a.state) - order.indexOf(b.state));
   if (!view.event && events.length) {
@@ -173,8 +174,7 @@ async function poll() {
 /** Reads the events if it is time to. */
 function welcome() {
   const now = performance.now();
-  if (started && view.event && now - eventsAt < EVENTS_MS) return;
-  started = true;
+  if (view.event && now - eventsAt < EVENTS_MS) return;
   eventsAt = now;
   readEvents().catch((e) => {
     eventsAt = -Infinity;
@@ -189,10 +189,17 @@ function refused(e) {
     askForToken(p);
     return true;
   }
-  if (!started) link = { state: "lost", retryAt: performance.now() + CLUSTER_LOST_MS };
+  if (!started) {
+    const said = p.status > 0 && p.status < 500;
+    link = { state: said ? "refused" : "lost", retryAt: performance.now() + CLUSTER_LOST_MS };
+    trouble = said ? sentenceOf(p) : "";
+  }
   draw();
   return false;
 }
+
+/** @param {Problem} p of somebody who answered */
+const sentenceOf = (p) => (p.status === 200 ? p.message : `The server says: ${p.message}.`);
 
 /** @param {boolean} closed a token is asked for */
 function gate(closed) {
@@ -205,6 +212,7 @@ function askForToken(p) {
   stream?.stop();
   stream = undefined;
   started = false;
+  eventsAt = -Infinity;
   clearTimeout(polling);
   polling = 0;
   link = { state: "refused", retryAt: 0 };

@@ -48,8 +48,8 @@ export type Options = {
     onUnblocked?: () => void;
     onState?: (state: ConnectionState) => void;
     /**
-     * something could not be used, or
-     * nobody answers; the client goes on by itself, a developer may want to know
+     * something could not be used, is
+     * lost, or nobody answers; the client goes on by itself, a developer may want to know
      */
     onError?: (error: {
         code: string;
@@ -103,8 +103,8 @@ export type ConnectionState = {
  * @property {(refusal: Refusal) => void} [onBlocked] this session may not play, and why; again when the reasons change
  * @property {() => void} [onUnblocked]
  * @property {(state: ConnectionState) => void} [onState]
- * @property {(error: {code: string, message: string}) => void} [onError] something could not be used, or
- *   nobody answers; the client goes on by itself, a developer may want to know
+ * @property {(error: {code: string, message: string}) => void} [onError] something could not be used, is
+ *   lost, or nobody answers; the client goes on by itself, a developer may want to know
  * @property {(text: string, from: "server" | "player") => void} [onMessage] every message, for a look inside
  *
  * @typedef {object} ConnectionState
@@ -117,6 +117,8 @@ export type ConnectionState = {
 /** One play of one event. */
 export declare class Client {
     options: Options;
+    /** The option that has to be given, "" if all is there. */
+    missing: string;
     base: string;
     shared: SharedSession;
     outbox: Outbox;
@@ -127,6 +129,7 @@ export declare class Client {
     ready: boolean;
     acks: boolean;
     adopted: boolean;
+    sending: boolean;
     attempt: number;
     refusedUpgrades: number;
     beatMS: number;
@@ -140,9 +143,7 @@ export declare class Client {
     timers: Record<string, ReturnType<typeof setTimeout>>;
     /** @type {Set<number>} seqs that are on their way */
     sent: Set<number>;
-    sending: boolean;
-    /** @type {[EventTarget, string, (e: any) => void][]} */
-    listeners: [EventTarget, string, (e: any) => void][];
+    gone: AbortController;
     watch: VideoWatch | undefined;
     trying: {} | undefined;
     via: string | undefined;
@@ -152,13 +153,18 @@ export declare class Client {
     constructor(options: Options, origin: string);
     /** The id of the session, "" before the first hello. */
     get session(): string;
-    /** Tells of something that happened. It arrives once, also after a crash. @param {string} name @param {object} [data] */
+    /**
+     * Tells of something that happened. It arrives once, also after a crash.
+     * @param {string} name 1 to 64 characters of A-Z a-z 0-9 . _ - @param {object} [data] JSON, with the name at most 4 KB
+     * @returns {boolean} false: it cannot be used, as onError says
+     */
     track(name: string, data?: object): boolean;
     /** Changes dimensions that viewers may choose. @param {Record<string, string>} seg */
     join(seg: Record<string, string>): boolean;
     /**
      * Asks to play here. codes end the sessions that they name (Refusal.conflicts),
-     * no more than it takes. It is answered by onUnblocked or onBlocked.
+     * no more than it takes. It is answered by onUnblocked or onBlocked; where there
+     * is no WebSocket, by onError.
      * @param {string[]} [codes]
      */
     takeover(codes?: string[]): boolean;
@@ -166,8 +172,8 @@ export declare class Client {
     retry(): void;
     /** Says goodbye: this play is not counted from the next tick on, and the next is another. */
     close(): void;
-    /** @param {string} name of an option @param {any[]} v */
-    tell(name: string, ...v: any[]): void;
+    /** @param {string} name of an option @param {any[]} v @returns {any} what it returns */
+    tell(name: string, ...v: any[]): any;
     /** @param {string} name @param {number} ms @param {() => void} f */
     later(name: string, ms: number, f: () => void): void;
     listen(): void;
@@ -176,14 +182,14 @@ export declare class Client {
     stop(): void;
     /** @param {boolean} renew @returns {Promise<string>} */
     newToken(renew: boolean): Promise<string>;
-    /** @param {string} path @param {boolean} ws */
-    address(path: string, ws: boolean): string;
+    /** @param {string} path */
+    address(path: string): string;
     /** @param {string} path @param {RequestInit} [init] */
     request(path: string, init?: RequestInit): Promise<Response>;
     /** Connects anew, with the options as they are now. The play goes on. */
     connect(): Promise<void>;
     /** @param {any} m */
-    receive(m: any): void | Promise<void>;
+    receive(m: any): void | false | Promise<void>;
     /** @param {any} m */
     hello(m: any): void;
     /** @param {any} m */
@@ -200,17 +206,19 @@ export declare class Client {
     say(m: object): boolean;
     /** Sends what waits: a few on the connection, many by requests whose answers say that all is durable. */
     flush(): Promise<void>;
+    again(): void;
     /**
-     * Sends events by a request. They are durable if it returns true.
+     * Sends events by a request, and forgets what is durable, or refused.
      * @param {import("./outbox.js").Item[]} items @param {string} session
+     * @returns {Promise<boolean>} false: some are to be sent again
      */
     post(items: import("./outbox.js").Item[], session: string): Promise<boolean>;
     /** Sends what tabs left that are gone. @param {Map<string, import("./outbox.js").Item[]>} bySession */
     deliver(bySession: Map<string, import("./outbox.js").Item[]>): Promise<void>;
     /** @param {number} upTo */
     acked(upTo: number): void;
-    /** @param {any} m */
-    refused(m: any): void;
+    /** @param {any} m a message "error" @returns {false} */
+    refused(m: any): false;
     /** The connection ended without our will. @param {number} code @param {string} reason @param {boolean} opened */
     lost(code: number, reason: string, opened: boolean): Promise<void>;
     /** @param {number} leastMS */

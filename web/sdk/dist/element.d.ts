@@ -32,6 +32,10 @@ export declare class LiveElement extends HTMLElement {
     segments(): string[];
     /** @param {Board} _b */
     show(_b: Board): void;
+    /** A number as it is to be read: estimates, and what lacks a part, are about so much. @param {number} v @param {boolean} [estimate] */
+    about(v: number, estimate?: boolean): string;
+    /** What stands where a number would. @param {object | null | undefined} c null: too small to be shown */
+    blank(c: object | null | undefined): string;
     /** Drops what is shown: other numbers will come. */
     forget(): void;
     get base(): string;
@@ -40,16 +44,17 @@ export declare class LiveElement extends HTMLElement {
     take(b: Board): void;
     /**
      * Shows counts of the page's own, if it has the attribute fed.
-     * @param {{at: number, age: number, quality: Board["quality"], segments: Record<string, import("./source.js").Shown | null | undefined>}} counts
+     * @param {{at: number, age: number, quality: Board["quality"], least?: number, segments: Record<string, import("./source.js").Shown | null | undefined>}} counts least: as min_cohort of GET counts
      */
-    feed({ at, age, quality, segments }: {
+    feed({ at, age, quality, least, segments }: {
         at: number;
         age: number;
         quality: Board["quality"];
+        least?: number;
         segments: Record<string, import("./source.js").Shown | null | undefined>;
     }): void;
     age(): void;
-    /** What a screen reader is told now and then. */
+    /** What a screen reader is told now and then; "": nothing is known. */
     words(): string;
     announce(): void;
 }

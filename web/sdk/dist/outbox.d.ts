@@ -24,24 +24,18 @@ export declare class Outbox {
     tab: string;
     /** @type {Item[]} by seq */
     items: Item[];
-    dropped: number;
+    full: boolean;
     /** @type {Promise<IDBDatabase | null>} */
     db: Promise<IDBDatabase | null>;
-    release: () => void;
+    release: (_: any) => void;
     /** @param {string} scope @param {boolean} persistent */
     constructor(scope: string, persistent: boolean);
     /** @returns {Promise<IDBDatabase>} */
     open(): Promise<IDBDatabase>;
     /** Carries out changes; that they fail is no worse than a tab without storage. @param {(s: IDBObjectStore) => void} change */
     write(change: (s: IDBObjectStore) => void): Promise<void>;
-    /** @param {string} session @param {number} seq @param {string} body */
-    add(session: string, seq: number, body: string): {
-        tab: string;
-        scope: string;
-        session: string;
-        seq: number;
-        body: string;
-    };
+    /** @param {string} session @param {number} seq @param {string} body @returns {boolean} whether it is the first that another gave way to */
+    add(session: string, seq: number, body: string): boolean;
     /** Says which session what waits belongs to. @param {string} session */
     name(session: string): void;
     /** @param {(i: Item) => boolean} which are durable, or can never be */

@@ -7,17 +7,17 @@ export declare const GOODBYE = 1000;
  * The wait before try number `attempt` (from 0) in ms, with full jitter, so that
  * a crowd which lost its server does not come back in waves. What the server
  * asked for comes on top.
- * @param {number} attempt @param {number} [leastMS] @param {() => number} [random]
+ * @param {number} attempt @param {number} [leastMS]
  */
-export declare function backoff(attempt: number, leastMS?: number, random?: () => number): number;
+export declare function backoff(attempt: number, leastMS?: number): number;
 /**
  * What a close code asks for.
  * @param {number} code
  * @returns {"retry" | "slowly" | "renew" | "final"}
  */
 export declare function after(code: number): "retry" | "slowly" | "renew" | "final";
-/** @param {unknown} v @param {number} otherwise */
-export declare const positive: (v: unknown, otherwise: number) => number;
+/** @param {unknown} v @param {number} [otherwise] */
+export declare const positive: (v: unknown, otherwise?: number) => number;
 /** @param {string} body @returns {any} an object, {} for whatever is none */
 export declare function parse(body: string): any;
 /**

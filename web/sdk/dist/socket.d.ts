@@ -33,9 +33,9 @@ export declare class Socket implements Link {
     listener: Listener;
     quietMS: number;
     opened: boolean;
+    ended: boolean;
     /** @type {string[]} */
     dims: string[];
-    ended: boolean;
     ws: WebSocket;
     silence: number | undefined;
     /**

@@ -50,7 +50,8 @@ declare class Source {
     readers: Map<(b: Board) => void, string[]>;
     attempt: number;
     open: string;
-    /** @type {Board} */
+    /** @type {string[]} segments that are too many */
+    cut: string[];
     board: Board;
     timer: number | undefined;
     stream: EventSource | undefined;
@@ -67,5 +68,7 @@ declare class Source {
     take(m: any): void;
     /** @param {Board} b */
     show(b: Board): void;
+    /** @param {(b: Board) => void} show @param {string[]} segments */
+    tell(show: (b: Board) => void, segments: string[]): void;
 }
 export {};

@@ -10,24 +10,31 @@ export declare class Sse implements Link {
     opened: boolean;
     ended: boolean;
     blocked: boolean;
+    posting: boolean;
     /** @type {string[]} */
     waiting: string[];
     stop: AbortController;
     segments: string;
+    /** @type {[string, string][] | null} what a join asked for that was not answered */
+    joining: [string, string][] | null;
     /**
      * @param {(path: string, init?: RequestInit) => Promise<Response>} request with the session and the token
      * @param {import("./socket.js").Listener} listener
      * @param {(body: string) => any} parse JSON, never failing
      */
     constructor(request: (path: string, init?: RequestInit) => Promise<Response>, listener: import("./socket.js").Listener, parse: (body: string) => any);
-    /** @param {string} m */
-    send(m: string): boolean;
+    /** @param {string} text */
+    send(text: string): boolean;
+    /** Sends what waits, one request after the other: an ack speaks for all that was said before it. */
+    work(): Promise<void>;
     /** @param {string[]} messages */
     post(messages: string[]): Promise<void>;
-    /** @param {number} status @param {any} m @param {string[]} messages */
-    answered(status: number, m: any, messages: string[]): void;
-    /** Shows the counts of each tick. Without a stream those of each beat's answer are all there is. */
-    follow(): Promise<void>;
+    /** Says that a message cannot be used, as a WebSocket would. @param {string} message @param {string} [code] @param {number} [seq] of that message */
+    refuse(message: string, code?: string, seq?: number): void;
+    /** @param {number} status @param {any} m @param {string[]} messages @param {[string, string][] | null} asked by joins before it */
+    answered(status: number, m: any, messages: string[], asked: [string, string][] | null): void;
+    /** Shows the counts of each tick. Without a stream those of each beat's answer are all there is. @param {AbortController} stop of this stream: another has its own */
+    follow(stop: AbortController): Promise<void>;
     /** @param {boolean} goodbye */
     leave(goodbye: boolean): void;
     /** @param {number} code @param {string} reason */

@@ -15,18 +15,17 @@ export declare class VideoWatch {
     seekFrom: number;
     /** @type {[number, number]} */
     decoded: [number, number];
-    look: (e: Event) => void;
     /**
      * @param {HTMLMediaElement} video
      * @param {() => void} changed
      * @param {(name: string, data: object) => void} track
+     * @param {AbortSignal} signal ends it
      */
-    constructor(video: HTMLMediaElement, changed: () => void, track: (name: string, data: object) => void);
+    constructor(video: HTMLMediaElement, changed: () => void, track: (name: string, data: object) => void, signal: AbortSignal);
     /** @param {string} type of an event */
     saw(type: string): void;
     /** The bitrate since the last call in kbit/s, 0 if the browser does not tell. */
     bitrate(): number;
-    stop(): void;
 }
-/** @param {HTMLMediaElement} v @returns {number} seconds; -1 if there is no such thing */
-export declare const position: (v: HTMLMediaElement) => number;
+/** @param {HTMLMediaElement} v @returns {number | undefined} seconds; undefined if there is no such thing, or it is a time of day, which servers refuse */
+export declare const position: (v: HTMLMediaElement) => number | undefined;

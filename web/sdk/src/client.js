@@ -11,8 +11,9 @@ const RULING_MS = 2_000; // after a hello; who is not told to be blocked by then
 const AGAIN_MS = 5_000; // after which what the server could not keep is sent again
 const SOON_MS = 250; // changes of the video within it make one beat
 const BURST = 20; // messages that may follow each other at once
-const BATCH = 50; // messages of one request
+const BATCH = 50; // messages of one request, at most
 const MESSAGE_BYTES = 4096;
+const NAME = /^[\w.-]{1,64}$/; // of an event, as servers have it
 const BLOCKED_TRIES = 2; // upgrades that fail where plain HTTP works, before the fallback
 
 /**
@@ -36,8 +37,8 @@ const BLOCKED_TRIES = 2; // upgrades that fail where plain HTTP works, before th
  * @property {(refusal: Refusal) => void} [onBlocked] this session may not play, and why; again when the reasons change
  * @property {() => void} [onUnblocked]
  * @property {(state: ConnectionState) => void} [onState]
- * @property {(error: {code: string, message: string}) => void} [onError] something could not be used, or
- *   nobody answers; the client goes on by itself, a developer may want to know
+ * @property {(error: {code: string, message: string}) => void} [onError] something could not be used, is
+ *   lost, or nobody answers; the client goes on by itself, a developer may want to know
  * @property {(text: string, from: "server" | "player") => void} [onMessage] every message, for a look inside
  *
  * @typedef {object} ConnectionState
@@ -53,14 +54,22 @@ export class Client {
   /** @param {Options} options @param {string} origin of this script */
   constructor(options, origin) {
     this.options = options;
-    this.base = new URL(options.url || origin).origin + "/v1/events/" + encodeURIComponent(options.event);
-    const scope = [new URL(this.base).host, options.event, options.viewer || "", options.device || "", options.account || ""];
+    let host = "";
+    try {
+      ({ origin, host } = new URL(new URL(options.url || origin).origin));
+    } catch {
+      // As below: that of a file is "null".
+    }
+    /** The option that has to be given, "" if all is there. */
+    this.missing = !options.event ? "event" : host ? "" : "url";
+    this.base = origin + "/v1/events/" + encodeURIComponent(options.event);
+    const scope = [host, options.event, options.viewer || "", options.device || "", options.account || ""];
     this.shared = new SharedSession(scope);
-    this.outbox = new Outbox(JSON.stringify(scope), options.storage !== false && typeof indexedDB !== "undefined");
+    this.outbox = new Outbox(JSON.stringify(scope), options.storage !== false && !!globalThis.indexedDB);
     this.seq = Date.now() * SEQ_PER_MS + Math.floor(Math.random() * SEQ_PER_MS);
     /** @type {import("./socket.js").Link | null} */
     this.link = null;
-    this.running = this.ready = this.acks = this.adopted = false;
+    this.running = this.ready = this.acks = this.adopted = this.sending = false;
     this.attempt = this.refusedUpgrades = 0;
     this.beatMS = 10_000;
     this.token = "";
@@ -73,7 +82,7 @@ export class Client {
     this.timers = {};
     /** @type {Set<number>} seqs that are on their way */
     this.sent = new Set();
-    this.sending = false;
+    this.gone = new AbortController();
     this.listen();
     this.start();
   }
@@ -83,14 +92,22 @@ export class Client {
     return this.shared.id;
   }
 
-  /** Tells of something that happened. It arrives once, also after a crash. @param {string} name @param {object} [data] */
+  /**
+   * Tells of something that happened. It arrives once, also after a crash.
+   * @param {string} name 1 to 64 characters of A-Z a-z 0-9 . _ - @param {object} [data] JSON, with the name at most 4 KB
+   * @returns {boolean} false: it cannot be used, as onError says
+   */
   track(name, data) {
-    const body = JSON.stringify({ t: "event", seq: ++this.seq, name: String(name), ts: Date.now(), data });
-    if (new Blob([body]).size > MESSAGE_BYTES) {
-      this.tell("onError", { code: "too_large", message: "an event has at most 4 KB" });
-      return false;
+    let body = "", code = "invalid", message = "";
+    try {
+      body = JSON.stringify({ t: "event", seq: ++this.seq, name: (name = String(name)), ts: Date.now(), data });
+      if (!NAME.test(name)) message = "an event's name is " + NAME;
+    } catch (err) {
+      message = String(err);
     }
-    this.outbox.add(this.session, this.seq, body);
+    if (new Blob([body]).size > MESSAGE_BYTES) [code, message] = ["too_large", "an event has at most 4 KB"];
+    if (message) return this.refused({ code, message });
+    if (this.outbox.add(this.session, this.seq, body)) this.refused({ code: "unavailable", message: "too many events wait: the oldest are lost" });
     this.flush();
     return true;
   }
@@ -103,7 +120,8 @@ export class Client {
 
   /**
    * Asks to play here. codes end the sessions that they name (Refusal.conflicts),
-   * no more than it takes. It is answered by onUnblocked or onBlocked.
+   * no more than it takes. It is answered by onUnblocked or onBlocked; where there
+   * is no WebSocket, by onError.
    * @param {string[]} [codes]
    */
   takeover(codes = []) {
@@ -119,15 +137,14 @@ export class Client {
   close() {
     this.stop();
     this.shared.forget();
-    this.watch?.stop();
-    for (const [target, name, f] of this.listeners) target.removeEventListener(name, f);
+    this.gone.abort();
     this.outbox.close();
   }
 
-  /** @param {string} name of an option @param {any[]} v */
+  /** @param {string} name of an option @param {any[]} v @returns {any} what it returns */
   tell(name, ...v) {
     try {
-      /** @type {any} */ (this.options)[name]?.(...v);
+      return /** @type {any} */ (this.options)[name]?.(...v);
     } catch (err) {
       console.error("grandstand:", name, err); // the page's own mistake must not stop the count
     }
@@ -140,22 +157,17 @@ export class Client {
   }
 
   listen() {
-    /** @type {[EventTarget, string, (e: any) => void][]} */
-    this.listeners = [];
-    const on = (/** @type {EventTarget | undefined} */ target, /** @type {string} */ name, /** @type {(e: any) => void} */ f) => {
-      if (!target?.addEventListener) return;
-      target.addEventListener(name, f);
-      this.listeners.push([target, name, f]);
-    };
-    if (this.options.video) this.watch = new VideoWatch(this.options.video, () => this.later("soon", SOON_MS, () => this.beat()), (name, data) => this.track(name, data));
-    on(globalThis.document, "visibilitychange", () => {
+    const { signal } = this.gone, { video } = this.options, { document, window } = globalThis;
+    const on = (/** @type {EventTarget | undefined} */ target, /** @type {string} */ name, /** @type {(e: any) => void} */ f) => target?.addEventListener?.(name, f, { signal });
+    if (video) this.watch = new VideoWatch(video, () => this.later("soon", SOON_MS, () => this.beat()), (name, data) => this.track(name, data), signal);
+    on(document, "visibilitychange", () => {
       if (this.ready) this.beat();
       if (!this.hidden()) this.retry();
     });
-    on(globalThis.window, "online", () => this.retry());
-    on(globalThis.window, "offline", () => this.link && this.lost(1006, "", this.ready));
-    on(globalThis.window, "pagehide", () => this.running && this.stop());
-    on(globalThis.window, "pageshow", (e) => e.persisted && this.start());
+    on(window, "online", () => this.retry());
+    on(window, "offline", () => this.link && this.lost(1006, "", this.ready));
+    on(window, "pagehide", () => this.running && this.stop());
+    on(window, "pageshow", (e) => e.persisted && this.start());
   }
 
   hidden() {
@@ -164,7 +176,12 @@ export class Client {
 
   async start() {
     this.running = true;
-    const session = await this.shared.resume();
+    const session = await (this.missing || this.shared.resume());
+    if (this.missing) {
+      const words = `say which ${this.missing}: connect({ ${this.missing}: "..." })`;
+      console.error("grandstand:", words); // whoever forgot that may have no onState either
+      return this.end("invalid", words);
+    }
     if (session) this.outbox.name(session);
     if (this.running && !this.link) this.connect();
   }
@@ -182,23 +199,19 @@ export class Client {
     return this.token;
   }
 
-  /** @param {string} path @param {boolean} ws */
-  address(path, ws) {
+  /** @param {string} path */
+  address(path) {
     const { options } = this, url = new URL(this.base + path);
-    if (ws) url.protocol = url.protocol.replace("http", "ws");
     for (const name of /** @type {const} */ (["viewer", "device", "account", "limit", "name"])) if (options[name]) url.searchParams.set(name, String(options[name]));
     for (const [dim, value] of Object.entries(options.segments || {})) url.searchParams.set(dim, value);
-    if (this.session) url.searchParams.set("session", this.session);
+    if (this.session && !url.searchParams.has("session")) url.searchParams.set("session", this.session);
     if (this.hidden()) url.searchParams.set("interval_ms", String(HIDDEN_MS));
     return url.href;
   }
 
   /** @param {string} path @param {RequestInit} [init] */
   request(path, init) {
-    const [route, query] = path.split("?");
-    const url = new URL(this.address(route, false));
-    for (const [k, v] of new URLSearchParams(query)) url.searchParams.set(k, v);
-    return fetch(url, { cache: "no-store", ...init, headers: this.token ? { Authorization: "Bearer " + this.token } : {} });
+    return fetch(this.address(path), { cache: "no-store", ...init, headers: this.token ? { Authorization: "Bearer " + this.token } : {} });
   }
 
   /** Connects anew, with the options as they are now. The play goes on. */
@@ -224,10 +237,10 @@ export class Client {
       lost: (/** @type {number} */ code, /** @type {string} */ reason, /** @type {boolean} */ opened) => this.link === link && this.lost(code, reason, opened),
     };
     try {
-      link = sse ? new sse.Sse((path, init) => this.request(path, init), listener, parse) : new Socket(this.address("/live", true), this.token, listener);
+      link = sse ? new sse.Sse((path, init) => this.request(path, init), listener, parse) : new Socket(this.address("/live").replace("http", "ws"), this.token, listener);
       this.link = link;
     } catch (err) {
-      this.end("invalid", "this address cannot be connected to: " + err);
+      this.end("invalid", String(err));
     }
   }
 
@@ -246,16 +259,16 @@ export class Client {
       case "renew":
         return this.renew();
       case "drain":
-        this.leastMS = positive(m.retry_ms, 0);
+        this.leastMS = positive(m.retry_ms);
         return this.later("drain", this.leastMS, () => this.connect());
       case "blocked":
         return this.block(refusal(m));
       case "unblocked":
         return this.unblock();
-      case "ok":
-        return m.re === "takeover" ? this.unblock() : undefined;
       case "error":
         return this.refused(m);
+      case "ok":
+        if (m.re === "takeover") this.unblock();
     }
   }
 
@@ -326,12 +339,11 @@ export class Client {
   beat() {
     const every = this.hidden() ? Math.max(HIDDEN_MS, this.beatMS) : this.beatMS;
     const { video, bitrate } = this.options;
-    const plays = this.watch ? this.watch.state : "playing";
     const m = {
       t: "beat", seq: ++this.seq, interval_ms: every,
-      state: !this.blocked ? plays : this.blocked.final ? "paused" : "starting",
-      pos: video && position(video) >= 0 ? position(video) : undefined,
-      bitrate: positive(bitrate ? bitrate() : this.watch?.bitrate(), 0) || undefined,
+      state: !this.blocked ? this.watch?.state || "playing" : this.blocked.final ? "paused" : "starting",
+      pos: video && position(video),
+      bitrate: positive(bitrate ? this.tell("bitrate") : this.watch?.bitrate()) || undefined,
     };
     this.say(m);
     this.later("beat", every, () => this.beat());
@@ -356,32 +368,41 @@ export class Client {
         this.sent.add(i.seq);
         if (!this.acks) this.outbox.remove((x) => x === i); // nothing ever says that it is kept
       }
-      if (list.length > BURST) this.later("flush", AGAIN_MS, () => this.flush());
+      if (list.length > BURST) this.again();
       return;
     }
     this.sending = true;
-    const kept = await this.post(list.slice(0, BATCH), this.session);
+    const kept = await this.post(list, this.session);
     this.sending = false;
-    if (kept) {
-      this.outbox.remove((i) => list.indexOf(i) >= 0 && list.indexOf(i) < BATCH);
-      this.flush();
-    } else {
-      this.later("flush", AGAIN_MS, () => this.flush());
-    }
+    if (kept) this.flush();
+    else this.again();
+  }
+
+  again() {
+    this.later("flush", AGAIN_MS, () => this.flush());
   }
 
   /**
-   * Sends events by a request. They are durable if it returns true.
+   * Sends events by a request, and forgets what is durable, or refused.
    * @param {import("./outbox.js").Item[]} items @param {string} session
+   * @returns {Promise<boolean>} false: some are to be sent again
    */
   async post(items, session) {
+    const half = items.length >> 1;
+    const halves = async () => (await this.post(items.slice(0, half), session)) && this.post(items.slice(half), session);
+    if (items.length > BATCH) return halves();
     try {
       const bodies = items.map((i) => i.body);
       // The last word of a play that is over.
       if (session !== this.session) bodies.push(`{"t":"beat","state":"ended"}`);
-      const answer = await this.request("/beats?session=" + session, { method: "POST", body: `[${bodies}]` });
-      // What can never be taken is no use to keep.
-      return answer.ok || (answer.status >= 400 && answer.status < 500 && answer.status !== 401 && answer.status !== 429);
+      const answer = await this.request("/beats?session=" + session, { method: "POST", body: `[${bodies}]` }), { status } = answer;
+      if (status === 401 || status === 429 || status >= 500) return false;
+      if (!answer.ok) {
+        if (half && (status === 400 || status === 413)) return halves(); // for one of them: the halves say which
+        this.refused({ code: "invalid", message: STRANGE, ...parse(await answer.text()) }); // what can never be taken is no use to keep
+      }
+      this.outbox.forget(items);
+      return true;
     } catch {
       return false;
     }
@@ -389,31 +410,25 @@ export class Client {
 
   /** Sends what tabs left that are gone. @param {Map<string, import("./outbox.js").Item[]>} bySession */
   async deliver(bySession) {
-    for (const [session, items] of bySession) {
-      for (let from = 0; from < items.length; from += BATCH) {
-        const some = items.slice(from, from + BATCH);
-        if (!(await this.post(some, session || this.session))) return;
-        this.outbox.forget(some);
-      }
-    }
+    for (const [session, items] of bySession) if (!(await this.post(items, session || this.session))) return;
   }
 
   /** @param {number} upTo */
   acked(upTo) {
-    this.outbox.remove((i) => this.sent.has(i.seq) && i.seq <= upTo);
-    for (const seq of this.sent) if (seq <= upTo) this.sent.delete(seq);
+    this.outbox.remove((i) => i.seq <= upTo && this.sent.delete(i.seq)); // true if it was sent
     this.flush();
   }
 
-  /** @param {any} m */
+  /** @param {any} m a message "error" @returns {false} */
   refused(m) {
     if (m.seq && m.code === "unavailable") {
       this.sent.delete(m.seq);
-      this.later("flush", AGAIN_MS, () => this.flush());
-      return;
+      this.again();
+    } else {
+      if (m.seq) this.outbox.remove((i) => i.seq === m.seq);
+      this.tell("onError", { code: String(m.code), message: String(m.message) });
     }
-    if (m.seq) this.outbox.remove((i) => i.seq === m.seq);
-    this.tell("onError", { code: String(m.code), message: String(m.message) });
+    return false;
   }
 
   /** The connection ended without our will. @param {number} code @param {string} reason @param {boolean} opened */
@@ -455,8 +470,8 @@ export class Client {
     if (waiting !== this.timers.wait || !this.running || this.link) return;
     const { status } = answer;
     if (status === 429 || status === 503) {
-      this.attempt = Math.max(0, this.attempt - 1);
-      this.wait(1000 * positive(parseInt(answer.headers.get("Retry-After") || "", 10), 5));
+      this.attempt--;
+      this.wait(1000 * positive(Number(answer.headers.get("Retry-After")), 5));
     } else if (status === 400 && /upgrade/.test(said.message)) {
       this.refusedUpgrades++; // all is well but the way: something between does not let WebSockets through
       if (this.refusedUpgrades >= BLOCKED_TRIES) this.connect();

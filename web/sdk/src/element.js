@@ -90,11 +90,23 @@ export class LiveElement extends HTMLElement {
   /** @param {Board} _b */
   show(_b) {}
 
+  /** A number as it is to be read: estimates, and what lacks a part, are about so much. @param {number} v @param {boolean} [estimate] */
+  about(v, estimate) {
+    return (estimate || this.board?.quality === "partial" ? "≈\u00a0" : "") + (this.numbers?.format(v) ?? v);
+  }
+
+  /** What stands where a number would. @param {object | null | undefined} c null: too small to be shown */
+  blank(c) {
+    const { least } = this.board || {};
+    return c === null ? "<" + (least ? this.numbers?.format(least) : "") : "–";
+  }
+
   /** Drops what is shown: other numbers will come. */
   forget() {
     clearTimeout(this.aging);
     this.board = undefined;
     this.note.textContent = "";
+    write(this.heard, "");
     this.removeAttribute("stale");
   }
 
@@ -130,10 +142,10 @@ export class LiveElement extends HTMLElement {
 
   /**
    * Shows counts of the page's own, if it has the attribute fed.
-   * @param {{at: number, age: number, quality: Board["quality"], segments: Record<string, import("./source.js").Shown | null | undefined>}} counts
+   * @param {{at: number, age: number, quality: Board["quality"], least?: number, segments: Record<string, import("./source.js").Shown | null | undefined>}} counts least: as min_cohort of GET counts
    */
-  feed({ at, age, quality, segments }) {
-    this.take({ at, age, quality, segments: new Map(Object.entries(segments)) });
+  feed({ at, age, quality, least, segments }) {
+    this.take({ at, age, quality, least, segments: new Map(Object.entries(segments)) });
   }
 
   // age says how old the numbers are, if they are; a word on each trouble. It looks
@@ -142,7 +154,7 @@ export class LiveElement extends HTMLElement {
     clearTimeout(this.aging);
     const b = this.board;
     if (!b) return;
-    const age = positive(b.age, 0) + performance.now() - this.arrived;
+    const age = positive(b.age) + performance.now() - this.arrived;
     const old = b.quality !== "final" && b.quality !== "" && (b.quality === "stale" || age > OLD_MS);
     if (this.hasAttribute("stale") !== old) this.toggleAttribute("stale", old);
     const text = b.quality === "" ? b.trouble || "" : old ? this.ages?.format(-Math.max(1, Math.round(age / 1000)), "second") || "" : "";
@@ -150,13 +162,14 @@ export class LiveElement extends HTMLElement {
     if (b.quality !== "final" && b.quality !== "") this.aging = setTimeout(() => this.age(), old ? 1000 : OLD_MS - age + 1);
   }
 
-  /** What a screen reader is told now and then. */
+  /** What a screen reader is told now and then; "": nothing is known. */
   words() {
     return "";
   }
 
   announce() {
     const words = this.words(), now = performance.now();
+    if (!words) write(this.heard, ""); // it could be read as if it were so
     if (!words || document.hidden || (now - this.announced < ANNOUNCE_MS && !this.hasAttribute("quiet"))) return;
     this.announced = now;
     write(this.heard, words);

@@ -11,7 +11,7 @@
 // be read out by itself. They only read: to count the page's viewer as well, use
 // connect() of sdk.js. A page that does has the numbers already and may give them to
 // elements with the attribute fed: element.feed(counts), with segments by the names
-// that the elements ask for.
+// that the elements ask for, and least, the min_cohort of the event, if that is known.
 //
 // What can be styled: the parts number, label, note, peak, bar, mine, theirs, top,
 // trend, and the properties --live-color, --live-mine, --live-rival, --live-font,
@@ -96,23 +96,22 @@ class LiveCounts extends LiveElement {
     this.peak.textContent = "";
   }
 
-  /** Fans and reach are estimates; so is what lacks a part. @param {number} v */
+  /** Fans and reach are estimates. @param {number} v */
   text(v) {
-    const about = (/fans|reach/.test(this.of("value")) && v > 2000) || this.board?.quality === "partial";
-    return (about ? "≈\u00a0" : "") + (this.numbers?.format(v) || v);
+    return this.about(v, /fans|reach/.test(this.of("value")) && v > 2000);
   }
 
   /** @param {Board} b */
   show(b) {
     const c = b.segments.get(this.of("segment", "world"));
     if (c) {
-      this.ease.set(positive(/** @type {any} */ (c)[this.of("value", "sessions")], 0));
+      this.ease.set(positive(/** @type {any} */ (c)[this.of("value", "sessions")]));
       const partial = b.quality === "partial";
       if (partial !== this.partial) this.ease.again();
       this.partial = partial;
     } else if (b.quality) {
       this.ease.forget();
-      write(this.number, c === null ? "<" + (b.least ? this.numbers?.format(b.least) : "") : "–"); // too small to be shown
+      write(this.number, this.blank(c));
     }
     if (!this.hasAttribute("peak")) return;
     const peak = c?.peak ? this.of("peak", "peak") + "\u00a0" + this.numbers?.format(c.peak) : "";
@@ -138,8 +137,25 @@ class LiveRivals extends LiveElement {
     this.mine = make("span");
     this.theirs = make("span");
     this.bar = make("div", { part: "mine" });
+    this.bars = make("div", { part: "bar", "aria-hidden": "true" }, make("div", { part: "theirs" }), this.bar);
     this.ease = new Ease((v) => (this.bar.style.transform = `scaleX(${v / FINE})`)); // moves without a layout
-    this.root.append(make("div", { class: "row", "aria-hidden": "true" }, this.mine, this.theirs), make("div", { part: "bar", "aria-hidden": "true" }, make("div", { part: "theirs" }), this.bar), this.note, this.heard);
+    this.root.append(make("div", { class: "row", "aria-hidden": "true" }, this.mine, this.theirs), this.bars, this.note, this.heard);
+    this.share(NaN);
+  }
+
+  forget() {
+    super.forget();
+    this.share(NaN);
+    write(this.mine, "");
+    write(this.theirs, "");
+  }
+
+  /** @param {number} mine of 1; NaN: it is not known, and no bar says that it is */
+  share(mine) {
+    const known = !Number.isNaN(mine);
+    this.bars.style.visibility = known ? "" : "hidden";
+    if (known) this.ease.set(Math.round(mine * FINE));
+    else this.ease.forget();
   }
 
   segments() {
@@ -148,13 +164,12 @@ class LiveRivals extends LiveElement {
 
   /** @param {Board} b */
   show(b) {
-    const [mine, theirs] = ["mine", "theirs"].map((n) => b.segments.get(this.of(n))?.sessions || 0);
-    const share = mine + theirs > 0 ? mine / (mine + theirs) : 0.5;
-    const name = (/** @type {string} */ s) => this.of(s).slice(this.of(s).indexOf(":") + 1);
-    this.said = `${name("mine")} ${this.numbers?.format(mine)}, ${name("theirs")} ${this.numbers?.format(theirs)}`;
-    write(this.mine, `${name("mine")} ${this.numbers?.format(mine)} (${this.shares?.format(share)})`);
-    write(this.theirs, `${name("theirs")} ${this.numbers?.format(theirs)} (${this.shares?.format(1 - share)})`);
-    this.ease.set(Math.round(share * FINE));
+    const sides = ["mine", "theirs"].map((n) => ({ name: this.of(n).slice(this.of(n).indexOf(":") + 1), c: b.segments.get(this.of(n)) }));
+    const [mine, theirs] = sides.map(({ c }) => c?.sessions ?? NaN), share = mine / (mine + theirs); // NaN unless both are known, and somebody is there
+    const texts = sides.map(({ name, c }) => name + " " + (c ? this.about(c.sessions) : this.blank(c)));
+    this.said = mine + theirs >= 0 ? texts.join(", ") : "";
+    [this.mine, this.theirs].forEach((e, i) => write(e, texts[i] + (share >= 0 ? ` (${this.shares?.format(i ? 1 - share : share)})` : "")));
+    this.share(share);
   }
 
   words() {
@@ -176,6 +191,12 @@ b { overflow: hidden; text-overflow: ellipsis; white-space: nowrap }`);
     this.root.append(this.list, this.note, this.heard);
   }
 
+  forget() {
+    super.forget();
+    this.said = "";
+    this.list.replaceChildren();
+  }
+
   segments() {
     return [this.of("dim")];
   }
@@ -184,12 +205,12 @@ b { overflow: hidden; text-overflow: ellipsis; white-space: nowrap }`);
   show(b) {
     const top = [...b.segments].filter(([s, c]) => c && s.startsWith(this.of("dim") + ":") && !/:(unknown|other)$/.test(s)).map(([s, c]) => /** @type {[string, number]} */ ([s.slice(s.indexOf(":") + 1), c?.sessions || 0]));
     top.sort((x, y) => y[1] - x[1] || (x[0] < y[0] ? -1 : 1)).splice(positive(+this.of("most", "5"), 5));
-    this.said = top.map(([value, n]) => value + " " + this.numbers?.format(n)).join(", ");
+    this.said = top.map(([value, n]) => value + " " + this.about(n)).join(", ");
     while (this.list.children.length > top.length) this.list.lastElementChild?.remove();
     top.forEach(([value, n], i) => {
       const row = /** @type {HTMLElement} */ (this.list.children[i] || this.list.appendChild(make("li", {}, make("b"), make("span"))));
       write(row.children[0], value);
-      write(row.children[1], this.numbers?.format(n) || "");
+      write(row.children[1], this.about(n));
       row.style.setProperty("--share", (100 * n) / (top[0][1] || 1) + "%");
     });
   }

@@ -4,7 +4,7 @@
 // free then). Without IndexedDB the outbox is in memory only.
 
 const DB = "grandstand", STORE = "events";
-const MOST = 1000; // events that wait; the oldest give way
+const MOST = 1000; // events of a tab that wait; the oldest give way
 const KEPT_MS = 7 * 86_400_000; // for which what nobody comes back to send is kept
 
 /** Numbers of messages begin where the clock is, so that none comes twice in a session, whichever tab sends it. */
@@ -29,13 +29,13 @@ export class Outbox {
   /** @param {string} scope @param {boolean} persistent */
   constructor(scope, persistent) {
     this.scope = scope;
-    this.tab = Math.random().toString(36).slice(2) + Date.now().toString(36);
+    this.tab = "" + Math.random() + Date.now();
     /** @type {Item[]} by seq */
     this.items = [];
-    this.dropped = 0;
+    this.full = false; // some gave way since all was delivered
     /** @type {Promise<IDBDatabase | null>} */
     this.db = persistent ? this.open().catch(() => null) : Promise.resolve(null);
-    this.release = () => {};
+    this.release = (/** @type {any} */ _) => {};
   }
 
   /** @returns {Promise<IDBDatabase>} */
@@ -45,7 +45,7 @@ export class Outbox {
     const db = await done(request);
     db.onversionchange = () => db.close();
     // The lock lives as long as the tab: that it is free says that the tab is gone.
-    globalThis.navigator?.locks?.request(lockOf(this.tab), () => new Promise((resolve) => (this.release = () => resolve(undefined)))).catch(() => {});
+    globalThis.navigator?.locks?.request(lockOf(this.tab), () => new Promise((resolve) => (this.release = resolve))).catch(() => {});
     return db;
   }
 
@@ -59,36 +59,35 @@ export class Outbox {
     }
   }
 
-  /** @param {string} session @param {number} seq @param {string} body */
+  /** @param {string} session @param {number} seq @param {string} body @returns {boolean} whether it is the first that another gave way to */
   add(session, seq, body) {
-    const item = { tab: this.tab, scope: this.scope, session, seq, body };
-    this.items.push(item);
-    const gone = this.items.splice(0, Math.max(0, this.items.length - MOST));
-    this.dropped += gone.length;
+    const { full } = this, item = { tab: this.tab, scope: this.scope, session, seq, body };
+    const gone = this.items.push(item) > MOST && this.items.shift();
+    if (gone) this.full = true;
     this.write((s) => {
       s.put(item);
-      for (const g of gone) s.delete([g.tab, g.seq]);
+      if (gone) s.delete([gone.tab, gone.seq]);
     });
-    return item;
+    return this.full && !full;
   }
 
   /** Says which session what waits belongs to. @param {string} session */
   name(session) {
     const nameless = this.items.filter((i) => !i.session);
     for (const item of nameless) item.session = session;
-    if (nameless.length) this.write((s) => nameless.forEach((i) => s.put(i)));
+    this.write((s) => nameless.forEach((i) => s.put(i)));
   }
 
   /** @param {(i: Item) => boolean} which are durable, or can never be */
   remove(which) {
-    const gone = this.items.filter(which);
-    if (!gone.length) return;
-    this.items = this.items.filter((i) => !gone.includes(i));
-    this.forget(gone);
+    this.forget(this.items.filter(which));
   }
 
   /** @param {Item[]} items */
   forget(items) {
+    if (!items.length) return;
+    this.items = this.items.filter((i) => !items.includes(i));
+    this.full &&= this.items.length > 0;
     this.write((s) => items.forEach((i) => s.delete([i.tab, i.seq])));
   }
 
@@ -118,7 +117,7 @@ export class Outbox {
   }
 
   async close() {
-    this.release();
+    this.release(0);
     (await this.db)?.close();
   }
 }

@@ -15,10 +15,10 @@ const CAP_MS = 30_000; // no wait is longer, unless the server asks for it
  * The wait before try number `attempt` (from 0) in ms, with full jitter, so that
  * a crowd which lost its server does not come back in waves. What the server
  * asked for comes on top.
- * @param {number} attempt @param {number} [leastMS] @param {() => number} [random]
+ * @param {number} attempt @param {number} [leastMS]
  */
-export function backoff(attempt, leastMS = 0, random = Math.random) {
-  return leastMS + random() * Math.min(CAP_MS, BASE_MS * 2 ** Math.min(attempt, 10));
+export function backoff(attempt, leastMS = 0) {
+  return leastMS + Math.random() * Math.min(CAP_MS, BASE_MS * 2 ** Math.min(attempt, 10));
 }
 
 /**
@@ -32,8 +32,8 @@ export function after(code) {
   return code >= 4500 && code <= 4999 ? "final" : "retry";
 }
 
-/** @param {unknown} v @param {number} otherwise */
-export const positive = (v, otherwise) => (typeof v === "number" && v > 0 ? v : otherwise);
+/** @param {unknown} v @param {number} [otherwise] */
+export const positive = (v, otherwise = 0) => (typeof v === "number" && v > 0 ? v : otherwise);
 
 /** @param {unknown} v */
 const text = (v) => (typeof v === "string" ? v : "");
@@ -89,7 +89,7 @@ export function counts(m) {
   /** @type {Record<string, Count | null>} */
   const segments = {};
   for (const [dim, c] of Object.entries(m.n)) segments[dim] = Array.isArray(c) ? { sessions: +c[0], fans: +c[1] } : null;
-  return { at: m.at, age: positive(m.age, 0), epoch: positive(m.epoch, 0), quality: QUALITIES.find((q) => q === m.q) || "live", segments };
+  return { at: m.at, age: positive(m.age), epoch: positive(m.epoch), quality: QUALITIES.find((q) => q === m.q) || "live", segments };
 }
 
 /** @type {Counts["quality"][]} */
@@ -149,9 +149,9 @@ export function refusal(m) {
   const list = Array.isArray(m.conflicts) ? m.conflicts.filter((/** @type {any} */ c) => c && typeof c === "object") : [];
   return {
     code: text(m.code), message: text(m.message), rule: text(m.rule), by: text(m.by),
-    limit: positive(m.limit, 0), current: positive(m.current, 0), retryMS: positive(m.retry_ms, 0),
+    limit: positive(m.limit), current: positive(m.current), retryMS: positive(m.retry_ms),
     conflicts: list
-      .map((c) => ({ device: text(c.device), name: text(c.name), event: text(c.event), since: positive(c.since, 0), code: text(c.termination_code) }))
+      .map((c) => ({ device: text(c.device), name: text(c.name), event: text(c.event), since: positive(c.since), code: text(c.termination_code) }))
       .sort((a, b) => a.since - b.since),
     final: ["taken_over", "superseded", "signed_out"].includes(m.code),
   };

@@ -25,10 +25,9 @@ export class Socket {
   constructor(url, token, listener) {
     this.listener = listener;
     this.quietMS = OPEN_MS;
-    this.opened = false;
+    this.opened = this.ended = false;
     /** @type {string[]} */
     this.dims = [];
-    this.ended = false;
     const offered = [COMPACT_PROTOCOL, JSON_PROTOCOL];
     if (token) offered.push("bearer." + token);
     this.ws = new WebSocket(url, offered);

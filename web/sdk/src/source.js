@@ -20,6 +20,11 @@ import { STRANGE, backoff, parse, unanswered } from "./protocol.js";
  */
 
 const WAIT_MS = 100; // for elements that come at once to share a stream
+const MOST = 16; // segments of a stream, as servers have it
+const TOO_MANY = `A page shows at most ${MOST} segments of an event, and this is one more.`;
+
+/** @type {Board} */
+const NONE = { at: 0, age: 0, quality: "", segments: new Map() };
 
 /** @type {Map<string, Source>} */
 const sources = new Map();
@@ -46,14 +51,15 @@ class Source {
     this.readers = new Map();
     this.attempt = 0;
     this.open = "";
-    /** @type {Board} */
-    this.board = { at: 0, age: 0, quality: "", segments: new Map() };
+    /** @type {string[]} segments that are too many */
+    this.cut = [];
+    this.board = NONE;
   }
 
   /** @param {string[]} segments @param {(b: Board) => void} show @returns {() => void} stops */
   follow(segments, show) {
     this.readers.set(show, segments);
-    if (this.board.quality || this.board.trouble) show(this.board);
+    this.tell(show, segments);
     this.soon(WAIT_MS);
     return () => {
       this.readers.delete(show);
@@ -68,7 +74,10 @@ class Source {
   }
 
   connect() {
-    const segments = this.dim ? (this.readers.size ? this.dim : "") : [...new Set([...this.readers.values()].flat())].sort().slice(0, 16).join(",");
+    const all = this.dim ? (this.readers.size ? [this.dim] : []) : [...new Set([...this.readers.values()].flat())].sort();
+    const segments = all.slice(0, MOST).join(",");
+    this.cut = all.slice(MOST);
+    if (this.cut.length) this.show(this.board);
     if (segments === this.open && this.stream) return;
     this.stream?.close();
     this.stream = undefined;
@@ -101,18 +110,21 @@ class Source {
     } catch {
       said = await unanswered(once);
     }
-    if (said.dims) this.take(said);
-    else this.show({ ...this.board, trouble: sentence(said.message || STRANGE) });
+    if (typeof said.dims === "object" && said.dims) this.take(said);
+    else this.show({ ...this.board, trouble: sentence(said.message) });
     if (again && this.board.quality !== "final") this.soon(backoff(this.attempt++, status === 404 || status === 401 ? 10_000 : 1000));
   }
 
   /** @param {any} m GET counts */
   take(m) {
-    if (!m.dims) return;
+    if (typeof m.dims !== "object" || !m.dims) return;
+    /** @type {Board["segments"]} */
     const segments = new Map();
+    /** @param {string} segment @param {any} c whatever was sent; what is no count is as if it were not there */
+    const put = (segment, c) => (c === null || typeof c?.sessions === "number") && segments.set(segment, c);
     for (const [dim, of] of Object.entries(m.dims)) {
-      if (dim === "world") segments.set("world", of);
-      else for (const [value, c] of Object.entries(of)) segments.set(dim + ":" + value, c);
+      if (dim === "world") put(dim, of);
+      else if (of && typeof of === "object") for (const [value, c] of Object.entries(of)) put(dim + ":" + value, c);
     }
     this.show({ at: m.at, age: m.age_ms, quality: m.quality, segments, least: m.min_cohort });
   }
@@ -120,9 +132,19 @@ class Source {
   /** @param {Board} b */
   show(b) {
     this.board = b;
-    for (const show of this.readers.keys()) show(b);
+    for (const reader of this.readers) this.tell(...reader);
+  }
+
+  /** @param {(b: Board) => void} show @param {string[]} segments */
+  tell(show, segments) {
+    const { board } = this, cut = segments.some((s) => this.cut.includes(s));
+    if (cut) show({ ...NONE, trouble: TOO_MANY });
+    else if (board.quality || board.trouble) show(board);
   }
 }
 
-/** @param {string} message of a server, which begins small and has no end */
-const sentence = (message) => message[0].toUpperCase() + message.slice(1) + (/[.!?]$/.test(message) ? "" : ".");
+/** @param {unknown} message of a server, which begins small and has no end */
+function sentence(message) {
+  const words = message && typeof message === "string" ? message : STRANGE;
+  return words[0].toUpperCase() + words.slice(1) + (/[.!?]$/.test(words) ? "" : ".");
+}

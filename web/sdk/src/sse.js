@@ -1,9 +1,12 @@
 // The way to a gateway where WebSockets are blocked: beats by POST, counts by
-// Server-Sent Events. It speaks to its client in the words of the WebSocket. Few
-// need it, so it is a file of its own that those load.
+// Server-Sent Events. It speaks to its client in the words of the WebSocket, also
+// where only that can do what it asks. Few need it, so it is a file of its own that
+// those load.
 
 const ANSWER_MS = 10_000;
 const TICK_MS = 2_000;
+const TOGETHER_MS = 50; // what is said within it makes one request
+const BATCH = 50; // messages of one request; servers take 100, and 256 KB
 
 /**
  * @typedef {import("./socket.js").Link} Link
@@ -19,35 +22,70 @@ export class Sse {
     this.request = request;
     this.parse = parse;
     this.listener = listener;
-    this.opened = this.ended = this.blocked = false;
+    this.opened = this.ended = this.blocked = this.posting = false;
     /** @type {string[]} */
-    this.waiting = [];
+    this.waiting = [`{"t":"beat","state":"starting"}`];
     this.stop = new AbortController();
     this.segments = "";
-    queueMicrotask(() => this.post([`{"t":"beat","state":"starting"}`]));
+    /** @type {[string, string][] | null} what a join asked for that was not answered */
+    this.joining = null;
+    queueMicrotask(() => this.work());
   }
 
-  /** @param {string} m */
-  send(m) {
+  /** @param {string} text */
+  send(text) {
     if (this.ended) return false;
-    // One request for what is said in one go.
-    if (this.waiting.push(m) === 1) setTimeout(() => this.post(this.waiting.splice(0)), 50);
+    const m = this.parse(text);
+    if (m.t === "takeover") {
+      queueMicrotask(() => this.refuse("takeover needs a WebSocket, and none comes through here"));
+      return true;
+    }
+    if (m.t === "join") {
+      // Each request tells the segments as they are now: the next does what a join would.
+      this.joining = [...(this.joining || []), .../** @type {[string, string][]} */ (Object.entries(m.seg || {}))];
+      text = `{"t":"beat"}`;
+    }
+    this.waiting.push(text);
+    if (!this.posting) setTimeout(() => this.work(), TOGETHER_MS);
     return true;
+  }
+
+  /** Sends what waits, one request after the other: an ack speaks for all that was said before it. */
+  async work() {
+    if (this.posting) return;
+    this.posting = true;
+    while (this.waiting.length && !this.ended) await this.post(this.waiting.splice(0, BATCH));
+    this.posting = false;
   }
 
   /** @param {string[]} messages */
   async post(messages) {
+    const half = messages.length >> 1, one = this.parse(messages[0]), asked = this.joining;
     try {
       const answer = await this.request("/beats", { method: "POST", body: `[${messages}]`, signal: AbortSignal.timeout(ANSWER_MS) });
-      const m = this.parse(await answer.text());
-      if (!this.ended) this.answered(answer.status, m, messages);
+      const m = this.parse(await answer.text()), { status } = answer;
+      if (this.ended) return;
+      if (!this.opened || (status !== 400 && status !== 413) || (!half && one.t !== "event")) {
+        this.answered(status, m, messages, asked);
+      } else if (half) {
+        // A list is refused for one of it: which, its halves say.
+        await this.post(messages.slice(0, half));
+        if (!this.ended) await this.post(messages.slice(half));
+      } else {
+        this.refuse(m.message || "HTTP " + status, m.code, one.seq);
+      }
     } catch {
       this.end(1006, "no answer");
     }
   }
 
-  /** @param {number} status @param {any} m @param {string[]} messages */
-  answered(status, m, messages) {
+  /** Says that a message cannot be used, as a WebSocket would. @param {string} message @param {string} [code] @param {number} [seq] of that message */
+  refuse(message, code = "invalid", seq) {
+    if (!this.ended) this.listener.message({ t: "error", code, message, seq });
+  }
+
+  /** @param {number} status @param {any} m @param {string[]} messages @param {[string, string][] | null} asked by joins before it */
+  answered(status, m, messages, asked) {
     if (status === 401) return this.end(4002, m.message);
     if (status === 409) return this.end(4504, m.message);
     if (status === 404 || status === 405) return this.end(4500, m.message || "no gateway of grandstand.v1");
@@ -57,28 +95,36 @@ export class Sse {
       this.opened = true;
       message({ t: "hello", session: m.session, beat_ms: m.interval_ms, tick_ms: TICK_MS, dims: Object.keys(m.frame?.n || {}) });
     }
-    // The answer says that all of it is durable.
-    message({ t: "ack", seq: Math.max(...messages.map((text) => this.parse(text).seq || 0)) });
+    // The answer says that all of it is durable. The number of a beat is no event's.
+    message({ t: "ack", seq: Math.max(0, ...messages.map((text) => this.parse(text)).map((said) => (said.t === "event" && said.seq) || 0)) });
     if (m.frame) message(m.frame);
     const blocked = m.verdict?.status === "blocked";
     if (blocked) message({ ...m.verdict, t: "blocked" });
     else if (this.blocked) message({ t: "unblocked" });
     this.blocked = blocked;
-    if (!this.segments && m.segments?.length) {
-      this.segments = m.segments.join(",");
-      this.follow();
+    const segments = Array.isArray(m.segments) ? m.segments : [], list = segments.join(",");
+    if (list && list !== this.segments) {
+      this.segments = list;
+      this.stop.abort();
+      this.stop = new AbortController();
+      this.follow(this.stop);
     }
+    if (!asked) return;
+    if (asked === this.joining) this.joining = null;
+    const taken = asked.every(([dim, value]) => [value || "unknown", "other"].some((v) => segments.includes(dim + ":" + v)));
+    if (taken) message({ t: "ok", re: "join" });
+    else this.refuse("the server has these segments from elsewhere, or counts none of them", "forbidden");
   }
 
-  /** Shows the counts of each tick. Without a stream those of each beat's answer are all there is. */
-  async follow() {
+  /** Shows the counts of each tick. Without a stream those of each beat's answer are all there is. @param {AbortController} stop of this stream: another has its own */
+  async follow(stop) {
     try {
-      const answer = await this.request("/counts/stream?segment=" + encodeURIComponent(this.segments), { signal: this.stop.signal });
+      const answer = await this.request("/counts/stream?segment=" + encodeURIComponent(this.segments), { signal: stop.signal });
       if (!answer.ok || !answer.body) return;
       const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
       for (let rest = ""; ; ) {
         const { value, done } = await reader.read();
-        if (done || this.ended) break;
+        if (done || stop.signal.aborted) break;
         const lines = (rest + value).split("\n");
         rest = lines.pop() || "";
         for (const line of lines) if (line.startsWith("data:")) this.listener.message(frameOf(this.parse(line.slice(5))));
@@ -86,7 +132,7 @@ export class Sse {
     } catch {
       // As below.
     }
-    if (!this.ended) setTimeout(() => this.ended || this.follow(), 3000 + Math.random() * 3000);
+    if (!stop.signal.aborted) setTimeout(() => stop.signal.aborted || this.follow(stop), 3000 + Math.random() * 3000);
   }
 
   /** @param {boolean} goodbye */
@@ -111,7 +157,7 @@ function frameOf(board) {
   /** @type {Record<string, any>} */
   const n = {};
   for (const [dim, of] of Object.entries(board.dims || {})) {
-    const c = dim === "world" ? of : Object.values(/** @type {object} */ (of))[0];
+    const c = dim === "world" ? of : Object.values(of || {})[0];
     n[dim] = c ? [c.sessions, c.fans] : null;
   }
   return { t: "counts", at: board.at, age: board.age_ms, epoch: board.epoch, q: board.quality, n };

@@ -22,8 +22,9 @@ export class VideoWatch {
    * @param {HTMLMediaElement} video
    * @param {() => void} changed
    * @param {(name: string, data: object) => void} track
+   * @param {AbortSignal} signal ends it
    */
-  constructor(video, changed, track) {
+  constructor(video, changed, track, signal) {
     this.video = video;
     this.changed = changed;
     this.track = track;
@@ -32,9 +33,8 @@ export class VideoWatch {
     this.started = false;
     this.seekFrom = -1;
     /** @type {[number, number]} */
-    this.decoded = [performance.now(), decodedBytes(video)];
-    this.look = (/** @type {Event} */ e) => this.saw(e.type);
-    for (const name of MOVING) video.addEventListener(name, this.look);
+    this.decoded = [this.since, decodedBytes(video)];
+    for (const name of MOVING) video.addEventListener(name, () => this.saw(name), { signal });
   }
 
   /** @param {string} type of an event */
@@ -65,14 +65,10 @@ export class VideoWatch {
     this.decoded = [now, bytes];
     return this.state === "playing" && bytes > before ? Math.round(((bytes - before) * 8) / (now - then)) : 0;
   }
-
-  stop() {
-    for (const name of MOVING) this.video.removeEventListener(name, this.look);
-  }
 }
 
-/** @param {HTMLMediaElement} v @returns {number} seconds; -1 if there is no such thing */
-export const position = (v) => (Number.isFinite(v.currentTime) ? Math.round(v.currentTime * 1000) / 1000 : -1);
+/** @param {HTMLMediaElement} v @returns {number | undefined} seconds; undefined if there is no such thing, or it is a time of day, which servers refuse */
+export const position = (v) => (v.currentTime <= 1e9 ? Math.round(v.currentTime * 1000) / 1000 : undefined);
 
 /** Chromium and Safari count what they decode. @param {any} v */
 const decodedBytes = (v) => (v.webkitVideoDecodedByteCount || 0) + (v.webkitAudioDecodedByteCount || 0);

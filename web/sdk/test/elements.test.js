@@ -1,0 +1,129 @@
+// What elements show of numbers that are not there, not known, or not asked for.
+
+import assert from "node:assert/strict";
+import { after, before, mock, test } from "node:test";
+
+import { Teams } from "../../static/teams.js";
+import { pageIs, put, streams } from "./fakepage.js";
+
+before(async () => {
+  pageIs(true);
+  await import("../src/elements.js");
+  pageIs(false);
+});
+
+// onPage runs a test in a page, which no other test is in.
+const onPage = (name, run) =>
+  test(name, async () => {
+    pageIs(true);
+    const rejected = mock.fn();
+    process.on("unhandledRejection", rejected);
+    try {
+      await run();
+      await new Promise(setImmediate);
+      assert.equal(rejected.mock.callCount(), 0, "nothing is thrown away");
+    } finally {
+      process.off("unhandledRejection", rejected);
+      pageIs(false);
+    }
+  });
+after(() => pageIs(false));
+
+const src = () => "https://g" + Math.random() + ".example.com"; // its own source
+const wait = async (ms) => {
+  mock.timers.tick(ms);
+  for (let i = 0; i < 5; i++) await new Promise(setImmediate);
+};
+const team = (kc, sf, more = {}) => ({ at: 1, age: 0, quality: "live", segments: { "team:KC": kc, "team:SF": sf }, ...more });
+const of = (sessions) => ({ sessions, fans: sessions });
+const texts = (e) => [e.mine.textContent, e.theirs.textContent, e.bars.style.visibility, e.heard.textContent];
+const rivals = (more) => put("live-rivals", { mine: "team:KC", theirs: "team:SF", ...more });
+
+onPage("rivals: no share of what is not known, and no word", async () => {
+  const e = rivals({ fed: "", quiet: "" });
+  assert.equal(e.bars.style.visibility, "hidden", "before the first numbers");
+  e.feed(team(undefined, undefined, { quality: "" }));
+  assert.deepEqual(texts(e), ["KC –", "SF –", "hidden", ""]);
+  e.feed(team(of(3000), of(1000)));
+  assert.deepEqual(texts(e), ["KC 3,000 (75%)", "SF 1,000 (25%)", "", "KC 3,000, SF 1,000"]);
+  assert.equal(e.bar.style.transform, "scaleX(0.75)");
+  e.feed(team(of(3000), of(1000), { quality: "partial" }));
+  assert.deepEqual(texts(e), ["KC ≈\u00a03,000 (75%)", "SF ≈\u00a01,000 (25%)", "", "KC ≈\u00a03,000, SF ≈\u00a01,000"]);
+  e.feed(team(of(3000), null, { least: 10 }));
+  assert.deepEqual(texts(e), ["KC 3,000", "SF <10", "hidden", ""]);
+  e.feed(team(of(0), of(0)));
+  assert.deepEqual(texts(e), ["KC 0", "SF 0", "hidden", "KC 0, SF 0"], "nobody is there: that is known");
+  e.feed(team(of(30), of(10)));
+  e.setAttribute("theirs", "team:NO");
+  assert.deepEqual(texts(e), ["", "", "hidden", ""], "the numbers of another");
+});
+
+onPage("rivals without a server: the sentence, and no numbers", async () => {
+  globalThis.fetch = async () => {
+    throw new TypeError("failed to fetch");
+  };
+  const e = rivals({ event: "final", src: src() });
+  await wait(150);
+  streams.at(-1).refuse();
+  await wait(10);
+  assert.deepEqual(texts(e), ["KC –", "SF –", "hidden", ""]);
+  assert.match(e.note.textContent, /^No answer from /);
+  e.disconnectedCallback();
+});
+
+onPage("the top shows nothing that is not so", async () => {
+  const e = put("live-top", { fed: "", dim: "team", quiet: "" });
+  e.feed(team(of(3000), of(1000), { quality: "partial" }));
+  assert.equal(e.list.textContent, "KC≈\u00a03,000SF≈\u00a01,000");
+  assert.equal(e.heard.textContent, "KC ≈\u00a03,000, SF ≈\u00a01,000");
+  e.setAttribute("event", "another");
+  assert.deepEqual([e.list.textContent, e.heard.textContent], ["", ""]);
+  e.feed({ at: 0, age: 0, quality: "", segments: {} });
+  assert.deepEqual([e.list.textContent, e.heard.textContent], ["", ""]);
+});
+
+onPage("what is too small to be shown says what it is less than, also on the demo page", async () => {
+  const e = put("live-counts", { fed: "", segment: "team:SF" }), teams = new Teams();
+  teams.take({ dims: { team: { KC: of(3000), SF: null } }, min_cohort: 10 });
+  e.feed({ at: 1, age: 0, quality: "live", least: teams.least, segments: teams.segments() });
+  assert.equal(e.number.textContent, "<10");
+  teams.clear();
+  assert.equal(teams.least, undefined, "another event");
+});
+
+onPage("odd answers stop no element", async () => {
+  const e = put("live-counts", { event: "final", src: src(), segment: "team:KC" });
+  await wait(150);
+  const stream = streams.at(-1);
+  for (const odd of ["7", "null", "[]", `{"dims":7}`, `{"dims":null}`, `{"dims":{"team":null}}`, `{"dims":{"team":"KC"},"quality":"live"}`, `{"dims":{"team":{"KC":7}},"quality":"live"}`]) {
+    stream.say(odd);
+    assert.equal(e.number.textContent, "–", odd);
+  }
+  stream.say({ dims: { world: of(7), team: { KC: of(3000), SF: null } }, quality: "live", at: 1, age_ms: 0 });
+  assert.equal(e.number.textContent, "3,000");
+  e.disconnectedCallback();
+  for (const [body, want] of [[`{"message":7}`, "This is no gateway"], [`{"message":""}`, "This is no gateway"], [`{"dims":7,"message":"no such event"}`, "No such event."], [`{"message":{"a":1}}`, "This is no gateway"]]) {
+    globalThis.fetch = async () => new Response(body, { status: 400 });
+    const odd = put("live-counts", { event: "final", src: src() });
+    await wait(150);
+    streams.at(-1).refuse();
+    await wait(10);
+    assert.ok(odd.note.textContent.startsWith(want), body + ": " + odd.note.textContent);
+    odd.disconnectedCallback();
+  }
+});
+
+onPage("what is more than a stream takes is said, and comes when there is room", async () => {
+  const at = src(), names = Array.from({ length: 17 }, (_, i) => "t" + String(i).padStart(2, "0"));
+  const all = names.map((n) => put("live-counts", { event: "final", src: at, segment: "team:" + n }));
+  await wait(150);
+  assert.equal(streams.at(-1).url.searchParams.get("segment").split(",").length, 16);
+  streams.at(-1).say({ dims: { team: Object.fromEntries(names.slice(0, 16).map((n) => [n, of(7)])) }, quality: "live", at: 1, age_ms: 0 });
+  assert.deepEqual([all[15].number.textContent, all[15].note.textContent], ["7", ""]);
+  assert.deepEqual([all[16].number.textContent, all[16].note.textContent], ["–", "A page shows at most 16 segments of an event, and this is one more."]);
+  all[0].disconnectedCallback();
+  await wait(150);
+  streams.at(-1).say({ dims: { team: Object.fromEntries(names.slice(1).map((n) => [n, of(8)])) }, quality: "live", at: 2, age_ms: 0 });
+  assert.deepEqual([all[16].number.textContent, all[16].note.textContent], ["8", ""]);
+  for (const e of all.slice(1)) e.disconnectedCallback();
+});

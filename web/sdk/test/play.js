@@ -1,0 +1,36 @@
+// One play of an event, with a server of its own, under a clock that the test moves.
+
+import { afterEach, beforeEach, mock } from "node:test";
+
+import { Client } from "../src/client.js";
+import "../src/sse.js"; // else it would be read from disk while time stands still
+import { FakeServer, FakeStorage } from "./fakes.js";
+
+/** That of the test. @type {FakeServer} */
+export let server;
+
+beforeEach(() => {
+  mock.timers.enable({ apis: ["setTimeout", "setInterval", "Date"], now: 1_795_299_042_179 });
+  globalThis.localStorage = new FakeStorage();
+  server = new FakeServer();
+  server.onopen = (s) => s.hello();
+});
+afterEach(() => mock.timers.reset());
+
+/** Lets ms go by, with everything that is due on the way. */
+export async function pass(ms, step = 50) {
+  for (let left = ms; left > 0; left -= step) {
+    mock.timers.tick(Math.min(step, left));
+    await new Promise(setImmediate);
+  }
+}
+
+export function play(options = {}) {
+  const told = { states: [], counts: [], blocked: [], unblocked: 0, errors: [] };
+  const client = new Client({
+    event: "final", url: "https://live.example.com", viewer: "v1",
+    onState: (s) => told.states.push(s), onCounts: (c) => told.counts.push(c), onBlocked: (r) => told.blocked.push(r),
+    onUnblocked: () => told.unblocked++, onError: (e) => told.errors.push(e), ...options,
+  }, "https://cdn.example.com/sdk.js");
+  return { client, told };
+}

@@ -1,0 +1,192 @@
+// What cannot be used, is refused or is lost: it takes nothing else with it, and
+// somebody is told.
+
+import assert from "node:assert/strict";
+import { mock, test } from "node:test";
+
+import { FakeVideo } from "./fakes.js";
+import { pass, play, server } from "./play.js";
+
+test("what no server takes is told of, and not sent", async () => {
+  const { client, told } = play();
+  await pass(100);
+  const self = {};
+  self.self = self;
+  for (const [name, data, code] of [["two words", {}, "invalid"], ["", {}, "invalid"], ["x".repeat(65), {}, "invalid"], ["tor\n", {}, "invalid"], ["goal", self, "invalid"], ["goal", { n: 7n }, "invalid"], [Object.create(null), {}, "invalid"], ["goal", { text: "x".repeat(5000) }, "too_large"]]) {
+    told.errors.length = 0;
+    assert.equal(client.track(name, data), false);
+    assert.deepEqual(told.errors.map((e) => e.code), [code], JSON.stringify(told.errors));
+  }
+  assert.ok(client.track("a.B_c-9", { n: 1 }) && client.track(7));
+  assert.deepEqual(server.last.of("event").map((e) => e.name), ["a.B_c-9", "7"]);
+});
+
+// beats answers a POST of beats as a server does: all of it or nothing.
+function beats(init, took, bad = (m) => m.data?.bad, answer = {}) {
+  const list = JSON.parse(init.body);
+  if (list.length > 100 || list.some(bad)) return new Response(`{"code":"invalid","message":"name is not"}`, { status: 400 });
+  took.push(...list);
+  return new Response(JSON.stringify(answer));
+}
+
+test("one event that is refused takes no other with it", async () => {
+  server.up = false;
+  const { client, told } = play();
+  await pass(5_000);
+  for (let i = 0; i < 120; i++) client.track("goal", { i, bad: i === 7 || i === 99 });
+  told.errors.length = 0;
+  const took = [];
+  server.answer = (url, init) => beats(init, took);
+  server.up = true;
+  await pass(60_000);
+  assert.deepEqual(took.map((m) => m.data.i), Array.from({ length: 120 }, (_, i) => i).filter((i) => i !== 7 && i !== 99));
+  assert.deepEqual(told.errors, Array(2).fill({ code: "invalid", message: "name is not" }));
+  assert.equal(client.outbox.items.length, 0);
+  assert.ok(server.requests.length < 60, "by halves");
+});
+
+test("what a request is refused for as a whole is told once", async () => {
+  server.up = false;
+  const { client, told } = play();
+  await pass(5_000);
+  for (let i = 0; i < 40; i++) client.track("goal", { i });
+  told.errors.length = 0;
+  server.answer = () => new Response("<h1>Not here</h1>", { status: 404 });
+  server.up = true;
+  await pass(60_000);
+  assert.deepEqual(told.errors, [{ code: "invalid", message: "this is no gateway of grandstand.v1: check the address, and its release" }]);
+  assert.equal(client.outbox.items.length, 0);
+});
+
+// blocked makes a server whose WebSockets do not come through; it answers beats with answer.
+function blocked(answer) {
+  server.upgrades = false;
+  const upgrade = server.answer;
+  server.answer = (url, init) => (url.pathname.endsWith("/live") ? upgrade() : url.pathname.endsWith("/stream") ? new Response("") : answer(url, init));
+}
+
+test("without WebSockets a refused event is dropped, and the link stays", async () => {
+  const took = [];
+  blocked((url, init) => beats(init, took, undefined, { session: "r1", interval_ms: 10000, segments: ["world"] }));
+  const { client, told } = play();
+  await pass(8_000);
+  const opened = () => told.states.filter((s) => s.state === "open").length;
+  assert.equal(opened(), 1);
+  for (let i = 0; i < 9; i++) client.track("goal", { i, bad: i === 4 });
+  await pass(30_000);
+  const events = took.filter((m) => m.t === "event");
+  assert.deepEqual(events.map((m) => m.data.i), [0, 1, 2, 3, 5, 6, 7, 8]);
+  assert.deepEqual(told.errors, [{ code: "invalid", message: "name is not" }]);
+  assert.equal(client.outbox.items.length, 0);
+  assert.equal(opened(), 1, "one link");
+  for (let i = 0; i < 200; i++) client.track("goal", { i });
+  await pass(30_000);
+  assert.equal(new Set(took.filter((m) => m.t === "event").map((m) => m.seq)).size, 208, "more than a server takes in one list");
+  assert.equal(opened(), 1);
+});
+
+// An event that is on its way is not taken for durable because of what was said after it.
+test("without WebSockets requests follow each other", async () => {
+  let lose = 0;
+  const took = [];
+  blocked(async (url, init) => {
+    if (/event/.test(init.body) && lose++ === 0) {
+      await new Promise((resolve) => setTimeout(resolve, 3000));
+      throw new TypeError("lost on the way");
+    }
+    return beats(init, took, undefined, { session: "r1", interval_ms: 10000, segments: ["world"] });
+  });
+  const { client } = play();
+  await pass(8_000);
+  client.track("goal", { i: 1 });
+  await pass(100);
+  client.beat();
+  await pass(1000);
+  assert.equal(client.outbox.items.length, 1, "it is not acknowledged by the beat");
+  await pass(30_000);
+  assert.deepEqual(took.filter((m) => m.t === "event").map((m) => m.data.i), [1]);
+  assert.equal(client.outbox.items.length, 0);
+});
+
+test("takeover and join without WebSockets", async () => {
+  const said = [], asked = [];
+  blocked((url, init) => {
+    asked.push(url.searchParams.get("team"));
+    const fixed = url.searchParams.get("region") ? ["region:US-CA"] : [];
+    return beats(init, said, (m) => m.t !== "beat" && m.t !== "event", { session: "r1", interval_ms: 10000, segments: ["world", "team:" + url.searchParams.get("team"), ...fixed] });
+  });
+  const messages = [];
+  const { client, told } = play({ segments: { team: "KC" }, onMessage: (text, from) => from === "server" && messages.push(JSON.parse(text)) });
+  await pass(8_000);
+  const streams = () => server.requests.filter((r) => /stream/.test(r.url)).map((r) => new URL(r.url).searchParams.get("segment"));
+  assert.ok(streams().every((s) => s === "world,team:KC"));
+  assert.ok(client.takeover(["x"]));
+  await pass(500);
+  assert.deepEqual(told.errors, [{ code: "invalid", message: "takeover needs a WebSocket, and none comes through here" }]);
+  assert.ok(client.join({ team: "SF" }));
+  await pass(500);
+  assert.deepEqual(messages.filter((m) => m.t === "ok"), [{ t: "ok", re: "join" }]);
+  assert.equal(streams().at(-1), "world,team:SF");
+  const followed = streams().length;
+  await pass(6_500);
+  assert.ok(streams().length - followed <= 3 && streams().slice(followed).every((s) => s === "world,team:SF"), "one stream: " + streams());
+  assert.equal(asked.at(-1), "SF");
+  client.join({ region: "US-MO" });
+  await pass(500);
+  assert.equal(told.errors.at(-1).code, "forbidden", "its token says otherwise");
+  assert.equal(told.states.filter((s) => s.state === "open").length, 1, "one link");
+  client.close();
+});
+
+test("connect says what it has to be told", async () => {
+  const errors = mock.method(console, "error", () => {});
+  for (const [options, message] of [
+    [{ event: undefined }, 'say which event: connect({ event: "..." })'],
+    [{ event: "" }, 'say which event: connect({ event: "..." })'],
+    [{ url: "live.example.com" }, 'say which url: connect({ url: "..." })'],
+    [{ url: "file:///home/player.js" }, 'say which url: connect({ url: "..." })'],
+  ]) {
+    const { client, told } = play(options);
+    await pass(50);
+    assert.deepEqual(told.states, [{ state: "closed", code: "invalid", message }]);
+    assert.equal(errors.mock.calls.at(-1).arguments[1], message);
+    client.retry();
+    await pass(60_000, 1000);
+    assert.deepEqual([server.sockets.length, server.requests.length], [0, 0]);
+    client.close();
+  }
+  errors.mock.restore();
+});
+
+test("events that are lost because too many wait are told of once an outage", async () => {
+  server.up = false;
+  const { client, told } = play();
+  await pass(3_000);
+  const lost = () => told.errors.filter((e) => /oldest/.test(e.message)).length;
+  for (let i = 0; i < 1000; i++) client.track("goal", { i });
+  assert.equal(lost(), 0);
+  for (let i = 0; i < 50; i++) assert.ok(client.track("goal", { i }));
+  assert.equal(lost(), 1);
+  assert.equal(client.outbox.items.length, 1000);
+  assert.equal(told.errors.at(-1).code, "unavailable");
+  server.answer = () => new Response("{}");
+  server.up = true;
+  await pass(60_000);
+  assert.equal(client.outbox.items.length, 0);
+  server.up = false;
+  server.last.gone(1006);
+  for (let i = 0; i < 1002; i++) client.track("goal", { i });
+  assert.equal(lost(), 2, "another outage");
+  client.close();
+});
+
+test("a position that is a time of day is not told: servers refuse it", async () => {
+  const video = new FakeVideo();
+  for (const [currentTime, pos] of [[1_795_299_042, undefined], [Infinity, undefined], [NaN, undefined], [12.3456, 12.346]]) {
+    video.currentTime = currentTime;
+    const { client } = play({ video });
+    await pass(100);
+    assert.equal(server.last.of("beat")[0].pos, pos);
+    client.close();
+  }
+});
