@@ -14,6 +14,7 @@ package web
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"embed"
@@ -25,6 +26,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"strconv"
 	"strings"
 	"time"
 
@@ -68,9 +70,10 @@ func (c *Config) validate() error {
 type file struct {
 	name   string
 	body   []byte
-	etag   string
-	shared bool // by pages of every origin
-	framed bool // by pages of every origin
+	packed []byte // body, gzipped
+	etag   string // of body
+	shared bool   // by pages of every origin
+	framed bool   // by pages of every origin
 }
 
 // The kinds of files there are. They do not come from the machine's MIME table,
@@ -176,7 +179,32 @@ func fill(page []byte, cfg Config) ([]byte, error) {
 
 func newFile(name string, body []byte) *file {
 	sum := sha256.Sum256(body)
-	return &file{name: name, body: body, etag: `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`}
+	return &file{name: name, body: body, packed: pack(body), etag: `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`}
+}
+
+// pack returns the body gzipped, or nil if that does not make it much smaller.
+func pack(body []byte) []byte {
+	var b bytes.Buffer
+	w, _ := gzip.NewWriterLevel(&b, gzip.BestCompression) // no error: the level is one
+	_, _ = w.Write(body)                                  // nor does a buffer have any
+	_ = w.Close()
+	if b.Len() > len(body)*9/10 {
+		return nil
+	}
+	return b.Bytes()
+}
+
+// takesGzip reports whether a client said that it can unpack gzip.
+func takesGzip(r *http.Request) bool {
+	for _, v := range r.Header.Values("Accept-Encoding") {
+		for coding := range strings.SplitSeq(v, ",") {
+			name, q, _ := strings.Cut(strings.ReplaceAll(coding, " ", ""), ";q=")
+			if share, err := strconv.ParseFloat(q, 64); strings.EqualFold(name, "gzip") && (err != nil || share > 0) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // ServeHTTP serves the file. A browser asks each time whether it has changed,
@@ -185,7 +213,15 @@ func newFile(name string, body []byte) *file {
 func (f *file) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", kinds[path.Ext(f.name)])
-	h.Set("ETag", f.etag)
+	body, etag := f.body, f.etag
+	if f.packed != nil {
+		h.Add("Vary", "Accept-Encoding")
+		if takesGzip(r) {
+			h.Set("Content-Encoding", "gzip")
+			body, etag = f.packed, strings.TrimSuffix(f.etag, `"`)+`-gzip"` // it is another sequence of bytes
+		}
+	}
+	h.Set("ETag", etag)
 	h.Set("Cache-Control", "no-cache")
 	if f.framed {
 		h.Set("Content-Security-Policy", strings.Replace(policy, "frame-ancestors 'none'", "frame-ancestors *", 1))
@@ -196,7 +232,7 @@ func (f *file) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.Set("Access-Control-Allow-Origin", "*")
 		h.Set("Cross-Origin-Resource-Policy", "cross-origin")
 	}
-	http.ServeContent(w, r, f.name, time.Time{}, bytes.NewReader(f.body))
+	http.ServeContent(w, r, f.name, time.Time{}, bytes.NewReader(body))
 }
 
 // policy lets a page load only what is embedded, and talk only to its own

@@ -1,9 +1,12 @@
 package web
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"encoding/xml"
+	"io"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
@@ -158,6 +161,38 @@ func TestNoMarkupFromText(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Whoever can unpack is sent a file packed, under an ETag of its own.
+func TestFilesArePacked(t *testing.T) {
+	h := newHandler(t, Config{})
+	plain := get(h, "GET", "/sdk.js")
+	for accepts, packed := range map[string]bool{
+		"gzip": true, "gzip, deflate, br, zstd": true, "br;q=1.0, GZIP;q=0.5": true, "": false, "br": false, "gzip;q=0": false, "gzip; q=0.0, br": false,
+	} {
+		w := get(h, "GET", "/sdk.js", "Accept-Encoding", accepts)
+		if got := w.Header().Get("Content-Encoding") == "gzip"; got != packed || w.Header().Get("Vary") != "Accept-Encoding" {
+			t.Errorf("%q: packed %v, %v", accepts, got, w.Header())
+		}
+		if !packed {
+			continue
+		}
+		const limit = 6 << 10
+		if w.Body.Len() > limit {
+			t.Errorf("the SDK takes %d bytes of the network, want %d at most", w.Body.Len(), limit)
+		}
+		etag := w.Header().Get("ETag")
+		if again := get(h, "GET", "/sdk.js", "Accept-Encoding", accepts, "If-None-Match", etag); again.Code != 304 || etag == plain.Header().Get("ETag") {
+			t.Errorf("%q with ETag %q: %d", accepts, etag, again.Code)
+		}
+		r, err := gzip.NewReader(w.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body, err := io.ReadAll(r); err != nil || !bytes.Equal(body, plain.Body.Bytes()) {
+			t.Errorf("%q: %d bytes, %v", accepts, len(body), err)
+		}
 	}
 }
 
