@@ -4,7 +4,6 @@ package main
 
 import (
 	"fmt"
-	"strings"
 	"syscall"
 	"time"
 )
@@ -47,17 +46,20 @@ func (s *stand) catalogue() (list []fault) {
 // linkFaults are five kinds of trouble on each kind of link.
 func (s *stand) linkFaults() (list []fault) {
 	for _, on := range []struct {
-		name  string
-		link  func() *link
-		lasts time.Duration
+		name   string
+		link   func() *link
+		lasts  time.Duration
+		blinds bool
 	}{
-		{"players – a gateway", func() *link { return s.player[s.relay()] }, faultLasts},
-		{"the relay – Redis", func() *link { return s.gatewayRedis[s.relay()] }, faultLasts},
-		{"a gateway – Redis", func() *link { return s.gatewayRedis[s.leaf()] }, faultLasts},
-		{"the aggregator at work – Redis", func() *link { return s.aggregatorRedis[s.atWork()] }, takeoverLasts},
-		{"gateways, archiver – the relay's peer port", func() *link { return s.peer[s.relay()] }, faultLasts},
-		{"archiver – a gateway's peer port", func() *link { return s.peer[s.leaf()] }, faultLasts},
-		{"archiver – MinIO", func() *link { return s.store }, faultLasts},
+		{"players – a gateway", func() *link { return s.player[s.relay()] }, faultLasts, false},
+		{"the relay – Redis", func() *link { return s.gatewayRedis[s.relay()] }, faultLasts, true},
+		{"a gateway – Redis", func() *link { return s.gatewayRedis[s.leaf()] }, faultLasts, true},
+		{"the aggregator at work – Redis", func() *link { return s.aggregatorRedis[s.atWork()] }, takeoverLasts, true},
+		{"the blocker – Redis", func() *link { return s.blockerRedis }, faultLasts, false},
+		{"the archiver – Redis", func() *link { return s.archiverRedis }, faultLasts, false},
+		{"gateways, archiver – the relay's peer port", func() *link { return s.peer[s.relay()] }, faultLasts, false},
+		{"archiver – a gateway's peer port", func() *link { return s.peer[s.leaf()] }, faultLasts, false},
+		{"archiver – MinIO", func() *link { return s.store }, faultLasts, false},
 	} {
 		var bad *link
 		toxic := func(kind, attributes string) func() {
@@ -71,7 +73,7 @@ func (s *stand) linkFaults() (list []fault) {
 			{name: "black hole", strike: toxic("timeout", `"timeout":0`)},
 		} {
 			f.name, f.lasts, f.mend = on.name+": "+f.name, on.lasts, func() { bad.mend() }
-			f.blinds = strings.HasSuffix(on.name, "Redis")
+			f.blinds = on.blinds
 			list = append(list, f)
 		}
 	}

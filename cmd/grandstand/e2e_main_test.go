@@ -69,7 +69,6 @@ func (l ledger) agree(t *testing.T) (common int) {
 // A crowd, a stock WebSocket client, Server-Sent Events and REST agree on every
 // board, while one gateway of two and one aggregator of two are killed.
 func TestEveryoneAgreesWhileOneOfEachIsKilled(t *testing.T) {
-	beside(t) // it mostly waits
 	redis := redistest.StartServer(t).URL()
 	g1, g2 := startGateway(t, "gateway-1", redis), startGateway(t, "gateway-2", redis)
 	a1 := startAggregator(t, "aggregator-1", redis)

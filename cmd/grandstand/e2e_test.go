@@ -92,6 +92,8 @@ func start(t *testing.T, name string, args ...string) *process {
 		}
 		if s := p.log.String(); strings.Contains(s, "WARNING: DATA RACE") {
 			t.Errorf("%s has a data race:\n%s", name, tail(s[strings.Index(s, "WARNING: DATA RACE"):], 6000))
+		} else if _, after, found := strings.Cut(s, "invariant violated"); found {
+			t.Errorf("%s counts a broken invariant:%s", name, tail(after, 600))
 		}
 	})
 	return p
