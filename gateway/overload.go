@@ -77,8 +77,10 @@ type overload struct {
 
 	level   atomic.Int32
 	refused atomic.Int64 // s for which nobody new was taken, lately; at most longestRefusal
+	waited  atomic.Int64 // ms that the newest connection had to wait until it was accepted
 	tick    worst        // since the last strain
 	frame   worst
+	line    worst
 	turns   turns
 	strains []strain // owned by run; since the level fell last
 
@@ -99,7 +101,7 @@ func newOverload(g *Gateway) *overload {
 		seconds: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Subsystem: subsystem, Name: "overload_seconds_total",
 			Help: "Time at each overload level but 0."}, []string{"level"}),
 		signals: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Subsystem: subsystem, Name: "overload_signal",
-			Help: "What the level is made of: lateness of tick and frame as a share of the tick, wait for a processor in seconds, shares of the memory limit and of the connections."}, []string{"signal"}),
+			Help: "What the level is made of: lateness of tick and frame as a share of the tick, waits for a processor and of newcomers in line in seconds, shares of the memory limit and of the connections."}, []string{"signal"}),
 		joins: prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Subsystem: subsystem, Name: "shed_joins_total",
 			Help: "Newcomers that were told 503 because of overload."}),
 	}
@@ -190,9 +192,12 @@ const (
 )
 
 // enter waits until a request to watch may be worked on, before anything is spent
-// on it. Unless there is an error leave is to be called after that.
+// on it. Unless there is an error leave is to be called after that. Connections are
+// accepted in their order: if the newest had to wait for too long, so did this one,
+// and who asks may have gone away by now.
 func (o *overload) enter(r *http.Request) error {
-	if o.sheds(refuseJoins) && !strings.Contains(r.URL.RawQuery, "session=") {
+	late := o.waited.Load() >= joinPatience.Milliseconds()
+	if (late || o.sheds(refuseJoins)) && !strings.Contains(r.URL.RawQuery, "session=") {
 		o.joins.Inc()
 		return errOverloaded
 	}
@@ -238,6 +243,12 @@ func (o *overload) retryAfter(err error) int {
 
 // ticked notes for how many ms a tick of a period was late.
 func (o *overload) ticked(late, period int64) { o.tick.note(late, period) }
+
+// accepted notes for how many ms a connection had to wait until it was.
+func (o *overload) accepted(waited int64) {
+	o.waited.Store(waited)
+	o.line.note(waited, 1000)
+}
 
 // pushed notes how many ms the frames of a board of a tick took.
 func (o *overload) pushed(took, tick int64) { o.frame.note(took, tick) }

@@ -1,7 +1,9 @@
 package gateway
 
 import (
+	"net"
 	"net/http"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -326,6 +328,61 @@ func TestJoinsWaitForTheirTurn(t *testing.T) {
 			t.Errorf("%v joins were shed, want 1", n)
 		}
 	})
+}
+
+// A connection waits in the kernel until there is time for it. If that takes too
+// long newcomers are refused at once, and it is a sign of overload.
+func TestWhoWaitedForTooLongIsRefused(t *testing.T) {
+	inBubble(t, rigConfig{}, func(t *testing.T, rg *rig) {
+		rg.put("final", `{}`)
+		v := rg.watch("viewer=v1&device=d1")
+		rg.g.load.accepted(joinPatience.Milliseconds() - 1)
+		if _, err := rg.try("final", "viewer=v2", nil); err != nil {
+			t.Errorf("after a little less: %v", err)
+		}
+		rg.g.load.accepted(joinPatience.Milliseconds())
+		begin := time.Now()
+		if _, err := rg.try("final", "viewer=v3", nil); err == nil || !strings.HasPrefix(err.Error(), "503 ") || time.Since(begin) > 0 {
+			t.Errorf("after %v: %v", time.Since(begin), err)
+		}
+		if again, err := rg.try("final", "viewer=v1&device=d1&session="+v.session, nil); err != nil || again.session != v.session {
+			t.Errorf("who connects again gets %v", err)
+		}
+		if s := rg.g.load.measure(); s[lateLine] != 1 {
+			t.Errorf("the strain is %v, want 1 s in line", s)
+		}
+		rg.g.load.accepted(0)
+		if _, err := rg.try("final", "viewer=v4", nil); err != nil {
+			t.Errorf("when nobody waits any more: %v", err)
+		}
+	})
+
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	g := &Gateway{load: &overload{}}
+	queue := g.LastInLine(l)
+	const wait = 300 * time.Millisecond // what the test is about: there is no other clock in the kernel
+	for _, waits := range []bool{false, true} {
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if waits {
+			time.Sleep(wait)
+		}
+		s, err := queue.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Close()
+		if ms := g.load.waited.Load(); runtime.GOOS == "linux" && (ms >= wait.Milliseconds()-20) != waits {
+			t.Errorf("a connection that waited (%v) is said to have waited %d ms", waits, ms)
+		}
+	}
 }
 
 // Where shedding is switched off overload is still told.

@@ -12,13 +12,14 @@ type signal int
 const (
 	lateTick  signal = iota // from the phase of a tick until it was counted, as a share of the tick. Waits for Redis are not in it
 	lateFrame               // from a board's arrival until the last frame of it was written, as a share of the tick
+	lateLine                // s that a newcomer waited until its connection was accepted, at most
 	lateTurn                // s that goroutines waited for their turn, at the 90th percentile
 	inUse                   // that the collector cannot free, as a share of GOMEMLIMIT; 0 if there is none
 	crowding                // connections, as a share of Config.MaxConns
 	signals
 )
 
-var signalNames = [signals]string{"tick", "frame", "turn", "memory", "connections"}
+var signalNames = [signals]string{"tick", "frame", "line", "turn", "memory", "connections"}
 
 // strain is what the signals were in one second.
 type strain [signals]float64
@@ -35,6 +36,7 @@ var never = math.Inf(1)
 var limitsOf = [signals]limits{
 	lateTick:  {enter: [topLevel]float64{0.25, 0.50, 0.75}, leave: [topLevel]float64{0.10, 0.25, 0.40}},
 	lateFrame: {enter: [topLevel]float64{0.25, 0.50, 0.75}, leave: [topLevel]float64{0.10, 0.25, 0.40}},
+	lateLine:  {enter: [topLevel]float64{0.25, 0.50, 1.00}, leave: [topLevel]float64{0.10, 0.25, 0.50}},
 	lateTurn:  {enter: [topLevel]float64{0.10, 0.25, 0.50}, leave: [topLevel]float64{0.03, 0.10, 0.25}},
 	inUse:     {enter: [topLevel]float64{0.75, 0.85, 0.92}, leave: [topLevel]float64{0.70, 0.80, 0.87}},
 	crowding:  {enter: [topLevel]float64{0.90, never, never}, leave: [topLevel]float64{0.85, never, never}},
@@ -65,6 +67,7 @@ func (s *strain) holds(level int) bool {
 func (o *overload) measure() strain {
 	var s strain
 	s[lateTick], s[lateFrame] = o.tick.take(), o.frame.take()
+	s[lateLine] = o.line.take()
 	s[lateTurn], s[inUse] = o.turns.read()
 	s[crowding] = float64(o.g.conns.Load()) / float64(o.g.cfg.MaxConns)
 	return s

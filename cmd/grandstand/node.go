@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"runtime/debug"
@@ -38,7 +39,8 @@ type node struct {
 	peers    *credentials // nil: members trust the secret alone
 	redis    *redis.Client
 	archive  *archiver.Store
-	checks   []func() error // of /readyz
+	checks   []func() error                  // of /readyz
+	queue    func(net.Listener) net.Listener // of players; nil: there are none here
 	reporting
 }
 
@@ -223,6 +225,7 @@ func (n *node) addGateway(d *door, s *serving, w *gatewayJournal, events []*gran
 		}
 		return nil
 	})
+	n.queue = g.LastInLine
 	return g.Handler(), n.putEvents(events, minCohort)
 }
 
@@ -300,7 +303,7 @@ func (n *node) listen(p *public, h handlers) (string, error) {
 	}
 	addr, err := n.serve(endpoint{
 		name: "players", address: p.Listen, handler: mux, bound: writeBound, tls: tls,
-		limits: h.limits, conns: h.conns, cut: n.metrics.cut.WithLabelValues("players"),
+		limits: h.limits, conns: h.conns, queue: n.queue, cut: n.metrics.cut.WithLabelValues("players"),
 	})
 	if err != nil {
 		return "", fmt.Errorf("--listen: %w", err)

@@ -22,11 +22,12 @@ type endpoint struct {
 	name    string // in the log, and the label of metrics
 	address string
 	handler http.Handler
-	bound   time.Duration      // that an answer may take; 0: any
-	tls     *tls.Config        // nil: plain TCP
-	limits  *gateway.Limits    // that know whose connections are not limited; nil: this machine's
-	conns   int                // WebSockets that are taken, which the lobby leaves room for
-	cut     prometheus.Counter // connections that waited too long for the lobby; nil: nobody counts them
+	bound   time.Duration                   // that an answer may take; 0: any
+	tls     *tls.Config                     // nil: plain TCP
+	limits  *gateway.Limits                 // that know whose connections are not limited; nil: this machine's
+	conns   int                             // WebSockets that are taken, which the lobby leaves room for
+	queue   func(net.Listener) net.Listener // puts newcomers behind those who are here; nil: they need not wait
+	cut     prometheus.Counter              // connections that waited too long for the lobby; nil: nobody counts them
 }
 
 // writeBound is how long a player may take over an answer, so that readers that
@@ -62,6 +63,9 @@ func (l *life) serve(e endpoint) (net.Addr, error) {
 		return nil, err
 	}
 	address := listener.Addr()
+	if e.queue != nil {
+		listener = e.queue(listener)
+	}
 	if e.tls != nil {
 		listener = tls.NewListener(listener, e.tls)
 	}
