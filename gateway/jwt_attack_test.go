@@ -78,6 +78,9 @@ func TestJWTForgeries(t *testing.T) {
 	if n := evil.fetches.Load(); n != 0 {
 		t.Errorf("%d fetches from an address that a token named", n)
 	}
+	if len(list) < 60 {
+		t.Errorf("%d forgeries are tried, want 60 at least", len(list))
+	}
 	t.Logf("%d forgeries, %d fetches", len(list), srv.fetches.Load())
 	if n := srv.fetches.Load(); n > 2 {
 		t.Errorf("%d fetches of the key set", n)

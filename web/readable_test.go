@@ -18,17 +18,19 @@ import (
 const readable = `(() => {
 	const rgb = (c) => c.match(/[\d.]+/g).map(Number);
 	const lum = ([r, g, b]) => { const f = (v) => { v /= 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; }; return 0.2126 * f(r) + 0.7152 * f(g) + 0.0722 * f(b); };
-	const ground = (el) => { for (; el; el = el.parentElement) { const c = rgb(getComputedStyle(el).backgroundColor); if (c.length < 4 || c[3] > 0) return c; } return [255, 255, 255]; };
-	const seen = (el) => { let o = 1; for (; el; el = el.parentElement) o *= getComputedStyle(el).opacity; return o; };
+	const above = (el) => el.parentElement || el.getRootNode().host; // out of a shadow, too
+	const all = (root) => [...root.querySelectorAll("*")].flatMap((el) => [el, ...(el.shadowRoot ? all(el.shadowRoot) : [])]);
+	const ground = (el) => { for (; el; el = above(el)) { const c = rgb(getComputedStyle(el).backgroundColor); if (c.length < 4 || c[3] > 0) return c; } return [255, 255, 255]; };
+	const seen = (el) => { let o = 1; for (; el; el = above(el)) o *= getComputedStyle(el).opacity; return o; };
 	const mix = (a, b, o) => a.slice(0, 3).map((v, i) => v * o + b[i] * (1 - o));
 	const wrong = [];
-	for (const el of document.querySelectorAll("body *")) {
+	for (const el of all(document.body)) {
 		const box = el.getBoundingClientRect();
-		if (!box.width || getComputedStyle(el).opacity === "0" || el.closest(".unseen")) continue;
+		if (!box.width || getComputedStyle(el).opacity === "0" || el.closest(".unseen, .heard, style")) continue;
 		if (box.right > innerWidth + 0.5 || box.left < -0.5) wrong.push(el.tagName + "." + el.className + " sticks out: " + box.left + " to " + box.right);
 		if (["BUTTON", "INPUT", "SELECT"].includes(el.tagName) && box.height < 44) wrong.push(el.id + " is " + box.height + " px high");
 		if (![...el.childNodes].some((n) => n.nodeType === 3 && n.data.trim())) continue;
-		if (el.disabled || el.closest("[aria-busy]")) continue;
+		if (el.disabled || el.closest("[aria-busy]") || el.getRootNode().host?.closest("[aria-busy]")) continue;
 		const a = lum(mix(rgb(getComputedStyle(el).color), ground(el), seen(el))), b = lum(ground(el));
 		const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
 		if (ratio < 4.5) wrong.push(el.tagName + "." + el.className + " '" + el.textContent.slice(0, 20) + "' has contrast " + ratio.toFixed(2));

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -155,9 +157,16 @@ func TestConnectionsWaitForRequests(t *testing.T) {
 	become(2) // the first, and the last one that is kept alive
 }
 
-// crawl opens n connections to addr from each of some loopback addresses that send
-// a byte of a request now and then. They are closed at the end of the test.
-func crawl(t *testing.T, addr string, n int, from ...string) []net.Conn {
+// What slow clients begin with: nothing, and ever more of what is expected. The last
+// two go on, a byte at a time.
+var (
+	slowRequests = [4]string{"", "G", "GET /v1/eve", "GET / HTTP/1.1\r\nHost: x\r\nX-Slow: "}
+	slowHellos   = [4]string{"", "\x16", "\x16\x03\x01\x02\x00", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"} // TLS, of 512 bytes
+)
+
+// crawl opens n connections to addr from some loopback addresses in turn, of which
+// half send a byte now and then. They are closed at the end of the test.
+func crawl(t *testing.T, addr string, begins [4]string, n int, from ...string) []net.Conn {
 	t.Helper()
 	var all []net.Conn
 	for i := range n {
@@ -168,7 +177,7 @@ func crawl(t *testing.T, addr string, n int, from ...string) []net.Conn {
 		}
 		t.Cleanup(func() { c.Close() })
 		all = append(all, c)
-		io.WriteString(c, [...]string{"", "G", "GET /v1/eve", "GET / HTTP/1.1\r\nHost: x\r\nX-Slow: "}[i%4])
+		io.WriteString(c, begins[i%4])
 	}
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	t.Cleanup(func() { close(stop); <-stopped })
@@ -183,13 +192,24 @@ func crawl(t *testing.T, addr string, n int, from ...string) []net.Conn {
 			case <-tick.C:
 			}
 			for i, c := range all {
-				if i%4 == 3 {
+				if i%4 >= 2 {
 					io.WriteString(c, "x") // also on those that were cut: then an error
 				}
 			}
 		}
 	}()
 	return all
+}
+
+// stillOpen returns how many of the connections the server has not closed.
+func stillOpen(all []net.Conn) (n int) {
+	for _, c := range all {
+		_ = c.SetReadDeadline(time.Now().Add(100 * time.Microsecond))
+		if _, err := io.Copy(io.Discard, c); errors.Is(err, os.ErrDeadlineExceeded) {
+			n++
+		}
+	}
+	return n
 }
 
 // honest asks again and again from a connection of its own each time, and returns
@@ -228,7 +248,7 @@ func TestSlowClientsAreInNobodysWay(t *testing.T) {
 		}
 	})
 	start := time.Now()
-	slow := crawl(t, addr.String(), 200, "127.0.0.1")
+	slow := crawl(t, addr.String(), slowRequests, 200, "127.0.0.1")
 	took := honest(t, "http://"+addr.String()+"/", 100)
 	if slowest := p99(took); slowest > time.Second {
 		t.Errorf("p99 of honest requests is %v, want less than 1 s", slowest)
@@ -260,7 +280,7 @@ func TestACrowdOfSlowClientsGivesWay(t *testing.T) {
 	done := make(chan struct{})
 	go func() { defer close(done); server.Serve(listener) }()
 	t.Cleanup(func() { server.Close(); <-done })
-	crawl(t, listener.Addr().String(), 300, "127.0.0.1")
+	crawl(t, listener.Addr().String(), slowRequests, 300, "127.0.0.1")
 	honest(t, "http://"+listener.Addr().String(), 50)
 	if n := testutil.ToFloat64(cut); n < 250 {
 		t.Errorf("%v connections gave way, want 250 or more", n)
