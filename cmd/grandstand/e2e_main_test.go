@@ -76,7 +76,7 @@ func TestEveryoneAgreesWhileOneOfEachIsKilled(t *testing.T) {
 	putEvent(t, g1.url, "final", fast)
 
 	report := filepath.Join(t.TempDir(), "report.json")
-	const crowdTime = 50 * time.Second
+	const crowdTime = 36 * time.Second
 	crowd := start(t, "crowd", "simulate", "--target", g1.url, "--target", g2.url, "--event", "final",
 		"--viewers", "400", "--duration", crowdTime.String(), "--profile", "flat", "--beat", "5s", "--guests", "1", "--json", report)
 
@@ -85,7 +85,7 @@ func TestEveryoneAgreesWhileOneOfEachIsKilled(t *testing.T) {
 	seen := ledger{}
 	poll := time.NewTicker(100 * time.Millisecond)
 	defer poll.Stop()
-	killAt := time.After(20 * time.Second)
+	killAt := time.After(12 * time.Second)
 	end := time.After(crowdTime - 8*time.Second)
 	beforeKill := 0
 	for running := true; running; {
