@@ -1,14 +1,12 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
 	"slices"
 	"testing"
 	"time"
@@ -157,12 +155,9 @@ func TestConnectionsWaitForRequests(t *testing.T) {
 	become(2) // the first, and the last one that is kept alive
 }
 
-// What slow clients begin with: nothing, and ever more of what is expected. The last
-// two go on, a byte at a time.
-var (
-	slowRequests = [4]string{"", "G", "GET /v1/eve", "GET / HTTP/1.1\r\nHost: x\r\nX-Slow: "}
-	slowHellos   = [4]string{"", "\x16", "\x16\x03\x01\x02\x00", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"} // TLS, of 512 bytes
-)
+// slowRequests is what slow clients begin with: nothing, and ever more of what is
+// expected. The last two go on, a byte at a time.
+var slowRequests = [4]string{"", "G", "GET /v1/eve", "GET / HTTP/1.1\r\nHost: x\r\nX-Slow: "}
 
 // crawl opens n connections to addr from some loopback addresses in turn, of which
 // half send a byte now and then. They are closed at the end of the test.
@@ -199,17 +194,6 @@ func crawl(t *testing.T, addr string, begins [4]string, n int, from ...string) [
 		}
 	}()
 	return all
-}
-
-// stillOpen returns how many of the connections the server has not closed.
-func stillOpen(all []net.Conn) (n int) {
-	for _, c := range all {
-		_ = c.SetReadDeadline(time.Now().Add(100 * time.Microsecond))
-		if _, err := io.Copy(io.Discard, c); errors.Is(err, os.ErrDeadlineExceeded) {
-			n++
-		}
-	}
-	return n
 }
 
 // honest asks again and again from a connection of its own each time, and returns

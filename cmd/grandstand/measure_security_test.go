@@ -4,7 +4,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"net"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -69,4 +73,18 @@ func TestMeasureSlowClients(t *testing.T) {
 			}
 		})
 	}
+}
+
+// slowHellos are slowRequests of TLS: a ClientHello of 512 bytes.
+var slowHellos = [4]string{"", "\x16", "\x16\x03\x01\x02\x00", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"}
+
+// stillOpen returns how many of the connections the server has not closed.
+func stillOpen(all []net.Conn) (n int) {
+	for _, c := range all {
+		_ = c.SetReadDeadline(time.Now().Add(100 * time.Microsecond))
+		if _, err := io.Copy(io.Discard, c); errors.Is(err, os.ErrDeadlineExceeded) {
+			n++
+		}
+	}
+	return n
 }
