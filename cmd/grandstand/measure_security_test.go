@@ -68,7 +68,7 @@ func TestMeasureSlowClients(t *testing.T) {
 			beside := handshakes(200)
 			t.Logf("handshakes: p99 %v alone, %v beside %d slow sockets, of which %d are open in the end; %v gave way",
 				p99(alone), p99(beside), open, stillOpen(all), scrape(t, admin)("grandstand_http_waiting_cut_total"))
-			if p99(beside) > time.Second || open < slow*9/10 {
+			if p99(beside) > time.Second || open < 4000 { // 4,096 may wait; the others give way
 				t.Error("p99 is not under 1 s, or the slow ones were gone by then")
 			}
 		})
