@@ -266,6 +266,10 @@ func (p *player) doubt(now time.Time) {
 	}
 }
 
+// unread reports whether the gateway may not have read the last beat. One that is
+// stopped reads what came meanwhile when it goes on, and the beat counts from then.
+func (p *player) unread() bool { return p.crowd.kept.Load() && p.acked < p.seq }
+
 // deadline returns between which two instants, in ms, the session lapses if
 // nothing more is heard of it. The last beat counts as heard if the gateway had
 // Config.Window to read it.
@@ -312,6 +316,9 @@ func (p *player) obey(w *wire, c command) ending {
 	case vanish:
 		stats.silent.Add(1)
 		lo, hi := p.deadline(now)
+		if p.unread() {
+			hi = max(hi, ms(p.dead().Add(p.beats[1].linger)))
+		}
 		truth.drop(p.pres, ms(now), lo, hi, false)
 		p.silent.Store(&moment{asked: p.beats[1].at})
 		if p.polite {

@@ -1,11 +1,13 @@
 package simulator
 
 import (
+	"io"
+	"net"
+	"pgregory.net/rapid"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
-
-	"pgregory.net/rapid"
 
 	"grandstand"
 )
@@ -220,5 +222,38 @@ func TestTruthOfADeadGateway(t *testing.T) {
 		if b := truth.at(c.at)[grandstand.WorldSegment]; b.Lo != c.lo || b.Hi != c.hi {
 			t.Errorf("at %d: %+v, want %d to %d", c.at, b, c.lo, c.hi)
 		}
+	}
+}
+
+// Somebody breaks down whose last beat a gateway has not acknowledged: it may have
+// been stopped, and read it only before it would be given up. One that acknowledges
+// nothing ever is not known to be late.
+func TestTruthOfABeatThatMayNotHaveBeenRead(t *testing.T) {
+	for _, tc := range []struct {
+		keeps bool
+		acked int64
+		hi    []int // 14, 16 and 37 s after the last beat, which was at once
+	}{{true, 7, []int{1, 0, 0}}, {false, 0, []int{1, 0, 0}}, {true, 6, []int{1, 1, 1}}} {
+		synctest.Test(t, func(t *testing.T) {
+			truth := newTruth(300, 0)
+			c := &crowd{truth: truth, cfg: Config{Window: 300 * time.Millisecond}}
+			c.kept.Store(tc.keeps)
+			ours, theirs := net.Pipe()
+			defer theirs.Close()
+			go io.Copy(io.Discard, theirs)
+			now := time.Now()
+			beat := beatSent{at: now, linger: 15 * time.Second}
+			p := &player{crowd: c, who: &person{}, seq: 7, acked: tc.acked, tick: time.Second, heard: now, beats: [2]beatSent{beat, beat}}
+			p.pres = truth.add(p.who)
+			truth.begin(p.pres, ms(now))
+			truth.confirm(p.pres, ms(now), 0, 1000)
+			time.Sleep(time.Second) // it has had its time to read
+			p.obey(&wire{conn: ours}, vanish)
+			for i, after := range []int64{14_000, 16_000, 37_000} {
+				if b := truth.at(ms(now) + after)[grandstand.WorldSegment]; b.Hi != tc.hi[i] {
+					t.Errorf("keeps %v, acked %d: %d ms later %+v, want up to %d", tc.keeps, tc.acked, after, b, tc.hi[i])
+				}
+			}
+		})
 	}
 }
