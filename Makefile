@@ -10,9 +10,9 @@ KUSTOMIZE   := sigs.k8s.io/kustomize/kustomize/v5@v5.7.1
 KUBECONFORM := github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0
 KUBERNETES  := v1.34.0
 COMPOSE     ?= docker compose
-# Gateways and a crowd are compared to the third of a second: a gateway that other
+# Three gateways and a crowd are compared to the second: a gateway that other
 # tests keep from its tick counts late.
-ALONE       := ^(TestMovesAreNeverCountedTwice|TestEveryoneAgreesWhileOneOfEachIsKilled)$$
+ALONE       := ^TestMovesAreNeverCountedTwice$$
 # Packages that take longest: whatever else there is goes beside them.
 LONG        := /(redis|web)$$
 # Packages whose tests need what .ci/build-tools builds.
