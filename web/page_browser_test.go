@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
@@ -138,12 +139,20 @@ func TestMessagesForDevelopers(t *testing.T) {
 	until(t, ctx, lines+`.length < 20`)
 }
 
-// wrongClock sets the page's clock a day ahead.
+// setClock sets the clock of the pages of ctx off by a time.
+func setClock(t *testing.T, ctx context.Context, off time.Duration) {
+	t.Helper()
+	source := fmt.Sprintf(wrongClock, off.Milliseconds())
+	if _, err := chromedp.Call(ctx, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: source}); err != nil {
+		t.Error(err)
+	}
+}
+
 const wrongClock = `{
-	const Real = Date, day = 86400000
+	const Real = Date, off = %d
 	globalThis.Date = class extends Real {
-		constructor(...a) { a.length ? super(...a) : super(Real.now() + day) }
-		static now() { return Real.now() + day }
+		constructor(...a) { a.length ? super(...a) : super(Real.now() + off) }
+		static now() { return Real.now() + off }
 	}
 }`
 
@@ -159,11 +168,8 @@ func TestEachTroubleHasASentence(t *testing.T) {
 		"no such event":   {func(f *fakeGateway, _ context.Context) { f.refuse = http.StatusNotFound }, "error", "#notice", "There is no event “final”. Check its name above"},
 		"a wrong token":   {func(f *fakeGateway, _ context.Context) { f.refuse = http.StatusUnauthorized }, "error", "#notice", "asks for a token"},
 		"another version": {func(f *fakeGateway, _ context.Context) { f.other = true }, "error", "#notice", "This is no gateway of grandstand.v1: check the address, and its release. Reload the page"},
-		"a wrong clock": {func(_ *fakeGateway, ctx context.Context) {
-			if _, err := chromedp.Call(ctx, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: wrongClock}); err != nil {
-				t.Error(err)
-			}
-		}, "live", "#clock", "The clock of this device is 24 hours fast. The counts do not depend on it"},
+		"a fast clock":    {func(_ *fakeGateway, ctx context.Context) { setClock(t, ctx, 24*time.Hour) }, "live", "#clock", "The clock of this device is 24 hours fast. The counts do not depend on it"},
+		"a slow clock":    {func(_ *fakeGateway, ctx context.Context) { setClock(t, ctx, -24*time.Hour) }, "live", "#clock", "The clock of this device is 24 hours slow. The counts do not depend on it"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f, ctx := newFakeGateway(t), browser(t)
