@@ -77,7 +77,7 @@ type overload struct {
 
 	level   atomic.Int32
 	refused atomic.Int64 // s for which nobody new was taken, lately; at most longestRefusal
-	waited  atomic.Int64 // ms that the newest connection had to wait until it was accepted
+	late    atomic.Int64 // Unix ns until which newcomers have waited for too long: the newest connection had to
 	tick    worst        // since the last strain
 	frame   worst
 	line    worst
@@ -196,7 +196,7 @@ const (
 // accepted in their order: if the newest had to wait for too long, so did this one,
 // and who asks may have gone away by now.
 func (o *overload) enter(r *http.Request) error {
-	late := o.waited.Load() >= joinPatience.Milliseconds()
+	late := time.Now().UnixNano() < o.late.Load()
 	if (late || o.sheds(refuseJoins)) && !strings.Contains(r.URL.RawQuery, "session=") {
 		o.joins.Inc()
 		return errOverloaded
@@ -246,8 +246,13 @@ func (o *overload) ticked(late, period int64) { o.tick.note(late, period) }
 
 // accepted notes for how many ms a connection had to wait until it was.
 func (o *overload) accepted(waited int64) {
-	o.waited.Store(waited)
 	o.line.note(waited, 1000)
+	until := int64(0)
+	if waited >= joinPatience.Milliseconds() {
+		// Not for ever: a balancer may send newcomers over connections that it has.
+		until = time.Now().Add(joinPatience).UnixNano()
+	}
+	o.late.Store(until)
 }
 
 // pushed notes how many ms the frames of a board of a tick took.
