@@ -92,11 +92,15 @@ func do(t *testing.T, ctx context.Context, actions ...chromedp.Action[chromedp.V
 // eval runs a script in the page and returns its value; promises are awaited.
 func eval[T any](t *testing.T, ctx context.Context, script string) T {
 	t.Helper()
-	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](script, chromedp.EvalAwaitPromise))
+	v, err := tryEval[T](ctx, script)
 	if err != nil {
 		t.Fatalf("%s: %v", script, err)
 	}
 	return v
+}
+
+func tryEval[T any](ctx context.Context, script string) (T, error) {
+	return chromedp.Run(ctx, chromedp.Evaluate[T](script, chromedp.EvalAwaitPromise))
 }
 
 func open(t *testing.T, ctx context.Context, f *fakeGateway, query string) {
@@ -105,11 +109,14 @@ func open(t *testing.T, ctx context.Context, f *fakeGateway, query string) {
 }
 
 // until waits for a JavaScript expression to become true. (chromedp.Poll makes
-// a function from text, which the content policy refuses.)
+// a function from text, which the content policy refuses.) A page that is just
+// being replaced by the next one cannot be asked, and is asked again.
 func until(t *testing.T, ctx context.Context, expression string) {
 	t.Helper()
-	if !eventually(func() bool { return eval[bool](t, ctx, "Boolean("+expression+")") }) {
-		t.Fatalf("never: %s\nthe page: %s", expression, eval[string](t, ctx, `document.body.innerText`))
+	var is bool
+	var err error
+	if !eventually(func() bool { is, err = tryEval[bool](ctx, "Boolean("+expression+")"); return is }) {
+		t.Fatalf("never: %s (%v)\nthe page: %s", expression, err, eval[string](t, ctx, `document.body.innerText`))
 	}
 }
 

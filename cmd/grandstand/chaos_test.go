@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -29,12 +30,16 @@ const crowdOfAnEvening = 600
 // the tally of one that is slow to reach Redis may be two ticks old.
 const crowdWindow = 2500 * time.Millisecond
 
-// Every fault there is, one after the other.
+// Every fault there is, one after the other. To look into some of them, FAULTS
+// says which, and TIMES how often.
 func TestChaosEvening(t *testing.T) {
 	s := openStand(t)
 	list := s.catalogue()
-	if only := os.Getenv("FAULTS"); only != "" { // to look into some
+	if only := os.Getenv("FAULTS"); only != "" {
 		list = pick(list, regexp.MustCompile(only))
+	}
+	if times, err := strconv.Atoi(os.Getenv("TIMES")); err == nil {
+		list = slices.Repeat(list, times)
 	}
 	total := time.Duration(0)
 	for _, f := range list {
