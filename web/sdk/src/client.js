@@ -237,7 +237,7 @@ export class Client {
       lost: (/** @type {number} */ code, /** @type {string} */ reason, /** @type {boolean} */ opened) => this.link === link && this.lost(code, reason, opened),
     };
     try {
-      link = sse ? new sse.Sse((path, init) => this.request(path, init), listener, parse) : new Socket(this.address("/live").replace("http", "ws"), this.token, listener);
+      link = sse ? new sse.Sse((path, init) => this.request(path, init), listener, parse, this.shared) : new Socket(this.address("/live").replace("http", "ws"), this.token, listener);
       this.link = link;
     } catch (err) {
       this.end("invalid", String(err));

@@ -17,10 +17,12 @@ export class Sse {
    * @param {(path: string, init?: RequestInit) => Promise<Response>} request with the session and the token
    * @param {import("./socket.js").Listener} listener
    * @param {(body: string) => any} parse JSON, never failing
+   * @param {import("./session.js").SharedSession} shared the session that requests name
    */
-  constructor(request, listener, parse) {
+  constructor(request, listener, parse, shared) {
     this.request = request;
     this.parse = parse;
+    this.shared = shared;
     this.listener = listener;
     this.opened = this.ended = this.blocked = this.posting = false;
     /** @type {string[]} */
@@ -89,6 +91,10 @@ export class Sse {
     if (status === 401) return this.end(4002, m.message);
     if (status === 409) return this.end(4504, m.message);
     if (status === 404 || status === 405) return this.end(4500, m.message || "no gateway of grandstand.v1");
+    if ((status === 400 || status === 403) && !this.opened && this.shared.id) {
+      this.shared.forget(); // of a server that has a new secret since
+      return this.end(1013, m.message);
+    }
     if (status !== 200) return this.end(status === 429 ? 1008 : status === 403 ? 4503 : 1013, m.message);
     const { message } = this.listener;
     if (!this.opened) {

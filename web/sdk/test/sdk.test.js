@@ -180,6 +180,28 @@ test("a session that the server does not take is given up", async () => {
   assert.equal(client.session, "s1");
 });
 
+for (const status of [403, 400]) {
+  test(`a session that the server does not take is given up over Server-Sent Events too: ${status}`, async () => {
+    localStorage.setItem(`grandstand.session.["live.example.com","final","v1","",""]`, "old " + Date.now());
+    server.upgrades = false;
+    const upgrade = server.answer, asked = [];
+    server.answer = (url) => {
+      if (url.pathname.endsWith("/live")) return upgrade();
+      if (url.pathname.endsWith("/counts/stream")) return new Response("");
+      const session = url.searchParams.get("session");
+      asked.push(session);
+      if (session === "old") return new Response(`{"code":"forbidden","message":"the session is of another viewer"}`, { status });
+      return new Response(JSON.stringify({ session: "r1", interval_ms: 10000, segments: ["world"], verdict: { status: "allowed" } }));
+    };
+    const { client, told } = play();
+    await pass(12_000);
+    assert.deepEqual([...new Set(asked)], ["old", null, "r1"]);
+    assert.equal(client.session, "r1");
+    assert.equal(told.states.at(-1).state, "open");
+    client.close();
+  });
+}
+
 test("where WebSockets are blocked it is Server-Sent Events", async () => {
   server.upgrades = false;
   const said = [];
