@@ -120,7 +120,7 @@ func (c *conn) serve(v *visitor, head []byte) {
 		c.identity = &id
 		c.expiresAt(id.Expires)
 	}
-	c.beatAt, c.granted = c.g.cfg.Clock.Now(), v.id.Grant
+	c.beatAt, c.granted = c.g.clock.Now(), v.id.Grant
 	s.add(c)
 	v = nil // an idle connection keeps nothing of its request
 	c.greet()

@@ -179,7 +179,7 @@ func (s *session) keepVerdictLocked(v *grandstand.Verdict) {
 	if to == nil {
 		return
 	}
-	r := s.rawLocked(grandstand.RawVerdict, s.room.g.cfg.Clock.Now())
+	r := s.rawLocked(grandstand.RawVerdict, s.room.g.clock.Now())
 	r.Data = v.RawData()
 	r.append(to, nil)
 }

@@ -63,15 +63,15 @@ func (c *conn) read(head []byte) {
 	in := incomings.Get().(*incoming)
 	defer incomings.Put(in)
 	in.left = in.b[:copy(in.b[:], head)]
-	p := c.receive(in, len(in.left), c.g.cfg.Clock.Now())
+	p := c.receive(in, len(in.left), c.g.clock.Now())
 	s, own := c.w.sock.(netSocket)
 	for {
 		switch {
 		case p == handOver:
-			p = c.resume(in, c.g.cfg.Clock.Now())
+			p = c.resume(in, c.g.clock.Now())
 		case p == readOn && own:
 			n, err := s.Read(c.space(in))
-			p = c.filled(in, n, err, c.g.cfg.Clock.Now())
+			p = c.filled(in, n, err, c.g.clock.Now())
 		default:
 			c.poll(p)
 			return

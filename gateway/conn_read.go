@@ -191,7 +191,7 @@ func waits(t grandstand.MsgType) bool {
 // resume goes on where a poller handed over.
 func (c *conn) resume(in *incoming, now int64) progress {
 	c.dispatch(&in.m, nil, now)
-	return c.parse(in, c.g.cfg.Clock.Now(), true)
+	return c.parse(in, c.g.clock.Now(), true)
 }
 
 // breach ends a connection that cannot be read further. What the client sends

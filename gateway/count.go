@@ -15,6 +15,7 @@ func (r *room) scan(now int64) (changed bool) {
 	for i := len(r.list) - 1; i >= 0; i-- { // backwards: removing moves the last one here
 		s := r.list[i]
 		s.mu.Lock()
+		s.straightenLocked(now)
 		// One without a record is not counted: nobody who took it over would
 		// know that this gateway's tally has it. Nor is one that came after the
 		// tally's time: whoever took it over would know that it is not there.

@@ -60,12 +60,12 @@ func (g *Gateway) drainSockets(ctx context.Context) {
 			break
 		}
 	}
-	until := g.cfg.Clock.Now() + g.cfg.DrainOver.Milliseconds()/4
-	for g.conns.Load() > 0 && g.cfg.Clock.Now() < until && pause(ctx, 20*time.Millisecond) {
+	until := g.clock.Now() + g.cfg.DrainOver.Milliseconds()/4
+	for g.conns.Load() > 0 && g.clock.Now() < until && pause(ctx, 20*time.Millisecond) {
 	}
 	g.hangUp(closeRestart)
-	until = g.cfg.Clock.Now() + min(closeGrace.Milliseconds(), g.cfg.DrainOver.Milliseconds()/4)
-	for g.conns.Load() > 0 && g.cfg.Clock.Now() < until && pause(ctx, 20*time.Millisecond) {
+	until = g.clock.Now() + min(closeGrace.Milliseconds(), g.cfg.DrainOver.Milliseconds()/4)
+	for g.conns.Load() > 0 && g.clock.Now() < until && pause(ctx, 20*time.Millisecond) {
 	}
 }
 

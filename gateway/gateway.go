@@ -162,6 +162,7 @@ type Gateway struct {
 	id      string
 	log     *slog.Logger
 	metrics *metrics
+	clock   steadyClock // of what is kept of sessions; cfg.Clock: what others are told
 	handler http.Handler
 	catalog *catalog
 
@@ -230,6 +231,7 @@ func New(cfg Config) (*Gateway, error) {
 		rooms:    map[string]*room{},
 		troubles: map[string]*trouble{},
 	}
+	g.clock.start(cfg.Clock)
 	g.metrics.maxConns.Set(float64(cfg.MaxConns))
 	if cfg.Leases != nil {
 		g.leaser = newLeaser(g)
@@ -408,7 +410,7 @@ func (g *Gateway) room(e *grandstand.Event) *room {
 		r = nil
 	}
 	if r == nil {
-		r = newRoom(g, e, g.cfg.Clock.Now())
+		r = newRoom(g, e, g.clock.Now())
 		g.rooms[e.Name] = r
 	}
 	g.mu.Unlock()

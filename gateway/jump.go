@@ -1,46 +1,74 @@
 package gateway
 
-import "time"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // jumpMS is from how much on two clocks that went on differently are a jump of
 // one of them: a Redis that was replaced by one on a machine with another time.
 const jumpMS = 2000
 
-// jumps notices when a clock jumps, by the monotonic clock of the process. It
-// has one owner.
-type jumps struct {
-	at   int64 // as of when it was looked at last; 0: it was not
-	mono time.Time
+// steadyClock is the time that sessions are kept by: the time of Redis, but a jump
+// of it does not show before take. So all times that sessions have are of the same
+// clock, and can be shifted when it jumps. It may be used by many.
+type steadyClock struct {
+	redis Clock
+	from  atomic.Pointer[instant] // of the last take
 }
 
-// since returns by how much the clock, which says now, has jumped since the last
-// call; 0 if it has not.
-func (j *jumps) since(now int64) int64 {
-	mono := time.Now()
-	jump := now - j.at - mono.Sub(j.mono).Milliseconds()
-	if j.at == 0 || jump < jumpMS && jump > -jumpMS {
+// instant is what two clocks said at the same time.
+type instant struct {
+	ms   int64     // of Redis
+	mono time.Time // of the process: it never jumps
+}
+
+func (c *steadyClock) start(redis Clock) {
+	c.redis = redis
+	c.take()
+}
+
+// Now returns the time in ms, as if the time of Redis had not jumped since take.
+func (c *steadyClock) Now() int64 {
+	now, jump := c.look()
+	return now.ms - jump
+}
+
+// take returns the time of Redis in ms, and by how much it has jumped since the
+// last call; 0 if it has not. Now goes on from it.
+func (c *steadyClock) take() (now, jump int64) {
+	at, jump := c.look()
+	c.from.Store(&at)
+	return at.ms, jump
+}
+
+func (c *steadyClock) look() (now instant, jump int64) {
+	now = instant{c.redis.Now(), time.Now()}
+	from := c.from.Load()
+	if from == nil {
+		return now, 0
+	}
+	if jump = now.ms - from.ms - now.mono.Sub(from.mono).Milliseconds(); jump < jumpMS && jump > -jumpMS {
 		jump = 0
 	}
-	j.at, j.mono = now, mono
-	return jump
+	return now, jump
 }
 
 // shift moves the times of all sessions by a jump of the clock, so that it
 // neither ends them nor keeps the dead.
-func (r *room) shift(jump, now int64) {
+func (r *room) shift(jump int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	move := func(at *int64) {
 		if *at != 0 {
-			*at = min(*at+jump, now) // not what was noted after the jump
+			*at += jump
 		}
 	}
 	for _, s := range r.list {
 		s.mu.Lock()
-		for _, at := range []*int64{&s.OpenedAt, &s.BeatAt, &s.PausedAt, &s.lostAt, &s.since} {
+		for _, at := range []*int64{&s.OpenedAt, &s.BeatAt, &s.PausedAt, &s.lostAt, &s.since, &s.keepAt} {
 			move(at)
 		}
-		s.keepAt = min(s.keepAt, now+keepMS)
 		for c := s.sockets; c != nil; c = c.older {
 			move(&c.beatAt)
 		}
@@ -49,5 +77,14 @@ func (r *room) shift(jump, now int64) {
 	move(&r.idleAt)
 	for i := range r.moves {
 		r.moves[i].until += jump
+	}
+}
+
+// straightenLocked mends times of a session that lie ahead: who took one noted it
+// in the moment of a shift, by the clock of before.
+func (s *session) straightenLocked(now int64) {
+	s.BeatAt = min(s.BeatAt, now)
+	if s.since > now+jumpMS {
+		s.since = now
 	}
 }

@@ -155,7 +155,7 @@ func (g *Gateway) keepDue(ctx context.Context) {
 // keepLater has records tried again that could not be written.
 func (g *Gateway) keepLater(list []*session) {
 	g.metrics.records.WithLabelValues("failed").Add(float64(len(list)))
-	at := g.cfg.Clock.Now() + retryLostMS
+	at := g.clock.Now() + retryLostMS
 	for _, s := range list {
 		s.mu.Lock()
 		if s.keepAt = at; !s.recorded {
@@ -186,7 +186,7 @@ func (g *Gateway) keep(ctx context.Context, list []*session) bool {
 		g.trouble("keep session records", err)
 		return false
 	}
-	now := g.cfg.Clock.Now()
+	now := g.clock.Now()
 	isLost := make([]bool, len(list))
 	for _, i := range lost {
 		isLost[i] = true
@@ -390,7 +390,7 @@ func (s *session) toClaim() bool {
 		// The viewer is gone again without a goodbye, and maybe on another
 		// gateway by now: a claim that comes so late would take the session
 		// away from where it is.
-		s.loseLocked(s.room.g.cfg.Clock.Now())
+		s.loseLocked(s.room.g.clock.Now())
 		return false
 	}
 	s.asking = true
@@ -411,7 +411,7 @@ func (s *session) claimed(c *grandstand.Claimed) (adopted bool) {
 		return false
 	}
 	s.Audience = s.room.intern(p.Values)
-	s.keepJoinLocked(joinChose, s.room.g.cfg.Clock.Now())
+	s.keepJoinLocked(joinChose, s.room.g.clock.Now())
 	return true
 }
 
@@ -441,7 +441,7 @@ func (g *Gateway) takeOver(ctx context.Context, owner string, list []*session) e
 // it over in turn, or it has ended meanwhile. The move, nil if nobody owned the
 // session before, is listed from the same tick on.
 func (r *room) own(s *session, move *grandstand.Move) {
-	now := r.g.cfg.Clock.Now()
+	now := r.g.clock.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s.mu.Lock()

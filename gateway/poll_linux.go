@@ -133,7 +133,7 @@ func (p *poller) run() {
 		if err != nil {
 			panic(os.NewSyscallError("epoll_wait", err)) // of a descriptor that is ours
 		}
-		now := p.g.cfg.Clock.Now()
+		now := p.g.clock.Now()
 		for i := range events[:n] {
 			fd := int(events[i].Fd)
 			if fd == p.wake[0] {

@@ -115,7 +115,7 @@ func (p *player) take(m *grandstand.Message) error {
 	if err != nil {
 		return err
 	}
-	now := p.g.cfg.Clock.Now()
+	now := p.g.clock.Now()
 	s.mu.Lock()
 	ok := s.rate.take(1, p.g.cfg.MessageRate, p.g.cfg.MessageBurst+grandstand.MaxBodyMessages, now)
 	s.mu.Unlock()

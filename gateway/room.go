@@ -95,7 +95,7 @@ type joining struct {
 // join opens or resumes a session. It returns nil if the room is gone: the
 // caller asks the gateway for another.
 func (r *room) join(j *joining) *session {
-	now := r.g.cfg.Clock.Now()
+	now := r.g.clock.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.gone {
@@ -299,7 +299,7 @@ func (r *room) retire() {
 	r.g.sessions.Add(-int64(len(r.list)))
 	for _, s := range r.list {
 		s.mu.Lock()
-		s.keepLeaveLocked(leaveMoved, r.g.cfg.Clock.Now())
+		s.keepLeaveLocked(leaveMoved, r.g.clock.Now())
 		s.closeLeaseLocked()
 		s.mu.Unlock()
 	}

@@ -74,7 +74,7 @@ func (s *session) recordLocked(owner string) grandstand.Record {
 		Since:   s.since,
 	}
 	if !s.counted && s.lease != nil && s.lease.refusal != nil {
-		rec.Since = s.room.g.cfg.Clock.Now() + notYetMS
+		rec.Since = s.room.g.clock.Now() + notYetMS
 	}
 	return rec
 }
@@ -159,7 +159,7 @@ func (s *session) leave(how string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.Leave()
-	s.keepLeaveLocked(how, s.room.g.cfg.Clock.Now())
+	s.keepLeaveLocked(how, s.room.g.clock.Now())
 	s.partLocked(0)
 }
 
@@ -189,7 +189,7 @@ func (s *session) remove(c *conn, onPurpose bool) {
 	}
 	if onPurpose {
 		s.Leave()
-		s.keepLeaveLocked(leaveClosed, s.room.g.cfg.Clock.Now())
+		s.keepLeaveLocked(leaveClosed, s.room.g.clock.Now())
 		if s.room.g.state.Load() == phaseRunning { // in a drain it only goes elsewhere
 			s.partLocked(movedGraceMS)
 		}
@@ -225,7 +225,7 @@ func (s *session) refold(a *grandstand.Audience, declared map[string]string) {
 	s.Audience, s.declared = a, declared
 	if changed {
 		s.keepAt = 0 // whoever takes the session over must know where it is counted
-		s.keepJoinLocked(joinChose, s.room.g.cfg.Clock.Now())
+		s.keepJoinLocked(joinChose, s.room.g.clock.Now())
 	}
 	s.mu.Unlock()
 	if changed {

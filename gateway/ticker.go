@@ -23,7 +23,6 @@ type ticker struct {
 	g       *Gateway
 	tallier *grandstand.Tallier
 
-	clock  jumps // of the Clock
 	period int64 // ms between two ticks
 	late   int64 // ms that the last one began after its phase
 
@@ -43,7 +42,7 @@ type shardState struct {
 func (g *Gateway) tick(ctx context.Context) {
 	t := &ticker{g: g, tallier: grandstand.NewTallier()}
 	for due := t.next(); g.sleepUntil(ctx, due); due = t.next() {
-		t.late = g.cfg.Clock.Now() - due
+		t.late = g.clock.Now() - due
 		t.once(ctx, false)
 	}
 	// The last word: the sessions that are left linger in it.
@@ -56,7 +55,7 @@ func (g *Gateway) tick(ctx context.Context) {
 // is here, and of the default tick, so that a gateway which stops is noticed
 // soon whatever its events.
 func (t *ticker) next() int64 {
-	now := t.g.cfg.Clock.Now()
+	now := t.g.clock.Now()
 	phase := func(period int64) int64 { return now - now%period + period }
 	at := phase(grandstand.DefaultTickMS)
 	t.period = grandstand.DefaultTickMS
@@ -73,11 +72,11 @@ func (t *ticker) next() int64 {
 }
 
 // sleepUntil waits for a time in Redis ms. If that is far away still when it
-// should have come, the clock was set back, and it is waited for no more. It
-// returns false if ctx ends first.
+// should have come, the clock was set back, by too little to be a jump, and it is
+// waited for no more. It returns false if ctx ends first.
 func (g *Gateway) sleepUntil(ctx context.Context, at int64) bool {
 	for slept := false; ; slept = true {
-		wait := at - g.cfg.Clock.Now()
+		wait := at - g.clock.Now()
 		if wait <= 0 || slept && wait > setBackMS {
 			return ctx.Err() == nil
 		}
@@ -95,15 +94,15 @@ func (t *ticker) once(ctx context.Context, last bool) {
 	start := time.Now()
 	t.readReleases(ctx)
 	t.g.keepNew(ctx)
-	now := t.g.cfg.Clock.Now()
-	if jump := t.clock.since(now); jump != 0 {
+	now, jump := t.g.clock.take()
+	if jump != 0 {
 		t.g.log.Warn("the time of Redis jumped", "ms", jump)
 		for _, r := range t.g.allRooms() {
-			r.shift(jump, now)
+			r.shift(jump)
 		}
 	}
 	sessions := t.count(now)
-	t.g.load.ticked(t.late+t.g.cfg.Clock.Now()-now, t.period)
+	t.g.load.ticked(t.late+t.g.clock.Now()-now, t.period)
 
 	boot := t.g.bootOf()
 	tallies, refs := t.collect(now, boot != t.boot)
@@ -144,7 +143,7 @@ func (t *ticker) readReleases(ctx context.Context) {
 		t.g.trouble("read releases", err)
 		return
 	}
-	now := t.g.cfg.Clock.Now()
+	now := t.g.clock.Now()
 	for _, rel := range rels {
 		if r := t.g.roomOf(rel.Event); r != nil {
 			r.release(rel, now)

@@ -74,7 +74,7 @@ func (s *session) allowLocked() {
 		s.keepVerdictLocked(&grandstand.Verdict{Allowed: true}) // of no rule
 	}
 	// As if it was opened now: it counts once its record says so.
-	s.since, s.recorded = s.room.g.cfg.Clock.Now(), false
+	s.since, s.recorded = s.room.g.clock.Now(), false
 	s.room.g.keepers.add(s)
 	s.tellLocked(unblockedMessage)
 }

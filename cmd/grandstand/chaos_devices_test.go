@@ -103,7 +103,7 @@ func (f *families) kick(format string, args ...any) {
 func (f *families) play(account, device string, gateway int, third bool) {
 	session := ""
 	for ; f.life.Err() == nil; gateway++ {
-		f.connection(f.stand.gateways[gateway%standGateways].url, account, device, &session, third)
+		f.connection(f.stand.gateways[gateway%len(f.stand.gateways)].url, account, device, &session, third)
 		select {
 		case <-f.life.Done():
 		case <-time.After(300 * time.Millisecond):

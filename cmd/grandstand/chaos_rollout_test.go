@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"testing"
@@ -24,21 +25,31 @@ func rolloutViewers() int {
 	return 20_000
 }
 
+// openRollout starts a deployment at the size of a match, on a good network.
+func openRollout(t *testing.T) *stand {
+	redis := redistest.StartServer(t).URL()
+	s := &stand{t: t, bucket: "file:" + archiveOf(t), violations: map[string]float64{}}
+	all := []string{"--redis", redis, "--archive", s.bucket}
+	for i := range 2 {
+		s.aggregators = append(s.aggregators, newUnit(t, "aggregator", i+1, append(all, "--min-cohort", "0")...))
+	}
+	for i := range rolloutGateways {
+		s.gateways = append(s.gateways, newUnit(t, "gateway", i+1, append(all, "--drain-over", "8s",
+			"--journal", filepath.Join(t.TempDir(), "journal"), "--peer", freeAddr(t))...))
+	}
+	s.blocker = newUnit(t, "blocker", 1, all...)
+	s.archiver = newUnit(t, "archiver", 1, all...)
+	return s
+}
+
 // At the size of a match: every gateway is deployed anew, one in five is killed,
 // and all are killed at once, so that everybody comes back in a moment.
 func TestChaosRollout(t *testing.T) {
-	redis := redistest.StartServer(t).URL()
-	archive := "file:" + archiveOf(t)
-	for i := range 2 {
-		newUnit(t, "aggregator", i+1, "--min-cohort", "0", "--redis", redis, "--archive", archive)
-	}
-	var gateways []*unit
-	for i := range rolloutGateways {
-		gateways = append(gateways, newUnit(t, "gateway", i+1, "--redis", redis, "--archive", archive, "--drain-over", "8s"))
-	}
+	s := openRollout(t)
+	gateways := s.gateways
 	each := rolloutViewers() / 2
 	events := []string{"final", "semi"}
-	files := map[string]string{}
+	files, acked := map[string]string{}, map[string]string{}
 	var crowds []*process
 	const crowdTime = 5 * time.Minute
 	for i, event := range events {
@@ -48,9 +59,11 @@ func TestChaosRollout(t *testing.T) {
 		for _, g := range gateways {
 			args = append(args, "--target", g.url)
 		}
-		crowd, file := startCrowd(t, "crowd of "+event, args...)
+		acked[event] = filepath.Join(t.TempDir(), "acked")
+		crowd, file := startCrowd(t, "crowd of "+event, append(args, "--acked", acked[event])...)
 		crowds, files[event] = append(crowds, crowd), file
 	}
+	families, part := gatherFamilies(s)
 	w := watchWorlds(t, gateways, events)
 	eventually(t, 2*time.Minute, "both crowds are there", func() error {
 		for _, e := range events {
@@ -67,6 +80,7 @@ func TestChaosRollout(t *testing.T) {
 	strike := func(name string, after time.Duration, act func()) {
 		now := struck{fault: fault{name: name}, from: time.Now()}
 		t.Logf("%s: %s", now.from.Format("15:04:05"), name)
+		s.scrape() // of processes that may be killed
 		act()
 		now.to = time.Now()
 		list = append(list, now)
@@ -97,20 +111,30 @@ func TestChaosRollout(t *testing.T) {
 		}
 	}
 	w.stop()
+	thirds := families.await(45 * time.Second)
+	part()
+	families.all.Wait()
+	s.scrape()
+	for _, g := range gateways {
+		g.drain() // it waits until its journal is archived
+	}
 
-	b := &book{t: t}
+	b, kicks := &book{t: t}, families.kicked()
 	b.note("%d viewers in two events on %d gateways", 2*each, rolloutGateways)
 	for _, event := range events {
 		r := readReport(t, files[event])
-		b.judge(list, r, nil)
+		b.judge(list, r, kicks)
+		kicks = nil // told once
 		b.note("%s: %d sessions resumed, %d were not; away for %.1f s at the median, %.1f s at p99, %.1f s at most; off the truth by at most %.3f %%",
 			event, r.Reconnects, r.NotResumed, r.Away.P50, r.Away.P99, r.Away.Max, 100*r.WorldError.Max)
-		for _, s := range list {
-			lo, hi := w.between(event, s.from, s.to.Add(healWindow))
-			b.note("%s, %s: its world showed %d to %d", event, s.name, lo, hi)
+		for _, f := range list {
+			lo, hi := w.between(event, f.from, f.to.Add(healWindow))
+			b.note("%s, %s: its world showed %d to %d", event, f.name, lo, hi)
 		}
 		b.promise(len(r.Violated) == 0, "%s: counts never above the truth nor over 1 %% below it, sums and order hold, exact in the end", event)
+		s.verify(b, event+": ", acked[event])
 	}
+	s.judgeAccounts(b, families, thirds)
 	share := b.fresh / max(b.seconds, 1)
 	b.promise(share >= 0.999, "fresh (< 10 s) numbers outside of heal windows of 10 s: %.3f %% of %.0f viewer-seconds (promise: 99.9 %%)", 100*share, b.seconds)
 	b.write("rollout", "A rollout, a kill and a herd")

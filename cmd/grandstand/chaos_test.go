@@ -139,22 +139,29 @@ func (s *stand) suffer(section, title string, total time.Duration, script func(p
 	for _, g := range s.gateways {
 		g.drain() // it waits until its journal is archived
 	}
-	r, kicks := readReport(t, file), families.kicked()
+	r := readReport(t, file)
 	b.note("%d faults in %.0f min; a crowd of up to %d sessions on %d gateways: %d joins, %d network changes, %d reconnects, %d boards compared with the truth",
 		len(list), r.Seconds/60, r.Peak, len(s.gateways), r.Joins, r.NetworkChanges, r.Reconnects, r.FullBoards)
-	b.judge(list, r, kicks)
+	b.judge(list, r, families.kicked())
 	share := b.fresh / max(b.seconds, 1)
 	b.promise(share >= 0.999, "fresh (< 10 s) numbers outside of heal windows of 10 s: %.3f %% of %.0f viewer-seconds (promise: 99.9 %%)", 100*share, b.seconds)
+	s.judgeAccounts(b, families, thirds)
+	b.promise(b.clean(), "counts above the truth, or over 1 %% below it, or that do not add up: none but those marked as known")
+	s.verify(b, "", acked)
+	b.write(section, title)
+}
+
+// judgeAccounts judges what became of accounts, and of the invariants: thirds is
+// how many devices beyond a limit were blocked in the end.
+func (s *stand) judgeAccounts(b *book, families *families, thirds int) {
+	kicks := families.kicked()
 	b.promise(len(kicks) == 0, "false kicks: %d, of %d heartbeats of %d devices that play within the limit of their account while a third one wants to", len(kicks), families.beats.Load(), 2*familyCount)
 	for _, k := range kicks {
-		t.Errorf("%s: kicked: %s", k.at.Format("15:04:05"), k.text)
+		s.t.Errorf("%s: kicked: %s", k.at.Format("15:04:05"), k.text)
 	}
 	b.promise(thirds == familyCount, "in the end %d of %d devices beyond the limit are blocked", thirds, familyCount)
 	broken := s.scrape()
 	b.promise(broken == 0, "invariants counted as broken by the processes themselves: %.0f", broken)
-	b.promise(b.clean(), "counts above the truth, or over 1 %% below it, or that do not add up: none but those marked as known")
-	s.verify(b, acked)
-	b.write(section, title)
 }
 
 // clean reports whether no fault broke a promise of the counts.
@@ -181,13 +188,14 @@ func (s *stand) counts(event string, least int) error {
 	return nil
 }
 
-// verify proves that everything that was acknowledged is in the archive.
-func (s *stand) verify(b *book, acked string) {
+// verify proves that everything that was acknowledged is in the archive. who
+// stands before what is noted.
+func (s *stand) verify(b *book, who, acked string) {
 	cmd := exec.Command(os.Args[0], "archive", "verify", "--archive", s.bucket, "--acked", acked)
 	cmd.Env = append(os.Environ(), beGrandstand+"=1")
 	out, err := cmd.CombinedOutput()
 	text, _ := os.ReadFile(acked)
-	b.promise(err == nil, "acknowledged events: %d, all of them in the archive, read back", strings.Count(string(text), "\n"))
+	b.promise(err == nil, "%sacknowledged events: %d, all of them in the archive, read back", who, strings.Count(string(text), "\n"))
 	if err != nil {
 		s.t.Errorf("archive verify: %v\n%s", err, tail(string(out), 3000))
 	}
