@@ -100,7 +100,7 @@
 //	more than MessageRate beats a second for one session            429 rate_limited, Retry-After
 //	more requests, beats or connections than one network address,
 //	or one account, may have (LimitsConfig)                         429 rate_limited, Retry-After
-//	overloaded, and the session is not here                         503 unavailable, Retry-After
+//	overloaded, and new, or no room for sessions from elsewhere     503 unavailable, Retry-After
 //	connection cap, shutting down, Redis needed and not there       503 unavailable, Retry-After
 //	beats that the journal does not take, or not in time            503 unavailable, Retry-After, and the sessions
 //

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -22,7 +23,8 @@ import (
 //	level 2   and crosses such as team+region are left out of the tallies: they are
 //	          null to viewers and on no board until every gateway counts them again
 //	level 3   and nobody new is taken: 503 with a Retry-After that grows. Sessions that
-//	          are here may connect again
+//	          are here may connect again, and so may those of gateways that are gone,
+//	          unless there is no room for them
 //
 // The level is a function of the strain of the last seconds (levelAfter). It goes
 // up and down by one at a time.
@@ -77,6 +79,7 @@ type overload struct {
 
 	level   atomic.Int32
 	refused atomic.Int64 // s for which nobody new was taken, lately; at most longestRefusal
+	full    atomic.Bool  // at level 3, and not just because of a surge
 	late    atomic.Int64 // Unix ns until which newcomers have waited for too long: the newest connection had to
 	tick    worst        // since the last strain
 	frame   worst
@@ -103,7 +106,7 @@ func newOverload(g *Gateway) *overload {
 		signals: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Subsystem: subsystem, Name: "overload_signal",
 			Help: "What the level is made of: lateness of tick and frame as a share of the tick, waits for a processor and of newcomers in line in seconds, shares of the memory limit and of the connections."}, []string{"signal"}),
 		joins: prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Subsystem: subsystem, Name: "shed_joins_total",
-			Help: "Newcomers that were told 503 because of overload."}),
+			Help: "Requests to watch that were told 503 because of overload."}),
 	}
 	if o.sense == nil {
 		o.sense = o.measure
@@ -145,6 +148,7 @@ func (o *overload) take(s strain) {
 	if level > 0 {
 		o.seconds.WithLabelValues(strconv.Itoa(level)).Inc()
 	}
+	o.full.Store(level == refuseJoins && slices.ContainsFunc(o.strains, strain.isOfThoseHere))
 	if level == refuseJoins {
 		o.refused.Store(min(o.refused.Load()+1, longestRefusal))
 	} else {
@@ -187,8 +191,9 @@ var errOverloaded = grandstand.Errorf(grandstand.CodeUnavailable, "this gateway 
 // Joins come by the thousand when a match begins. Those under way are bounded, so
 // that ticks, and what Redis answers, wait behind few of them for their turn.
 const (
-	maxJoining   = 64          // a join takes some 0.3 ms
-	joinPatience = time.Second // of those that wait
+	maxJoining   = 64              // a join takes some 0.3 ms
+	joinPatience = time.Second     // of those that wait
+	backPatience = 3 * time.Second // of those that watched until a moment ago, and lose more by coming again later
 )
 
 // enter waits until a request to watch may be worked on, before anything is spent
@@ -197,7 +202,8 @@ const (
 // and who asks may have gone away by now.
 func (o *overload) enter(r *http.Request) error {
 	late := time.Now().UnixNano() < o.late.Load()
-	if (late || o.sheds(refuseJoins)) && !strings.Contains(r.URL.RawQuery, "session=") {
+	back := strings.Contains(r.URL.RawQuery, "session=")
+	if (late || o.sheds(refuseJoins)) && !back {
 		o.joins.Inc()
 		return errOverloaded
 	}
@@ -207,6 +213,9 @@ func (o *overload) enter(r *http.Request) error {
 	default:
 	}
 	patience := time.NewTimer(joinPatience)
+	if back {
+		patience.Reset(backPatience)
+	}
 	defer patience.Stop()
 	select {
 	case o.joining <- struct{}{}:
@@ -220,10 +229,10 @@ func (o *overload) enter(r *http.Request) error {
 
 func (o *overload) leave() { <-o.joining }
 
-// admit returns an error if nobody new is taken and the visitor's session is not
-// here.
+// admit returns an error if nobody new is taken, and the visitor is new or there is
+// no room for sessions that are not here.
 func (o *overload) admit(v *visitor) error {
-	if !o.sheds(refuseJoins) || v.room == nil || v.session != "" && v.room.find(v.session) != nil {
+	if !o.sheds(refuseJoins) || v.room == nil || v.session != "" && (!o.full.Load() || v.room.find(v.session) != nil) {
 		return nil
 	}
 	o.joins.Inc()

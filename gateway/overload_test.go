@@ -261,6 +261,31 @@ func (rg *rig) onlyThoseHere(t *testing.T, v *viewer) {
 	}
 }
 
+// A queue at the door is no reason to keep those out who watched until a moment ago
+// on a gateway that is gone.
+func TestWhoLostTheirGatewayAreTakenInASurge(t *testing.T) {
+	for asks, taken := range map[signal]bool{lateLine: true, lateTurn: true, lateFrame: false, lateTick: false, inUse: false} {
+		x := &strained{s: calm}
+		inBubble(t, rigConfig{set: func(cfg *Config) { cfg.sense = x.sense }}, func(t *testing.T, rg *rig) {
+			rg.put("final", `{}`)
+			x.set(with(asks, limitsOf[asks].enter[refuseJoins-1]))
+			for !rg.g.Overloaded() {
+				ticked()
+			}
+			if _, err := rg.try("final", "viewer=new", nil); err == nil || !strings.HasPrefix(err.Error(), "503 ") {
+				t.Errorf("%s: a newcomer gets %v", signalNames[asks], err)
+			}
+			v, err := rg.try("final", "viewer=v1&device=d1&session="+rg.foreign("v1", "d1"), nil)
+			if (err == nil) != taken {
+				t.Errorf("%s: who watched elsewhere gets %v", signalNames[asks], err)
+			}
+			if v != nil {
+				v.leave()
+			}
+		})
+	}
+}
+
 // foreign returns a session of a viewer's device that is not on this gateway.
 func (rg *rig) foreign(viewer, device string) string {
 	key := grandstand.NewEventKey(rg.g.cfg.Secret, "final")
@@ -319,13 +344,18 @@ func TestJoinsWaitForTheirTurn(t *testing.T) {
 		if _, err := rg.try("final", "viewer=v1", nil); err == nil || !strings.HasPrefix(err.Error(), "503 ") || time.Since(begin) != joinPatience {
 			t.Errorf("after %v: %v", time.Since(begin), err)
 		}
+		begin = time.Now()
+		_, err := rg.try("final", "viewer=v1&device=d1&session="+rg.foreign("v1", "d1"), nil)
+		if err == nil || !strings.HasPrefix(err.Error(), "503 ") || time.Since(begin) != backPatience {
+			t.Errorf("who came back, after %v: %v", time.Since(begin), err)
+		}
 		time.AfterFunc(joinPatience/2, func() { close(stuck) })
 		if _, err := rg.try("final", "viewer=v2", nil); err != nil {
 			t.Errorf("whoever waited a little: %v", err)
 		}
 		joined.Wait()
-		if n := rg.metric("shed_joins_total", ""); n != 1 {
-			t.Errorf("%v joins were shed, want 1", n)
+		if n := rg.metric("shed_joins_total", ""); n != 2 {
+			t.Errorf("%v joins were shed, want 2", n)
 		}
 	})
 }

@@ -63,6 +63,17 @@ func (s *strain) holds(level int) bool {
 	return false
 }
 
+// isOfThoseHere reports whether level 3 is for the sake of those who are here: they
+// would get their numbers late, or none. A queue at the door alone is not.
+func (s strain) isOfThoseHere() bool {
+	for _, i := range []signal{lateTick, lateFrame, inUse} {
+		if s[i] >= limitsOf[i].leave[refuseJoins-1] {
+			return true
+		}
+	}
+	return false
+}
+
 // measure returns the strain since it was last called.
 func (o *overload) measure() strain {
 	var s strain
