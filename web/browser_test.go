@@ -171,6 +171,18 @@ func TestFourNumbers(t *testing.T) {
 	until(t, ctx, inside("[data-count=team] .number", "[part=number]")+` === "<10" && !("sessions" in document.querySelector('[data-count=team]').dataset)`)
 }
 
+// An event without teams has no number for one, and says of a small region what it
+// is less than all the same.
+func TestAnEventWithoutTeams(t *testing.T) {
+	t.Parallel()
+	f, ctx := newFakeGateway(t), browser(t)
+	f.locked(func() { delete(f.crowd, "team"); f.null = "region" })
+	open(t, ctx, f, "?viewer=v1&region=US-MO&country=US")
+	until(t, ctx, sessions("country", 6831))
+	until(t, ctx, inside("[data-count=region] .number", "[part=number]")+` === "<10"`)
+	until(t, ctx, inside("[data-count=team] .number", "[part=number]")+` === "–"`)
+}
+
 func TestSecondWindowIsAnotherFan(t *testing.T) {
 	t.Parallel()
 	f, ctx := newFakeGateway(t), browser(t)

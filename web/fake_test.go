@@ -173,8 +173,13 @@ func (f *fakeGateway) countLocked(dim, value string) int {
 	return n
 }
 
-func (f *fakeGateway) counts(w http.ResponseWriter, _ *http.Request) {
-	if !f.refused(w) {
+func (f *fakeGateway) counts(w http.ResponseWriter, r *http.Request) {
+	f.mu.Lock()
+	_, known := f.crowd[cmp.Or(r.URL.Query().Get("dim"), "world")]
+	f.mu.Unlock()
+	if !known {
+		w.WriteHeader(http.StatusBadRequest)
+	} else if !f.refused(w) {
 		w.Write(f.board())
 	}
 }
@@ -319,6 +324,9 @@ func (f *fakeGateway) receive(s *fakeSocket, b []byte) {
 func (f *fakeGateway) countsLocked(s *fakeSocket) []byte {
 	n := map[string]any{}
 	for _, dim := range []string{"world", "country", "region", "team"} {
+		if f.crowd[dim] == nil {
+			continue
+		}
 		v := s.seg[dim]
 		if v == "" && dim != "world" {
 			v = "unknown"

@@ -1,7 +1,7 @@
-// What the boards say of all teams: a player is told of its own only. They are asked
-// for when a frame says that there is a new one. (A stream of them would do, but a
-// browser holds only six of them to one server, and then no further window would
-// open.)
+// What the boards say of all teams, and how few are too few to be shown: a player is
+// told of its own only. They are asked for when a frame says that there is a new one.
+// (A stream of them would do, but a browser holds only six of them to one server, and
+// then no further window would open.)
 
 const LEAST_MS = 1500; // between two questions
 const TROUBLE_MS = 6000; // after one that was not answered
@@ -14,6 +14,7 @@ export class Teams {
   // clear forgets everything: another event.
   clear() {
     this.asking = "";
+    this.dim = "team"; // that is asked for; "world" of an event without teams
     this.of = null; // {sessions, fans, peak, reach} by team, as GET counts has them; null: too few to be shown
     this.least = undefined; // what those are less than
     this.notBefore = 0;
@@ -26,7 +27,9 @@ export class Teams {
     this.asking = path;
     this.notBefore = now + LEAST_MS;
     try {
-      const answer = await fetch(path + "?dim=team", { cache: "no-cache", signal: AbortSignal.timeout(5000) });
+      const get = (dim) => fetch(`${path}?dim=${dim}`, { cache: "no-cache", signal: AbortSignal.timeout(5000) });
+      let answer = await get(this.dim);
+      if (answer.status === 400 && this.asking === path) answer = await get((this.dim = "world"));
       if (!answer.ok) throw new Error(answer.status);
       const board = await answer.json();
       if (this.asking === path) {
