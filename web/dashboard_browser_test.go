@@ -171,8 +171,11 @@ func TestDashboardSaysWhatToDo(t *testing.T) {
 	until(t, ctx, reads("#members-note", "start one with “grandstand aggregator”"))
 	f.locked(func() { f.members = `7` })
 	until(t, ctx, reads("#members-note", "not known just now"))
-	f.locked(func() { f.event, f.members = "final-2026", someMembers })
-	until(t, ctx, status("live")) // it appears by itself
+	f.locked(func() { f.event, f.members, f.silent = "final-2026", someMembers, true })
+	until(t, ctx, reads("#status-text", "waiting for a board")) // it appears by itself
+	until(t, ctx, reads("#notice", "the first viewer brings one"))
+	f.locked(func() { f.silent = false })
+	until(t, ctx, status("live"))
 	until(t, ctx, `document.querySelectorAll("#members tr").length === 3`)
 }
 

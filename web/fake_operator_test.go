@@ -27,6 +27,7 @@ type fakeOperator struct {
 	quality string
 	token   string         // that operators show; "": none is asked for
 	down    bool           // requests are not answered
+	silent  bool           // streams have no board
 	more    map[string]int // sessions of further teams
 	members string
 	events  string // what is answered instead of the list of events; "": the list
@@ -185,11 +186,12 @@ func (f *fakeOperator) stream(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "text/event-stream")
 	fmt.Fprint(w, "retry: 3000\n\n")
+	_ = http.NewResponseController(w).Flush()
 	for last := int64(0); r.Context().Err() == nil; {
 		f.mu.Lock()
-		b, at, tick, final := f.boardLocked(), f.at, f.tick, f.quality == "final"
+		b, at, tick, final, silent := f.boardLocked(), f.at, f.tick, f.quality == "final", f.silent
 		f.mu.Unlock()
-		if at != last {
+		if at != last && !silent {
 			last = at
 			fmt.Fprintf(w, "id: %d\ndata: %s\n\n", at, b)
 			_ = http.NewResponseController(w).Flush()

@@ -10,6 +10,7 @@ import { compact, duration, number, plural, share, signed } from "./format.js";
  * @typedef {object} Link
  * @property {"connecting" | "open" | "lost" | "refused"} state
  * @property {number} retryAt of performance.now(), if lost
+ * @property {number} [openAt] of performance.now(), if open
  */
 
 const now = byId("now");
@@ -52,7 +53,7 @@ export function showFreshness(model, link, at) {
   mark(document.body, "state", state);
   write(age, !model.at ? "–" : final ? "final" : duration(ms));
   if (!model.at) {
-    write(statusText, link.state === "lost" ? "no answer" : link.state === "refused" ? "refused" : "connecting…");
+    write(statusText, { open: "waiting for a board", lost: "no answer", refused: "refused", connecting: "connecting…" }[link.state]);
     write(ageNote, "no board yet");
     return;
   }
@@ -67,13 +68,15 @@ export function showFreshness(model, link, at) {
   else write(ageNote, model.quality === "live" ? "all gateways in time" : final ? "the last numbers" : "no fresh board");
 }
 
+const PATIENCE_MS = 5000; // a board comes each tick
+
 /**
  * What is to be done about numbers that are not as they should be.
- * @param {Model} model @param {Link} link @returns {string} a sentence, "" if there is nothing
+ * @param {Model} model @param {Link} link @param {number} at of performance.now() @returns {string} a sentence, "" if there is nothing
  */
-export function advice(model, link) {
+export function advice(model, link, at) {
   if (link.state === "lost") return model.at ? "The server does not answer. These are the last good numbers; this page comes back by itself." : "The server does not answer yet. This page tries again by itself.";
-  if (!model.at) return "";
+  if (!model.at) return at - (link.openAt ?? at) > PATIENCE_MS ? "No board of this event has come yet: the first viewer brings one. If somebody watches already, look below whether an aggregator is alive, and whether Redis answers." : "";
   if (model.quality === "stale") return "No fresh board has come: look whether an aggregator is alive below, and whether Redis answers.";
   if (model.quality === "partial") return `A gateway is late or gone: ${share(model.coverage, 1)} of the audience is fresh, the rest is as it was last known. Below is which.`;
   if (model.quality === "final") return `This event is over. It reached about ${plural(model.world.reach, "viewer")}; the chart shows its last hours.`;

@@ -91,7 +91,7 @@ function draw() {
       movers.update(model, view.segment, now);
     }
     showFreshness(model, link, now);
-    const words = trouble || advice(model, link);
+    const words = trouble || advice(model, link, now);
     write(byId("notice-text"), words);
     hide(byId("notice"), !words);
     hide(byId("retry"), link.state !== "lost");
@@ -106,7 +106,7 @@ function follow() {
   link = { state: "connecting", retryAt: 0 };
   const mine = new Stream(view.event, {
     open() {
-      link = { state: "open", retryAt: 0 };
+      link = { state: "open", retryAt: 0, openAt: performance.now() };
       trouble = "";
       draw();
     },
