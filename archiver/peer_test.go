@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
@@ -237,40 +238,42 @@ func TestFilesAreSpreadOverArchivers(t *testing.T) {
 }
 
 func TestTheShareOfOthersIsTakenOverInTime(t *testing.T) {
-	cfg := Config{Store: &Store{}, Sources: sources(), TakeOver: 50 * time.Millisecond, Mine: func(f JournalFile) bool { return f.Number%2 == 1 }}
-	if err := cfg.validate(); err != nil {
-		t.Fatal(err)
-	}
-	q := newQueue(&cfg)
-	s := &memSource{}
-	files := []JournalFile{{Journal: testJournal, Number: 1}, {Journal: testJournal, Number: 2}}
-	numbers := func(due []*job) (list []uint64) {
-		for _, j := range due {
-			list = append(list, j.file.Number)
+	synctest.Test(t, func(t *testing.T) {
+		cfg := Config{Store: &Store{}, Sources: sources(), TakeOver: 50 * time.Millisecond, Mine: func(f JournalFile) bool { return f.Number%2 == 1 }}
+		if err := cfg.validate(); err != nil {
+			t.Fatal(err)
 		}
-		return list
-	}
-	due, _, pending := q.update([]listing{{source: s, files: files}}, nil)
-	if diff := gocmp.Diff([]uint64{1}, numbers(due)); diff != "" || pending != 1 {
-		t.Fatalf("at first: %s, %d pending", diff, pending)
-	}
-	due, _, _ = q.update([]listing{{source: s, files: files}}, nil)
-	if len(due) > 0 {
-		t.Errorf("a file that is in work is handed out again: %v", numbers(due))
-	}
-	time.Sleep(cfg.TakeOver)
-	due, lag, pending := q.update([]listing{{source: s, files: files}}, nil)
-	if diff := gocmp.Diff([]uint64{2}, numbers(due)); diff != "" || pending != 2 || lag < cfg.TakeOver {
-		t.Errorf("later: %s, %d pending, lag %v", diff, pending, lag)
-	}
-	for _, j := range due {
-		q.finish(j, io.EOF)
-	}
-	if due, _, _ = q.update(nil, []listing{{source: s}}); len(due) > 0 || len(q.jobs) != 2 {
-		t.Errorf("while the source does not answer: %v due, %d known", numbers(due), len(q.jobs))
-	}
-	q.finish(q.jobs[fileID{testJournal, 1}], nil)
-	if _, _, pending = q.update([]listing{{source: s}}, nil); pending != 0 || len(q.jobs) != 0 {
-		t.Errorf("once they are gone: %d pending, %d known", pending, len(q.jobs))
-	}
+		q := newQueue(&cfg)
+		s := &memSource{}
+		files := []JournalFile{{Journal: testJournal, Number: 1}, {Journal: testJournal, Number: 2}}
+		numbers := func(due []*job) (list []uint64) {
+			for _, j := range due {
+				list = append(list, j.file.Number)
+			}
+			return list
+		}
+		due, _, pending := q.update([]listing{{source: s, files: files}}, nil)
+		if diff := gocmp.Diff([]uint64{1}, numbers(due)); diff != "" || pending != 1 {
+			t.Fatalf("at first: %s, %d pending", diff, pending)
+		}
+		due, _, _ = q.update([]listing{{source: s, files: files}}, nil)
+		if len(due) > 0 {
+			t.Errorf("a file that is in work is handed out again: %v", numbers(due))
+		}
+		time.Sleep(cfg.TakeOver)
+		due, lag, pending := q.update([]listing{{source: s, files: files}}, nil)
+		if diff := gocmp.Diff([]uint64{2}, numbers(due)); diff != "" || pending != 2 || lag < cfg.TakeOver {
+			t.Errorf("later: %s, %d pending, lag %v", diff, pending, lag)
+		}
+		for _, j := range due {
+			q.finish(j, io.EOF)
+		}
+		if due, _, _ = q.update(nil, []listing{{source: s}}); len(due) > 0 || len(q.jobs) != 2 {
+			t.Errorf("while the source does not answer: %v due, %d known", numbers(due), len(q.jobs))
+		}
+		q.finish(q.jobs[fileID{testJournal, 1}], nil)
+		if _, _, pending = q.update([]listing{{source: s}}, nil); pending != 0 || len(q.jobs) != 0 {
+			t.Errorf("once they are gone: %d pending, %d known", pending, len(q.jobs))
+		}
+	})
 }

@@ -58,7 +58,15 @@ func gatherFamilies(s *stand) (*families, context.CancelFunc) {
 			}
 		}
 	}
-	<-time.After(2 * time.Second) // thirds are to find the places taken
+	for i := range familyCount { // thirds are to find the places taken
+		account := fmt.Sprint("family-", i)
+		eventually(s.t, 20*time.Second, "two of "+account+" play", func() error {
+			if list := devicesOf(s.t, &process{url: s.blocker.url}, account); strings.Count(playing(list), ",") != 1 {
+				return fmt.Errorf("its devices: %+v", list)
+			}
+			return nil
+		})
+	}
 	for i := range familyCount {
 		f.all.Go(func() { f.play(fmt.Sprint("family-", i), "third", i+2, true) })
 	}

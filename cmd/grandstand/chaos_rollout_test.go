@@ -4,7 +4,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -18,12 +17,7 @@ const rolloutGateways = 5
 
 // rolloutViewers is how many watch a rollout, in two crowds: a process has some
 // 20,000 sockets.
-func rolloutViewers() int {
-	if n, err := strconv.Atoi(os.Getenv("VIEWERS")); err == nil {
-		return n
-	}
-	return 20_000
-}
+func rolloutViewers(t *testing.T) int { return setting(t, "VIEWERS", 20_000, strconv.Atoi) }
 
 // openRollout starts a deployment at the size of a match, on a good network.
 func openRollout(t *testing.T) *stand {
@@ -47,7 +41,7 @@ func openRollout(t *testing.T) *stand {
 func TestChaosRollout(t *testing.T) {
 	s := openRollout(t)
 	gateways := s.gateways
-	each := rolloutViewers() / 2
+	each := rolloutViewers(t) / 2
 	events := []string{"final", "semi"}
 	files, acked := map[string]string{}, map[string]string{}
 	var crowds []*process

@@ -38,9 +38,7 @@ func TestChaosEvening(t *testing.T) {
 	if only := os.Getenv("FAULTS"); only != "" {
 		list = pick(list, regexp.MustCompile(only))
 	}
-	if times, err := strconv.Atoi(os.Getenv("TIMES")); err == nil {
-		list = slices.Repeat(list, times)
-	}
+	list = slices.Repeat(list, setting(t, "TIMES", 1, strconv.Atoi))
 	total := time.Duration(0)
 	for _, f := range list {
 		total += f.duration() + calm
@@ -58,18 +56,15 @@ func TestChaosEvening(t *testing.T) {
 // SEED draws the same ones again, DURATION says for how long, and SKIP how many of
 // the first are left out, to look into later ones.
 func TestChaosHour(t *testing.T) {
-	seed, err := strconv.ParseUint(os.Getenv("SEED"), 10, 64)
-	if err != nil {
+	if os.Getenv("SEED") == "" {
 		t.Skip("an hour of random faults wants a SEED: make chaos-hour SEED=1")
 	}
-	total, err := time.ParseDuration(os.Getenv("DURATION"))
-	if err != nil {
-		total = time.Hour
-	}
+	seed := setting(t, "SEED", 0, strconv.Atoi)
+	total := setting(t, "DURATION", time.Hour, time.ParseDuration)
 	s := openStand(t)
 	list := s.catalogue()
-	rng := rand.New(rand.NewPCG(seed, 0))
-	skip, _ := strconv.Atoi(os.Getenv("SKIP"))
+	rng := rand.New(rand.NewPCG(uint64(seed), 0))
+	skip := setting(t, "SKIP", 0, strconv.Atoi)
 	s.suffer("hour", fmt.Sprintf("%v of random faults, seed %d", total, seed), total, func(play func(fault)) {
 		for end := time.Now().Add(total - 30*time.Second); time.Now().Before(end); skip-- {
 			f := list[rng.IntN(len(list))]
@@ -84,6 +79,20 @@ func TestChaosHour(t *testing.T) {
 			<-time.After(pause)
 		}
 	})
+}
+
+// setting returns what an environment variable says, otherwise if it is not set.
+func setting[T any](t *testing.T, name string, otherwise T, parse func(string) (T, error)) T {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	v, err := parse(text)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return v
 }
 
 func pick(list []fault, names *regexp.Regexp) (some []fault) {

@@ -151,11 +151,12 @@ func scrape(t *testing.T, admin string) func(name string, labels ...string) floa
 
 // bystander is an honest viewer of the event that is attacked.
 type bystander struct {
-	t     *testing.T
-	mu    sync.Mutex
-	wrong []string
-	shown int           // frames
-	gap   time.Duration // the longest between two
+	t      *testing.T
+	mu     sync.Mutex
+	wrong  []string
+	shown  int           // frames
+	gap    time.Duration // the longest between two
+	boards int           // of the stream
 }
 
 func (b *bystander) blame(format string, args ...any) {
@@ -212,6 +213,9 @@ func (b *bystander) follow(boards <-chan []byte) {
 		if last != 0 && c.At != last+1000 || c.AgeMS > 1500 || c.Quality != "live" {
 			b.blame("after the board of %d the stream shows that of %d: %s, %d ms old", last, c.At, c.Quality, c.AgeMS)
 		}
+		b.mu.Lock()
+		b.boards++
+		b.mu.Unlock()
 		last = c.At
 	}
 }
@@ -277,7 +281,7 @@ func TestBadInputDisturbsNobody(t *testing.T) {
 	t.Run("attacks", func(t *testing.T) {
 		for name, attack := range map[string]func(*testing.T, string){
 			"messages": badMessages, "breaches": breaches, "requests": badRequests, "half-open": halfOpen, "abandoned": abandoned,
-			"slow reader": slowReader, "slow stream": slowStream, "slowloris": slowHandshakes, "slow body": slowBody, "beats": tooManyBeats,
+			"slow reader": func(t *testing.T, url string) { slowReader(t, url, admin) }, "slow stream": slowStream, "slowloris": slowHandshakes, "slow body": slowBody, "beats": tooManyBeats,
 		} {
 			t.Run(name, func(t *testing.T) { t.Parallel(); attack(t, g.url) })
 		}
@@ -296,8 +300,8 @@ func TestBadInputDisturbsNobody(t *testing.T) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	t.Logf("in %v of attacks the honest viewer was shown %d frames, at most %v apart", attacked.Round(time.Millisecond), b.shown, b.gap.Round(time.Millisecond))
-	if least := int(attacked.Seconds() * 0.6); b.shown < least {
-		t.Errorf("the honest viewer was shown %d frames in %v, want %d at least", b.shown, attacked, least)
+	if least := int(attacked.Seconds() * 0.6); b.shown < least || b.boards < least {
+		t.Errorf("the honest viewer was shown %d frames, and the stream %d boards, in %v, want %d of each at least", b.shown, b.boards, attacked, least)
 	}
 	if b.gap > 3500*time.Millisecond {
 		t.Errorf("the honest viewer was shown nothing for %v", b.gap)
@@ -558,7 +562,7 @@ func abandoned(t *testing.T, url string) {
 
 // slowReader has the gateway answer pings into a tiny window that is never
 // emptied.
-func slowReader(t *testing.T, url string) {
+func slowReader(t *testing.T, url, admin string) {
 	s := dialRaw(t, url, badViewer+"&interval_ms=60000", func(fd int) {
 		syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_RCVBUF, 2304)
 		syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_MAXSEG, 536)
@@ -567,21 +571,32 @@ func slowReader(t *testing.T, url string) {
 	if _, err := s.Write(wsFrames(wsFin|wsPing, make([]byte, 125), 1900)); err != nil { // the burst that is allowed
 		t.Fatal(err)
 	}
-	// It is closed after SlowLimit of 10 s, whether it learns that or not.
-	<-time.After(14 * time.Second)
+	// It is closed after SlowLimit of 10 s, whether it learns that or not. Until
+	// then nothing is read: that would empty the window.
+	eventually(t, 30*time.Second, "the slow reader is closed", func() error {
+		if scrape(t, admin)("grandstand_gateway_closes_total", `reason="slow_reader"`) == 0 {
+			return errNotYet
+		}
+		return nil
+	})
 	if code, err := s.closeCode(10 * time.Second); err == nil && code != 4008 {
 		t.Errorf("closed with %d, want 4008", code)
 	}
 }
 
-// slowStream asks for Server-Sent Events and reads none.
+// slowStream asks for Server-Sent Events and reads none of them for a while.
 func slowStream(t *testing.T, url string) {
 	c, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { c.Close() })
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(10 * time.Second))
 	fmt.Fprintf(c, "GET /v1/events/final/counts/stream HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+	if status, err := bufio.NewReaderSize(c, 16).ReadString('\n'); err != nil || !strings.Contains(status, " 200 ") {
+		t.Fatalf("a stream is answered %q, %v", status, err)
+	}
+	<-time.After(16 * time.Second) // as long as the others
 }
 
 // ended returns nil once the server has closed the connection.

@@ -442,8 +442,10 @@ func TestTheListOfDevicesIsLive(t *testing.T) {
 	from = time.Now()
 	console.want(200, "", map[string]any{"ended": true})
 	shown("Phone, TV", 0, from)
+	phone.unblocked(0, 5*time.Second)
+	plays := phone.mark()
 	from = time.Now()
 	tv.leave()
 	shown("Phone", 0, from)
-	phone.neverBlocked(phone.mark())
+	phone.neverBlocked(plays)
 }

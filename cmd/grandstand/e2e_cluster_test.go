@@ -90,13 +90,21 @@ func TestOnARedisCluster(t *testing.T) {
 			}
 		}
 	}
-	for range 30 { // three boards
-		for _, e := range events {
-			if c, err := getCounts(g2.url, e); err != nil || c.World.Sessions > viewers || c.World.Peak > viewers {
+	for _, e := range events {
+		first := int64(0)
+		eventually(t, 20*time.Second, "three boards of "+e, func() error {
+			c, err := getCounts(g2.url, e)
+			if err != nil || c.World.Sessions > viewers || c.World.Peak > viewers {
 				t.Fatalf("%s counts %+v (%v) while %d watch", e, c, err, viewers)
 			}
-		}
-		<-time.After(100 * time.Millisecond)
+			if first == 0 {
+				first = c.At
+			}
+			if c.At < first+3000 {
+				return errNotYet
+			}
+			return nil
+		})
 	}
 	for _, e := range events {
 		for i := range viewers / 2 {

@@ -115,7 +115,13 @@ func TestFaultsThatNobodySees(t *testing.T) {
 		"--duration", crowdTime.String(), "--profile", "flat", "--beat", "5s", "--churn", "2", "--moves", "1", "--silent", "0", "--window", "4s", "--late", "15s")
 
 	at := func(d time.Duration, strike func()) { <-time.After(d); strike() }
-	at(2500*time.Millisecond, func() { g2.signal(syscall.SIGSTOP); a1.signal(syscall.SIGSTOP) })
+	eventually(t, 20*time.Second, "the crowd is there", func() error {
+		if c, err := getCounts(g2.url, "final"); err != nil || c.World.Sessions < 72 {
+			return fmt.Errorf("%+v, %v", c, err)
+		}
+		return nil
+	})
+	at(0, func() { g2.signal(syscall.SIGSTOP); a1.signal(syscall.SIGSTOP) })
 	at(2*time.Second, func() { g2.signal(syscall.SIGCONT); a1.signal(syscall.SIGCONT) })
 	<-time.After(2 * time.Second)
 	blind := time.Now()
