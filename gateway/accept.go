@@ -234,14 +234,15 @@ func (g *Gateway) prepare(ctx context.Context, v *visitor) error {
 	return nil
 }
 
+const sessionChars = 28 // of NewSessionID
+
 // checkSession refuses to resume what is not a session of the same viewer and
 // device.
 func checkSession(key grandstand.EventKey, j *joining) error {
-	const chars = 28 // of NewSessionID
 	if j.session == "" || grandstand.ValidSessionID(key, j.session, j.viewer, j.device) {
 		return nil
 	}
-	if b, err := base64.RawURLEncoding.DecodeString(j.session); err != nil || len(j.session) != chars || len(b) != chars*3/4 {
+	if b, err := base64.RawURLEncoding.DecodeString(j.session); err != nil || len(j.session) != sessionChars || len(b) != sessionChars*3/4 {
 		return grandstand.Errorf(grandstand.CodeInvalid, "session is not the id of a session: leave it out to begin a new one")
 	}
 	return grandstand.Errorf(grandstand.CodeForbidden, "the session is of another viewer, device or event: leave it out to begin a new one")

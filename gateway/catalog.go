@@ -49,11 +49,11 @@ func (c *catalog) get(ctx context.Context, name string) (*grandstand.Event, erro
 		c.entries[name] = e
 	}
 	age := now - e.readAt
-	if e.event == nil && e.readAt != 0 && age < eventMissingMS {
+	if e.event == nil && e.readAt != 0 && 0 <= age && age < eventMissingMS {
 		defer c.mu.Unlock()
 		return nil, e.err
 	}
-	if e.busy == nil && (e.event == nil || age >= eventFreshMS) {
+	if e.busy == nil && (e.event == nil || age < 0 || age >= eventFreshMS) { // below 0: the clock was set back
 		e.busy = make(chan struct{})
 		background := context.WithoutCancel(ctx)
 		if e.event == nil {

@@ -107,7 +107,7 @@ var renewMessage = appendText(nil, grandstand.AppendRenew(nil))
 func (s *session) dueSocketsLocked(ends []ending, now int64) []ending {
 	for c := s.sockets; c != nil; c = c.older {
 		switch {
-		case now >= c.beatAt+grandstand.LingerMS(s.IntervalMS):
+		case now >= c.beatAt+grandstand.LingerMS(s.IntervalMS), now >= s.Deadline(): // the session goes now, and nobody would look at its sockets again
 			ends = append(ends, ending{c, closeSilent})
 		case c.expires != 0 && now >= c.expires:
 			ends = append(ends, ending{c, closeExpired})

@@ -78,7 +78,8 @@
 //
 // A gateway that falls behind gives up, in this order, prompt acknowledgements,
 // the counts of crosses, and newcomers: 503 with Retry-After. Who watches keeps
-// its ticks. See overload.go for how it is told.
+// its ticks, and who watched on a gateway that is gone is taken while there is
+// room. See overload.go for how it is told.
 //
 // # Answers to bad input
 //

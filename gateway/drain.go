@@ -60,12 +60,12 @@ func (g *Gateway) drainSockets(ctx context.Context) {
 			break
 		}
 	}
-	until := g.clock.Now() + g.cfg.DrainOver.Milliseconds()/4
-	for g.conns.Load() > 0 && g.clock.Now() < until && pause(ctx, 20*time.Millisecond) {
+	until := time.Now().Add(g.cfg.DrainOver / 4)
+	for g.conns.Load() > 0 && time.Now().Before(until) && pause(ctx, 20*time.Millisecond) {
 	}
 	g.hangUp(closeRestart)
-	until = g.clock.Now() + min(closeGrace.Milliseconds(), g.cfg.DrainOver.Milliseconds()/4)
-	for g.conns.Load() > 0 && g.clock.Now() < until && pause(ctx, 20*time.Millisecond) {
+	until = time.Now().Add(min(closeGrace, g.cfg.DrainOver/4))
+	for g.conns.Load() > 0 && time.Now().Before(until) && pause(ctx, 20*time.Millisecond) {
 	}
 }
 

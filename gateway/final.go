@@ -31,7 +31,7 @@ func (f *finals) get(ctx context.Context, g *Gateway, e *grandstand.Event) (*gra
 	f.mu.Lock()
 	known := f.of[e.Name]
 	f.mu.Unlock()
-	if known != nil && known.endedAt == e.EndedAt && (known.readAt == 0 || now-known.readAt < finalAgainMS) {
+	if known != nil && known.endedAt == e.EndedAt && (known.readAt == 0 || known.readAt <= now && now-known.readAt < finalAgainMS) {
 		return known.board, nil
 	}
 	b, err := g.lastBoard(ctx, e)

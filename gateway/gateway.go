@@ -272,9 +272,10 @@ func (g *Gateway) Ready() bool {
 	return g.state.Load() == phaseRunning && g.renewed.Load() != 0
 }
 
-// Overloaded reports whether the gateway takes nobody new because it cannot carry
-// more, so that newcomers are better sent elsewhere.
-func (g *Gateway) Overloaded() bool { return g.load.sheds(refuseJoins) }
+// Overloaded reports whether the gateway takes nobody because it cannot carry more,
+// so that they are better sent elsewhere. In a surge alone it goes on to take who
+// watched on a gateway that is gone: all gateways may be in it.
+func (g *Gateway) Overloaded() bool { return g.load.sheds(refuseJoins) && g.load.full.Load() }
 
 func (g *Gateway) routes() http.Handler {
 	m := mux.NewRouter()

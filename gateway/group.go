@@ -54,7 +54,7 @@ func (gr *group) appendTo(all []*conn) []*conn {
 func (gr *group) offer(v *grandstand.View) {
 	gr.next.Store(v)
 	if !gr.queued.Swap(true) {
-		gr.since.Store(gr.pool.g.cfg.Clock.Now())
+		gr.since.Store(gr.pool.g.clock.Now())
 		gr.pool.push(gr)
 	}
 }
@@ -169,7 +169,7 @@ func (w *worker) serve(gr *group) {
 		}
 	}
 	w.g.metrics.bytes.Add(float64(w.bytes))
-	w.g.load.pushed(w.g.cfg.Clock.Now()-since, max(v.Board.TickMS, grandstand.MinTickMS))
+	w.g.load.pushed(w.g.clock.Now()-since, max(v.Board.TickMS, grandstand.MinTickMS))
 	w.g.metrics.age.observe(now-v.Board.At, w.counts[shownSent]+w.counts[shownSame])
 }
 

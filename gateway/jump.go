@@ -54,11 +54,36 @@ func (c *steadyClock) look() (now instant, jump int64) {
 	return now, jump
 }
 
-// shift moves the times of all sessions by a jump of the clock, so that it
+// takeTime returns the time of a tick. If the clock has jumped since the last one
+// the times of all sessions are shifted, and meanwhile nobody joins or moves.
+func (t *ticker) takeTime() (now int64) {
+	if _, jump := t.g.clock.look(); jump == 0 {
+		now, _ = t.g.clock.take()
+		return now
+	}
+	rooms := t.g.allRooms()
+	for _, r := range rooms {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+	}
+	now, jump := t.g.clock.take()
+	t.g.log.Warn("the time of Redis jumped", "ms", jump)
+	for _, r := range rooms {
+		r.shiftLocked(jump)
+	}
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.pending = s.pending || s.at != 0 // by the old clock it may be due in an hour
+		if s.emptyAt != 0 {
+			s.emptyAt += jump
+		}
+	}
+	return now
+}
+
+// shiftLocked moves the times of all sessions by a jump of the clock, so that it
 // neither ends them nor keeps the dead.
-func (r *room) shift(jump int64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+func (r *room) shiftLocked(jump int64) {
 	move := func(at *int64) {
 		if *at != 0 {
 			*at += jump
@@ -83,8 +108,10 @@ func (r *room) shift(jump int64) {
 // straightenLocked mends times of a session that lie ahead: who took one noted it
 // in the moment of a shift, by the clock of before.
 func (s *session) straightenLocked(now int64) {
-	s.BeatAt = min(s.BeatAt, now)
-	if s.since > now+jumpMS {
-		s.since = now
+	for _, at := range []*int64{&s.BeatAt, &s.since} {
+		if *at > now+jumpMS {
+			*at = now
+		}
 	}
+	s.keepAt = min(s.keepAt, now+2*keepMS)
 }

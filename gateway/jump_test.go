@@ -5,6 +5,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/coder/websocket"
+
 	"grandstand"
 )
 
@@ -66,6 +68,22 @@ func TestBeatsWhenTheClockWasSetBack(t *testing.T) {
 			t.Errorf("after %v %d sessions count that have not beaten since", time.Since(begin), n)
 		}
 		_, _ = old, young
+	})
+}
+
+// No socket outlives its session, whatever it noted: nobody would look at it again.
+func TestASessionThatLapsesTakesItsSocketsAlong(t *testing.T) {
+	inBubble(t, rigConfig{}, func(t *testing.T, rg *rig) {
+		v := rg.watch("viewer=v1&interval_ms=60000")
+		ticked()
+		s := rg.g.roomOf("final").find(v.session)
+		s.mu.Lock()
+		s.BeatAt -= grandstand.LingerMS(s.IntervalMS)
+		s.mu.Unlock()
+		ticked()
+		if err := <-v.closed; websocket.CloseStatus(err) != websocket.StatusCode(closeSilent) {
+			t.Errorf("its socket is closed with %v", err)
+		}
 	})
 }
 

@@ -70,7 +70,7 @@ func (g *Gateway) renewMember(ctx context.Context, version int64) int64 {
 // writeAgain has everything written that only Redis kept: the next tick writes
 // all tallies, and this the rest.
 func (g *Gateway) writeAgain(ctx context.Context) {
-	now := g.cfg.Clock.Now()
+	now := g.clock.Now()
 	for _, r := range g.allRooms() {
 		r.mu.Lock()
 		for _, s := range r.list {

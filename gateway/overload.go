@@ -202,7 +202,7 @@ const (
 // and who asks may have gone away by now.
 func (o *overload) enter(r *http.Request) error {
 	late := time.Now().UnixNano() < o.late.Load()
-	back := strings.Contains(r.URL.RawQuery, "session=")
+	back := namesSession(r.URL.RawQuery)
 	if (late || o.sheds(refuseJoins)) && !back {
 		o.joins.Inc()
 		return errOverloaded
@@ -228,6 +228,17 @@ func (o *overload) enter(r *http.Request) error {
 }
 
 func (o *overload) leave() { <-o.joining }
+
+// namesSession reports whether a query has what looks like a session: it is checked
+// only once there is time for it.
+func namesSession(query string) bool {
+	for param := range strings.SplitSeq(query, "&") {
+		if id, is := strings.CutPrefix(param, "session="); is && len(id) == sessionChars {
+			return true
+		}
+	}
+	return false
+}
 
 // admit returns an error if nobody new is taken, and the visitor is new or there is
 // no room for sessions that are not here.

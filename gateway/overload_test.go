@@ -269,8 +269,14 @@ func TestWhoLostTheirGatewayAreTakenInASurge(t *testing.T) {
 		inBubble(t, rigConfig{set: func(cfg *Config) { cfg.sense = x.sense }}, func(t *testing.T, rg *rig) {
 			rg.put("final", `{}`)
 			x.set(with(asks, limitsOf[asks].enter[refuseJoins-1]))
-			for !rg.g.Overloaded() {
+			for rg.metric("overload_level", "") != topLevel {
 				ticked()
+			}
+			if rg.g.Overloaded() == taken {
+				t.Errorf("%s: overloaded is %v", signalNames[asks], taken)
+			}
+			if _, err := rg.try("final", "viewer=new&session=&xsession="+rg.foreign("v1", "d1"), nil); err == nil || !strings.HasPrefix(err.Error(), "503 ") {
+				t.Errorf("%s: who names no session gets %v", signalNames[asks], err)
 			}
 			if _, err := rg.try("final", "viewer=new", nil); err == nil || !strings.HasPrefix(err.Error(), "503 ") {
 				t.Errorf("%s: a newcomer gets %v", signalNames[asks], err)

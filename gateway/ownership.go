@@ -441,17 +441,17 @@ func (g *Gateway) takeOver(ctx context.Context, owner string, list []*session) e
 // it over in turn, or it has ended meanwhile. The move, nil if nobody owned the
 // session before, is listed from the same tick on.
 func (r *room) own(s *session, move *grandstand.Move) {
-	now := r.g.clock.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	now := r.g.clock.Now()
 	s.keepAt = now + r.g.keepAfter()
 	if move == nil {
 		s.since, s.keepAt = now, 0 // as if it was opened here
 	} else {
 		move.Values = s.previous.Values
-		move.Since, move.Moved = hadSince(s.previous, now)
+		move.Since, move.Moved = hadSince(s.previous, r.g.cfg.Clock.Now())
 		s.previous = nil
 		r.moves = append(r.moves, heldMove{*move, now + grandstand.LingerMS(r.event().BeatMS) + moveMarginMS})
 	}

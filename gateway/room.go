@@ -95,12 +95,12 @@ type joining struct {
 // join opens or resumes a session. It returns nil if the room is gone: the
 // caller asks the gateway for another.
 func (r *room) join(j *joining) *session {
-	now := r.g.clock.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.gone {
 		return nil
 	}
+	now := r.g.clock.Now()
 	s, kind := r.sessions[j.session], "attached"
 	switch {
 	case s != nil:

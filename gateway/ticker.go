@@ -94,13 +94,7 @@ func (t *ticker) once(ctx context.Context, last bool) {
 	start := time.Now()
 	t.readReleases(ctx)
 	t.g.keepNew(ctx)
-	now, jump := t.g.clock.take()
-	if jump != 0 {
-		t.g.log.Warn("the time of Redis jumped", "ms", jump)
-		for _, r := range t.g.allRooms() {
-			r.shift(jump)
-		}
-	}
+	now := t.takeTime()
 	sessions := t.count(now)
 	t.g.load.ticked(t.late+t.g.clock.Now()-now, t.period)
 

@@ -82,6 +82,7 @@ func TestChaosRollout(t *testing.T) {
 	}
 	strike("a rolling deploy of all gateways", calm, func() {
 		for _, g := range gateways {
+			s.scrape()
 			g.drain()
 			g.start()
 			g.now.ready(g.addr)

@@ -91,7 +91,7 @@ export class Sse {
     if (status === 401) return this.end(4002, m.message);
     if (status === 409) return this.end(4504, m.message);
     if (status === 404 || status === 405) return this.end(4500, m.message || "no gateway of grandstand.v1");
-    if ((status === 400 || status === 403) && !this.opened && this.shared.id) {
+    if (this.shared.id && (status === 403 || (status === 400 && !this.opened))) {
       this.shared.forget(); // of a server that has a new secret since
       return this.end(1013, m.message);
     }

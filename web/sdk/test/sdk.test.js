@@ -202,6 +202,27 @@ for (const status of [403, 400]) {
   });
 }
 
+test("a session is given up over Server-Sent Events when the secret changes in the middle", async () => {
+  server.upgrades = false;
+  const upgrade = server.answer;
+  let session = "r1";
+  server.answer = (url) => {
+    if (url.pathname.endsWith("/live")) return upgrade();
+    if (url.pathname.endsWith("/counts/stream")) return new Response("");
+    const named = url.searchParams.get("session");
+    if (named && named !== session) return new Response(`{"code":"forbidden","message":"the session is of another viewer"}`, { status: 403 });
+    return new Response(JSON.stringify({ session, interval_ms: 10000, segments: ["world"], verdict: { status: "allowed" } }));
+  };
+  const { client, told } = play();
+  await pass(12_000);
+  assert.equal(client.session, "r1");
+  session = "r2";
+  await pass(20_000);
+  assert.equal(client.session, "r2");
+  assert.equal(told.states.at(-1).state, "open");
+  client.close();
+});
+
 test("where WebSockets are blocked it is Server-Sent Events", async () => {
   server.upgrades = false;
   const said = [];
