@@ -182,9 +182,10 @@ func (e *event) shown(at int64) bool {
 	return e.board != nil && (e.emptyAt == 0 || at-e.emptyAt < emptyMS)
 }
 
-// poisonedMS is from how far ahead of now a stored board is replaced rather
+// poisonedMS is from how far ahead of now a stored board, which was not ahead when
+// it was taken, is of another time: the clock was set back. It is replaced rather
 // than respected.
-const poisonedMS = 5_000
+const poisonedMS = 2_000
 
 // offer puts the boards of a shard together. Nil: there is nothing new, or a
 // newer one is known.

@@ -19,7 +19,7 @@ func (c *Client) Publish(ctx context.Context, sb *grandstand.ShardBoard) (grands
 	reply, err := c.evalStrings(ctx, publishScript, []string{boardKey(sb.Shard)},
 		strconv.FormatInt(sb.At, 10), strconv.FormatInt(sb.Epoch, 10),
 		rueidis.BinaryString(grandstand.AppendShardBoard(nil, sb)),
-		ms(boardTTL), ms(publishAhead), ms(poisoned))
+		ms(boardTTL), ms(publishAhead), ms(boardAhead))
 	if err != nil {
 		return grandstand.Published{}, err
 	}

@@ -71,10 +71,18 @@ func testPublish(t *testing.T, r *rig) {
 	}
 }
 
-// testPoisoned replaces what a node with a wrong clock got published.
+// testPoisoned replaces what a node with a wrong clock got published: one that is
+// an hour ahead, or was until its clock was set back by some seconds.
 func testPoisoned(t *testing.T, r *rig) {
 	c := open(t, r.url)
-	bad := c.Now() + 3_600_000
+	replacesFromAhead(t, c, 3_600_000)
+	ok(t, c.rc.Do(t.Context(), c.rc.B().Del().Key(boardKey(5)).Build()).Error())
+	replacesFromAhead(t, c, 3_000)
+}
+
+func replacesFromAhead(t *testing.T, c *Client, ahead int64) {
+	t.Helper()
+	bad := c.Now() + ahead
 	ok(t, c.rc.Do(t.Context(), c.rc.B().Xadd().Key(boardKey(5)).Id("*").FieldValue().
 		FieldValue("at", fmt.Sprint(bad)).FieldValue("e", "3").FieldValue("d", "").Build()).Error())
 	now := c.Now()

@@ -79,7 +79,8 @@ const (
 	claimRepeat = 10 * time.Second // a claim asked again within it is answered as the first time
 
 	publishAhead = 1 * time.Second // a board further ahead of Redis TIME is refused
-	poisoned     = 5 * time.Second // a stored board further ahead is replaced under a new epoch, a lease is moved to now
+	boardAhead   = 2 * time.Second // a stored board further ahead is of another time, and replaced under a new epoch
+	leaseAhead   = 5 * time.Second // a lease from further ahead is moved to now
 )
 
 const (

@@ -66,7 +66,7 @@ func loadScript(name string, shared ...string) *script {
 // of keys.go.
 func loadLeaseScript(op string, parts ...string) *script {
 	body := fmt.Sprintf("local stateMS, honourMS, endedMS, decisionsMS, aheadMS = %s, %d, %s, %s, %s\n",
-		ms(leasesTTL), int64(grandstand.HonourMS), ms(endedKept), ms(decisionsTTL), ms(poisoned))
+		ms(leasesTTL), int64(grandstand.HonourMS), ms(endedKept), ms(decisionsTTL), ms(leaseAhead))
 	body += fmt.Sprintf("local maxDevices, maxEnded, maxWatchers, maxDecisions = %d, %d, %d, %d\n",
 		grandstand.MaxDevices, maxEnded, maxWatchers, maxDecisions)
 	for _, name := range append([]string{"begin"}, parts...) {
