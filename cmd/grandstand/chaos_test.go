@@ -34,10 +34,7 @@ const crowdWindow = 2500 * time.Millisecond
 // says which, and TIMES how often.
 func TestChaosEvening(t *testing.T) {
 	s := openStand(t)
-	list := s.catalogue()
-	if only := os.Getenv("FAULTS"); only != "" {
-		list = pick(list, regexp.MustCompile(only))
-	}
+	list := pick(s.catalogue(), os.Getenv("FAULTS"))
 	list = slices.Repeat(list, setting(t, "TIMES", 1, strconv.Atoi))
 	total := time.Duration(0)
 	for _, f := range list {
@@ -53,8 +50,8 @@ func TestChaosEvening(t *testing.T) {
 }
 
 // Faults at random, which hit the system while it heals from the one before.
-// SEED draws the same ones again, DURATION says for how long, and SKIP how many of
-// the first are left out, to look into later ones.
+// SEED draws the same ones again, DURATION says for how long. To look into some of
+// them, FAULTS says which, and SKIP how many of the first are left out.
 func TestChaosHour(t *testing.T) {
 	if os.Getenv("SEED") == "" {
 		t.Skip("an hour of random faults wants a SEED: make chaos-hour SEED=1")
@@ -62,7 +59,7 @@ func TestChaosHour(t *testing.T) {
 	seed := setting(t, "SEED", 0, strconv.Atoi)
 	total := setting(t, "DURATION", time.Hour, time.ParseDuration)
 	s := openStand(t)
-	list := s.catalogue()
+	list := pick(s.catalogue(), os.Getenv("FAULTS"))
 	rng := rand.New(rand.NewPCG(uint64(seed), 0))
 	skip := setting(t, "SKIP", 0, strconv.Atoi)
 	s.suffer("hour", fmt.Sprintf("%v of random faults, seed %d", total, seed), total, func(play func(fault)) {
@@ -95,9 +92,12 @@ func setting[T any](t *testing.T, name string, otherwise T, parse func(string) (
 	return v
 }
 
-func pick(list []fault, names *regexp.Regexp) (some []fault) {
+// pick returns the faults whose names match the regular expression; all if it is
+// empty.
+func pick(list []fault, names string) (some []fault) {
+	matches := regexp.MustCompile(names)
 	for _, f := range list {
-		if names.MatchString(f.name) {
+		if matches.MatchString(f.name) {
 			some = append(some, f)
 		}
 	}
