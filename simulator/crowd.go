@@ -302,8 +302,9 @@ func (c *crowd) quiet(ctx context.Context) {
 	c.still.Store(true)
 	still := 2*c.tick() + c.cfg.Window
 	verdict := c.audit.settle(ms(time.Now().Add(still)))
-	// Whoever has just vanished is counted on for a while.
-	patience := time.NewTimer(still + time.Duration(c.linger())*time.Millisecond + 6*c.tick() + 10*time.Second)
+	// Whoever has just vanished is counted on for a while, and for longer if nobody
+	// said that the last beat was read.
+	patience := time.NewTimer(still + deadAfter + time.Duration(c.linger())*time.Millisecond + 9*c.tick() + 10*time.Second)
 	defer patience.Stop()
 	select {
 	case <-verdict:
