@@ -212,10 +212,11 @@ func (o *overload) enter(r *http.Request) error {
 		return nil
 	default:
 	}
-	patience := time.NewTimer(joinPatience)
+	wait := joinPatience
 	if back {
-		patience.Reset(backPatience)
+		wait = backPatience
 	}
+	patience := time.NewTimer(wait)
 	defer patience.Stop()
 	select {
 	case o.joining <- struct{}{}:

@@ -3,11 +3,12 @@ package simulator
 import (
 	"io"
 	"net"
-	"pgregory.net/rapid"
 	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"pgregory.net/rapid"
 
 	"grandstand"
 )

@@ -49,7 +49,7 @@ func TestServerFreezes(t *testing.T) {
 	}
 	defer conn.Close()
 	s.Stop()
-	for { // a signal takes its time
+	for begin := time.Now(); ; { // a signal takes its time
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
 		if err != nil {
 			t.Fatal(err)
@@ -57,9 +57,14 @@ func TestServerFreezes(t *testing.T) {
 		if strings.Contains(string(stat), ") T ") {
 			break
 		}
+		if time.Since(begin) > 10*time.Second {
+			t.Fatalf("it is not stopped: %s", stat)
+		}
 		runtime.Gosched()
 	}
-	io.WriteString(conn, "PING\r\n")
+	if _, err := io.WriteString(conn, "PING\r\n"); err != nil {
+		t.Fatal(err)
+	}
 	conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
 	var b [16]byte
 	if n, err := conn.Read(b[:]); !errors.Is(err, os.ErrDeadlineExceeded) {
