@@ -737,3 +737,14 @@ func TestATickThatTakesTooLongSkips(t *testing.T) {
 		}
 	})
 }
+
+// Boards of before a clock was set back stand only while that may be a correction.
+func TestBoardsOfBeforeTheClockWasSetBackAreReplaced(t *testing.T) {
+	const now = 1_800_000_000_000
+	for ahead, offered := range map[int64]bool{-1: true, 0: false, poisonedMS - 1: false, poisonedMS: true, 3_000: true, 8_000: true} {
+		sh := &shard{epoch: 3, at: now + ahead, used: true}
+		if got := new(Aggregator).offer(sh, now) != nil; got != offered {
+			t.Errorf("the newest board is %d ms ahead: offered is %v", ahead, got)
+		}
+	}
+}
