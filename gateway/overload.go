@@ -207,22 +207,28 @@ func (o *overload) enter(r *http.Request) error {
 		o.joins.Inc()
 		return errOverloaded
 	}
+	return o.wait(r.Context(), back)
+}
+
+// wait waits for one of the places of joins under way. Unless there is an error
+// leave is to be called after it. back: who asks had a session a moment ago.
+func (o *overload) wait(ctx context.Context, back bool) error {
 	select {
 	case o.joining <- struct{}{}:
 		return nil
 	default:
 	}
-	wait := joinPatience
+	long := joinPatience
 	if back {
-		wait = backPatience
+		long = backPatience
 	}
-	patience := time.NewTimer(wait)
+	patience := time.NewTimer(long)
 	defer patience.Stop()
 	select {
 	case o.joining <- struct{}{}:
 		return nil
 	case <-patience.C:
-	case <-r.Context().Done():
+	case <-ctx.Done():
 	}
 	o.joins.Inc()
 	return errOverloaded

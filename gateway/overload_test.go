@@ -355,13 +355,24 @@ func TestJoinsWaitForTheirTurn(t *testing.T) {
 		if err == nil || !strings.HasPrefix(err.Error(), "503 ") || time.Since(begin) != backPatience {
 			t.Errorf("who came back, after %v: %v", time.Since(begin), err)
 		}
+		beat := func(viewer string) int {
+			code, _, _ := rg.do("POST", "/v1/events/final/beats?device=d1&viewer="+viewer, `{"v":1,"t":"beat"}`)
+			return code
+		}
+		begin = time.Now()
+		if code := beat("v3"); code != http.StatusServiceUnavailable || time.Since(begin) != joinPatience {
+			t.Errorf("by a POST, after %v: %d", time.Since(begin), code)
+		}
 		time.AfterFunc(joinPatience/2, func() { close(stuck) })
 		if _, err := rg.try("final", "viewer=v2", nil); err != nil {
 			t.Errorf("whoever waited a little: %v", err)
 		}
 		joined.Wait()
-		if n := rg.metric("shed_joins_total", ""); n != 2 {
-			t.Errorf("%v joins were shed, want 2", n)
+		if code := beat("v3"); code != http.StatusOK || len(rg.g.load.joining) != 0 {
+			t.Errorf("by a POST, with time for it: %d; %d joins are under way", code, len(rg.g.load.joining))
+		}
+		if n := rg.metric("shed_joins_total", ""); n != 3 {
+			t.Errorf("%v joins were shed, want 3", n)
 		}
 	})
 }

@@ -156,7 +156,11 @@ func (p *player) sessionOf(m *grandstand.Message) (*session, error) {
 	if err := p.g.load.admit(v); err != nil {
 		return nil, err
 	}
+	if err := p.g.load.wait(p.r.Context(), v.session != ""); err != nil {
+		return nil, err
+	}
 	s, err := p.g.join(p.r.Context(), v)
+	p.g.load.leave()
 	if err == nil && v.session == "" && p.kept != nil {
 		p.opened = append(p.opened, s)
 	}
