@@ -54,9 +54,10 @@ type Record struct {
 	Since   int64    // Redis ms at which it was opened at the owner; 0: it moved there
 
 	// ClaimedAt is the Redis ms at which the owner claimed the session from
-	// another; 0 if it did not, or has kept the record since. It is not part of what is stored:
-	// Claim tells it of the owner before.
-	ClaimedAt int64
+	// ClaimedFrom; 0 and "" if it did not, or has kept the record since. They are not
+	// part of what is stored: Claim tells them of the owner before.
+	ClaimedAt   int64
+	ClaimedFrom string
 }
 
 // Claimed is the answer to a claim: the session's generation from now on, and

@@ -26,10 +26,19 @@ type world struct {
 	claimed  map[int]int64                         // when its owner became it
 	former   map[int][][]string                    // audiences that it was in before its last move
 	since    map[int]int64                         // when its owner opened it, or claimed it from another
-	moved    map[int]bool                          // its owner claimed it from another
+	moved    map[int]*testGateway                  // whom its owner claimed it from
+	had      map[*testGateway]map[int]bool         // sessions that were owned there
 	lostAt   int64                                 // when Redis last lost its data; 0: it has not
 	knew     map[*testGateway]grandstand.ReleaseID // upTo then
 	orphans  []orphan
+	untold   []*untold
+}
+
+// untold is a claim of a gateway that did not tell the owner before at once.
+type untold struct {
+	session int
+	by      *testGateway
+	done    int64 // when the owner before was told; 0: it has not been
 }
 
 type heldMove struct {
@@ -111,8 +120,8 @@ func (w *world) claiming(id int) bool { return w.owner[id].sessions[id] != w.ses
 // or a little later, and only then counted there.
 func (w *world) move() {
 	id, to := w.someone(), w.pick("to")
-	if id < 0 || to == nil || w.owner[id] == to || w.claiming(id) {
-		return
+	if id < 0 || to == nil || w.owner[id] == to || to.claims[id] != 0 || to.sessions[id] != nil {
+		return // who claims it, or has not read that it is gone, does not ask again
 	}
 	from, old := w.owner[id], w.sessions[id]
 	s := *old
@@ -121,10 +130,16 @@ func (w *world) move() {
 	if w.draw(4, "joins another team") == 0 {
 		s.values = w.audience(s.values[0], "KC")
 	}
-	since, moved := w.since[id], w.moved[id]
-	w.sessions[id], w.owner[id], w.claimed[id], w.since[id], w.moved[id] = &s, to, w.now, w.now+1, true
+	since, moved := w.since[id], w.moved[id] != nil
+	if w.moved[id] == to && w.had[to][id] {
+		moved = false // it is back
+	}
+	w.sessions[id], w.owner[id], w.claimed[id], w.since[id], w.moved[id] = &s, to, w.now, w.now+1, from
+	to.claims[id]++
 	w.t.Logf("session %d moves from %s to %s", id, from.id, to.id)
+	u := &untold{id, to, 0}
 	release := func() {
+		u.done = w.now + 1
 		w.seq++
 		w.t.Logf("session %d is released by %s: %d", id, from.id, w.seq)
 		rid := grandstand.ReleaseID{MS: uint64(w.now) + 1, Seq: w.seq} // after the tallies of now
@@ -132,12 +147,17 @@ func (w *world) move() {
 		w.moves[to] = append(w.moves[to], heldMove{
 			grandstand.Move{From: from.id, Release: rid, Values: old.values, Since: since, Moved: moved}, id, w.now,
 		})
-		if w.owner[id] == to && w.sessions[id] == &s && !w.endings[id] {
+		to.claims[id]--
+		if w.had[to] == nil {
+			w.had[to] = map[int]bool{}
+		}
+		w.had[to][id] = true
+		if !w.endings[id] && (w.owner[id] == to || !to.dead) { // else the release is in its list
 			to.add(&s)
 		}
 	}
 	if w.draw(3, "slow release") == 0 {
-		w.pending = append(w.pending, release)
+		w.pending, w.untold = append(w.pending, release), append(w.untold, u)
 	} else {
 		release()
 	}
@@ -222,7 +242,7 @@ func (w *world) step() {
 			f()
 		}
 	}
-	if w.draw(15, "Redis is lost") == 7 && (w.lostAt == 0 || w.now > w.lostAt+2*refillMS) {
+	if w.draw(15, "Redis is lost") == 7 && w.late() == 0 && (w.lostAt == 0 || w.now > w.lostAt+2*refillMS) {
 		w.forget()
 	}
 	w.advance(2000)
@@ -298,6 +318,21 @@ func (w *world) ask() {
 	})
 }
 
+// late returns how many sessions were taken from a gateway that had not told the
+// owner before, and has not written since. Who took them cannot know whether that
+// owner counts them still.
+func (w *world) late() (n uint64) {
+	w.untold = slices.DeleteFunc(w.untold, func(u *untold) bool {
+		return u.done != 0 && u.done <= u.by.asOf && !u.by.half || u.by.dead && w.now-u.by.asOf >= grandstand.LingerMS(w.event.BeatMS)
+	})
+	for _, u := range w.untold {
+		if w.owner[u.session] != u.by || u.by.half {
+			n++
+		}
+	}
+	return n
+}
+
 func (w *world) check(b *grandstand.Board) {
 	w.t.Logf("board at +%d: %d %v", b.At-start, b.Segments[0].Sessions, b.Quality)
 	if err := b.CheckSums(); err != nil {
@@ -339,6 +374,7 @@ func (w *world) check(b *grandstand.Board) {
 	// written before, it dies, or whoever lists the move does not write in time:
 	// see TestAReleaseThatWasLost.
 	lost += uint64(len(w.orphans))
+	lost += w.late()
 	for id, s := range w.sessions {
 		w.each(s, func(seg grandstand.Segment) { truth[seg]++ })
 		if g := w.owner[id]; g.written[id] == s && !g.half && !w.endings[id] && w.now-g.asOf < grandstand.LingerMS(w.event.BeatMS) {
@@ -356,6 +392,7 @@ func (w *world) check(b *grandstand.Board) {
 			}
 		}
 	}
+	truth[grandstand.WorldSegment] += 0 // also if nobody is watching
 	for seg, n := range truth {
 		w.maxTruth[seg] = max(w.maxTruth[seg], n+lost)
 	}
@@ -414,7 +451,7 @@ func TestSumsHoldUnderChurn(t *testing.T) {
 			rig: newRig(t), t: rt, event: testEvent("final", "country", "team"),
 			sessions: map[int]*testSession{}, owner: map[int]*testGateway{}, endings: map[int]bool{},
 			moves: map[*testGateway][]heldMove{}, maxTruth: map[grandstand.Segment]uint64{},
-			claimed: map[int]int64{}, former: map[int][][]string{}, since: map[int]int64{}, moved: map[int]bool{}, knew: map[*testGateway]grandstand.ReleaseID{},
+			claimed: map[int]int64{}, former: map[int][][]string{}, since: map[int]int64{}, moved: map[int]*testGateway{}, had: map[*testGateway]map[int]bool{}, knew: map[*testGateway]grandstand.ReleaseID{},
 		}
 		if rapid.Bool().Draw(rt, "a cross") {
 			w.event = testEvent("final", "country", "team", "country+team")

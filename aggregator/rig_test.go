@@ -112,6 +112,7 @@ type testGateway struct {
 	moves    []grandstand.Move
 	released grandstand.ReleaseID
 	stream   []testRelease
+	claims   map[int]int // sessions whose owner before it has not told yet, and how often
 	shardAt  int64
 	last     []grandstand.Tally
 	dead     bool
@@ -129,7 +130,7 @@ type testRelease struct {
 }
 
 func (r *rig) gateway(event *grandstand.Event) *testGateway {
-	g := &testGateway{r: r, id: fmt.Sprintf("gw%d", len(r.gws)), event: event, sessions: map[int]*testSession{}}
+	g := &testGateway{r: r, id: fmt.Sprintf("gw%d", len(r.gws)), event: event, sessions: map[int]*testSession{}, claims: map[int]int{}}
 	r.gws = append(r.gws, g)
 	g.renew()
 	return g
@@ -143,15 +144,17 @@ func (g *testGateway) renew() {
 
 func (g *testGateway) add(s *testSession) { g.sessions[s.id] = s }
 
-// readReleases does what the release stream says.
+// readReleases does what the release stream says, up to what is of a session that
+// the gateway does not have for sure.
 func (g *testGateway) readReleases() {
-	for _, rel := range g.stream {
+	for len(g.stream) > 0 && g.claims[g.stream[0].session] == 0 {
+		rel := g.stream[0]
+		g.stream = g.stream[1:]
 		if s := g.sessions[rel.session]; s != nil && s.gen <= rel.gen {
 			delete(g.sessions, rel.session)
 		}
 		g.released = rel.id
 	}
-	g.stream = nil
 }
 
 // tally builds what the gateway knows.

@@ -35,6 +35,7 @@ type fakeRedis struct {
 	refuse   map[string]bool // values that are never admitted
 	late     string          // the member whose lease cannot be renewed
 	keepNS   atomic.Int64    // that a Keep takes
+	unheard  atomic.Value    // string: releases to this member do not get through
 
 	shards    map[grandstand.TallyRef]*grandstand.ShardTally
 	manifests map[string]*grandstand.Manifest
@@ -107,6 +108,7 @@ func (f *fakeRedis) claimLocked(rec grandstand.Record) grandstand.Claimed {
 		return grandstand.Claimed{Gen: cur.Gen}
 	}
 	rec.Gen = max(cur.Gen, rec.Gen) + 1
+	rec.ClaimedAt, rec.ClaimedFrom = time.Now().UnixMilli(), cur.Owner
 	f.records[rec.Session] = rec
 	return grandstand.Claimed{Gen: rec.Gen, Previous: &cur}
 }
@@ -146,6 +148,10 @@ func (f *fakeRedis) Forget(ctx context.Context, recs []grandstand.Record) error 
 }
 
 func (f *fakeRedis) Release(ctx context.Context, owner string, rels []grandstand.Release) (ids []grandstand.ReleaseID, err error) {
+	if owner == f.unheard.Load() {
+		<-ctx.Done()
+		return nil, grandstand.WrapError(grandstand.CodeUnavailable, errDown, "down")
+	}
 	if err := f.enter(ctx, "Release"); err != nil {
 		return nil, err
 	}

@@ -25,6 +25,77 @@ func twoGateways(t *testing.T, f func(t *testing.T, redis *fakeRedis, a, b *rig)
 	})
 }
 
+// The third gateway takes a session from the second, which has claimed it but could
+// not tell the first yet: the first counts it, and only the second can list that.
+func TestAReleaseWaitsForTheClaimBefore(t *testing.T) {
+	twoGateways(t, func(t *testing.T, redis *fakeRedis, a, b *rig) {
+		c := newRig(t, rigConfig{redis: redis, set: func(c *Config) { c.ID = "c" }})
+		const query = "viewer=v1&device=d1&team=KC&interval_ms=60000"
+		onA, other := a.watch(query), b.watch("viewer=v2&device=d2&team=SF&interval_ms=60000")
+		ticked()
+		redis.unheard.Store("a")
+		b.watch(query + "&session=" + onA.session)
+		time.Sleep(100 * time.Millisecond)
+		onC := c.watch(query + "&session=" + onA.session)
+		for i := range 8 {
+			ticked()
+			for segment, want := range map[string]int{"world": 2, "team:KC": 1, "team:SF": 1} {
+				if n := redis.count("final", segment); n != want {
+					t.Errorf("tick %d: %s counts %d, want %d", i, segment, n, want)
+				}
+			}
+			if i == 2 {
+				redis.unheard.Store("")
+			}
+		}
+		if n := b.g.roomOf("final").tally.Segments[0].Sessions; n != 1 {
+			t.Errorf("the second counts %d, want the one who stayed", n)
+		}
+		onC.leave()
+		other.leave()
+		c.stop()
+	})
+}
+
+// A session goes to another gateway and is back before that one has told of it: no
+// tally counts it but the one of where it is.
+func TestASessionIsBackAtOnce(t *testing.T) {
+	twoGateways(t, func(t *testing.T, redis *fakeRedis, a, b *rig) {
+		const query = "viewer=v1&device=d1&team=KC&interval_ms=60000"
+		onA := a.watch(query)
+		ticked()
+		b.watch(query + "&session=" + onA.session)
+		ticked() // a has read that it is lost
+		again := a.watch(query + "&session=" + onA.session)
+		ticked()
+		moves := a.g.roomOf("final").tally.Moves
+		if len(moves) != 1 || moves[0].From != "b" || moves[0].Since == 0 || moves[0].Moved {
+			t.Errorf("the moves that are told: %+v", moves)
+		}
+		if n := redis.count("final", "world"); n != 1 {
+			t.Errorf("%d sessions, want 1", n)
+		}
+		again.leave()
+
+		// Only who had it told from whom it came.
+		r := a.g.roomOf("final")
+		for _, tc := range []struct {
+			had   bool
+			from  string
+			moved bool
+		}{{true, "a", false}, {false, "a", true}, {true, "c", true}} {
+			s := r.join(&joining{session: grandstand.NewSessionID(r.key, grandstand.Key{}, grandstand.Key{}), audience: r.intern([]string{"US", "US-CA", "KC"}), intervalMS: 60_000})
+			synctest.Wait()
+			s.had, s.own = tc.had, claiming
+			s.previous = &grandstand.Record{Owner: "b", Values: s.Audience.Values, ClaimedAt: fakeClock{}.Now(), ClaimedFrom: tc.from}
+			r.own(s, &grandstand.Move{From: "b"})
+			if got := r.moves[len(r.moves)-1].Moved; got != tc.moved {
+				t.Errorf("it had it: %v, and b claimed it from %s: moved %v", tc.had, tc.from, got)
+			}
+		}
+	})
+}
+
 func TestASessionMovesBetweenGateways(t *testing.T) {
 	twoGateways(t, func(t *testing.T, redis *fakeRedis, a, b *rig) {
 		onA := a.watch("viewer=v1&device=d1&team=KC&country=US")

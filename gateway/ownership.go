@@ -452,10 +452,14 @@ func (r *room) own(s *session, move *grandstand.Move) {
 	} else {
 		move.Values = s.previous.Values
 		move.Since, move.Moved = hadSince(s.previous, r.g.cfg.Clock.Now())
+		if s.had && s.previous.ClaimedFrom == r.g.id {
+			move.Moved = false // it was away for a moment: no other tally than ours counts it
+		}
 		s.previous = nil
 		r.moves = append(r.moves, heldMove{*move, now + grandstand.LingerMS(r.event().BeatMS) + moveMarginMS})
 	}
 	s.own, s.moving, s.kept, s.recorded, s.doubted = owned, false, true, true, false
+	s.had = true
 	r.dirty.Store(true)
 	switch {
 	case s.Gen <= s.released:

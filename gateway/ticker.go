@@ -139,8 +139,8 @@ func (t *ticker) readReleases(ctx context.Context) {
 	}
 	now := t.g.clock.Now()
 	for _, rel := range rels {
-		if r := t.g.roomOf(rel.Event); r != nil {
-			r.release(rel, now)
+		if r := t.g.roomOf(rel.Event); r != nil && !r.release(rel, now) {
+			return // those after it wait too: the tally says up to which it knows all
 		}
 		t.released = rel.ID
 	}

@@ -57,7 +57,7 @@ func (c *Client) Claim(ctx context.Context, recs []grandstand.Record) ([]grandst
 
 // parseClaimed reads the reply of the script for the record under a key.
 func (c *Client) parseClaimed(key string, reply []string) (grandstand.Claimed, error) {
-	if len(reply) != 5 {
+	if len(reply) != 6 {
 		return grandstand.Claimed{}, strconv.ErrSyntax
 	}
 	gen, err := strconv.ParseUint(reply[0], 10, 64)
@@ -82,7 +82,7 @@ func (c *Client) parseClaimed(key string, reply []string) (grandstand.Claimed, e
 	if err := errors.Join(err1, err2); err != nil {
 		return grandstand.Claimed{}, err
 	}
-	prev.Gen, prev.ClaimedAt = prevGen, claimedAt
+	prev.Gen, prev.ClaimedAt, prev.ClaimedFrom = prevGen, claimedAt, reply[5]
 	claimed.Previous = prev
 	return claimed, nil
 }

@@ -123,30 +123,33 @@ func testClaimWindow(t *testing.T, r *rig) {
 }
 
 // testClaimedAt: who claims a session is told since when its owner before has had
-// it, if that one had claimed it from another and not kept it since.
+// it, and from whom, if that one had claimed it from another and not kept it since.
 func testClaimedAt(t *testing.T, r *rig) {
 	c := open(t, r.url)
-	claimedAt := func(owner string) int64 {
+	claimedAt := func(owner, from string) int64 {
 		t.Helper()
 		got, err := claimOne(t.Context(), c, record("s1", owner, 0, "US"))
 		ok(t, err)
 		if got.Previous == nil {
 			return -1
 		}
+		if got.Previous.ClaimedFrom != from {
+			t.Errorf("%s had claimed it from %q, want %q", got.Previous.Owner, got.Previous.ClaimedFrom, from)
+		}
 		return got.Previous.ClaimedAt
 	}
-	if at := claimedAt("A"); at != -1 {
+	if at := claimedAt("A", ""); at != -1 {
 		t.Errorf("the first owner is told of one before: claimed at %d", at)
 	}
-	if at := claimedAt("B"); at != 0 {
+	if at := claimedAt("B", ""); at != 0 {
 		t.Errorf("A had it from nobody, yet it claimed it at %d", at)
 	}
 	before := c.Now()
-	if at := claimedAt("C"); at > before+1000 || at < before-1000 {
+	if at := claimedAt("C", "A"); at > before+1000 || at < before-1000 {
 		t.Errorf("B claimed it at %d, now it is %d", at, before)
 	}
 	keep(t, c, record("s1", "C", 1e13, "US"))
-	if at := claimedAt("D"); at != 0 {
+	if at := claimedAt("D", ""); at != 0 {
 		t.Errorf("C has kept it, yet it claimed it at %d", at)
 	}
 }

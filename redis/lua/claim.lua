@@ -1,13 +1,13 @@
 -- Makes ARGV[1] the owner of the session KEYS[1] and returns its generation and
--- the owner before: {gen, owner, gen, record, claimed at}; owner '' if there was
--- none.
+-- the owner before: {gen, owner, gen, record, claimed at, from whom}; owner '' if
+-- there was none.
 --
 -- ARGV: owner, its generation (0: none), its record, TTL ms, repeat ms
 --
 -- A record is "gen|owner|claimed at|gen before|owner before|length of record|"
 -- and the record, then the record before. What was before is kept so that a
 -- claim whose reply was lost gets the same answer when it is asked again, but for
--- when the owner before had claimed the session.
+-- when and from whom the owner before had claimed the session.
 local t = redis.call('TIME')
 local now = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
 local owner, gen, record = ARGV[1], tonumber(ARGV[2]), ARGV[3]
@@ -30,7 +30,7 @@ if not head then
   -- that was counted up from an earlier one, so the claimer prevails.
   gen = math.max(gen + 1, now)
   write(gen, now, '0', '', '')
-  return {string.format('%.0f', gen), '', '0', '', '0'}
+  return {string.format('%.0f', gen), '', '0', '', '0', ''}
 end
 
 local body = string.sub(cur, e + 1, e + tonumber(len))
@@ -41,9 +41,9 @@ if cowner == owner then
     pgen, powner, before = '0', '', ''
   end
   write(gen, tonumber(cat), pgen, powner, before)
-  return {string.format('%.0f', gen), powner, pgen, before, '0'}
+  return {string.format('%.0f', gen), powner, pgen, before, '0', ''}
 end
 
 gen = math.max(tonumber(cgen), gen) + 1
 write(gen, now, cgen, cowner, body)
-return {string.format('%.0f', gen), cowner, cgen, body, powner ~= '' and cat or '0'}
+return {string.format('%.0f', gen), cowner, cgen, body, powner ~= '' and cat or '0', powner}
