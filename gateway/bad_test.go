@@ -237,9 +237,15 @@ func TestBreachesCloseTheConnection(t *testing.T) {
 	}
 }
 
-func waitReady(rg *rig) {
-	for !rg.g.Ready() {
-		time.Sleep(time.Millisecond)
+func waitReady(rg *rig) { rg.until("ready", rg.g.Ready) }
+
+// until waits for what other goroutines do.
+func (rg *rig) until(what string, is func() bool) {
+	rg.t.Helper()
+	for end := time.Now().Add(20 * time.Second); !is(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			rg.t.Fatalf("not within 20 s: %s", what)
+		}
 	}
 }
 

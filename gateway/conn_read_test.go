@@ -328,9 +328,7 @@ func TestAGoodbyeMayCrossACloseFrame(t *testing.T) {
 			rc.write(frame(0x88, binary.BigEndian.AppendUint16(nil, code)))
 			for first := byte(0); first != 0x88; first, _ = rc.nextOf() {
 			}
-			for rg.g.conns.Load() > 0 {
-				time.Sleep(time.Millisecond)
-			}
+			rg.until("the connection has ended", func() bool { return rg.g.conns.Load() == 0 })
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			if s.Left != left {

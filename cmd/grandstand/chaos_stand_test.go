@@ -175,7 +175,7 @@ func (s *stand) atWork() int {
 		return scrape(s.t, s.aggregators[i].admin)("grandstand_aggregator_published_total")
 	}
 	first, second := published(0), published(1)
-	for {
+	for range 120 {
 		<-time.After(500 * time.Millisecond)
 		grown := published(0) - first - (published(1) - second)
 		if grown > 0 {
@@ -184,6 +184,8 @@ func (s *stand) atWork() int {
 			return 1
 		}
 	}
+	s.t.Fatal("no aggregator has published for a minute")
+	return 0
 }
 
 // redisLinks are all links to Redis.
