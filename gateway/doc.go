@@ -69,7 +69,7 @@
 //   - Over REST the answer says that the beats are durable. If they are not kept, or
 //     not within 2 s, it is 503 with the names of the sessions, to be sent again as a
 //     whole. Sessions that such a request opened are not counted until a beat names
-//     them.
+//     them. The same holds for a list of which a later message is refused.
 //
 // A beat that is not kept renews its session and its lease all the same. Without a
 // journal nothing is kept or acknowledged, and hello says "acks":false.

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"fmt"
 	"net"
 	"net/http"
 	"runtime"
@@ -335,6 +336,7 @@ func TestJoinsWaitForTheirTurn(t *testing.T) {
 			if id.Viewer == "stuck" {
 				<-stuck
 			}
+			id.Service = id.Viewer == "backend"
 			return nil
 		}
 		var joined sync.WaitGroup
@@ -363,6 +365,11 @@ func TestJoinsWaitForTheirTurn(t *testing.T) {
 		if code := beat("v3"); code != http.StatusServiceUnavailable || time.Since(begin) != joinPatience {
 			t.Errorf("by a POST, after %v: %d", time.Since(begin), code)
 		}
+		begin = time.Now()
+		code, text, _ := rg.do("POST", "/v1/events/final/beats?viewer=backend", `[{"t":"beat","viewer":"a"},{"t":"beat","viewer":"b"},{"t":"beat","viewer":"c"}]`)
+		if code != http.StatusServiceUnavailable || time.Since(begin) != joinPatience {
+			t.Errorf("a list by a POST, after %v: %d %s", time.Since(begin), code, text)
+		}
 		time.AfterFunc(joinPatience/2, func() { close(stuck) })
 		if _, err := rg.try("final", "viewer=v2", nil); err != nil {
 			t.Errorf("whoever waited a little: %v", err)
@@ -371,9 +378,29 @@ func TestJoinsWaitForTheirTurn(t *testing.T) {
 		if code := beat("v3"); code != http.StatusOK || len(rg.g.load.joining) != 0 {
 			t.Errorf("by a POST, with time for it: %d; %d joins are under way", code, len(rg.g.load.joining))
 		}
-		if n := rg.metric("shed_joins_total", ""); n != 3 {
-			t.Errorf("%v joins were shed, want 3", n)
+		if n := rg.metric("shed_joins_total", ""); n != 4 {
+			t.Errorf("%v joins were shed, want 4", n)
 		}
+	})
+}
+
+// The second of a list is refused: the sender is told which session it has, and the
+// session does not count until it is named. Sent again, it is no second one.
+func TestAListThatIsRefusedHalfWay(t *testing.T) {
+	inBubble(t, rigConfig{}, func(t *testing.T, rg *rig) {
+		rg.put("final", `{}`)
+		rg.auth.identify = func(id *Identity) error { id.Service = true; return nil }
+		const path = "/v1/events/final/beats?viewer=backend"
+		code, text, _ := rg.do("POST", path, `[{"t":"beat","viewer":"a"},{"t":"beat","viewer":"b","session":"none"}]`)
+		k := parse[kept](t, text)
+		if code != http.StatusBadRequest || k.Session == "" {
+			t.Errorf("%d %s: want 400 with the session of the first", code, text)
+		}
+		rg.wantWorld(t, "after a list that was refused", 0)
+		if code, text, _ := rg.do("POST", path, fmt.Sprintf(`[{"t":"beat","viewer":"a","session":%q},{"t":"beat","viewer":"b"}]`, k.Session)); code != http.StatusOK {
+			t.Errorf("sent again: %d %s", code, text)
+		}
+		rg.wantWorld(t, "after it was mended", 2)
 	})
 }
 

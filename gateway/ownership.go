@@ -215,7 +215,7 @@ func (s *session) keptLocked(isLost bool, now int64) {
 	}
 	switch {
 	case !isLost && s.own == lost:
-		s.own, s.kept, s.doubted = owned, true, false
+		s.own, s.had, s.kept, s.doubted = owned, true, true, false
 		s.keepAt = keepTime(s.ID, now)
 		s.room.dirty.Store(true)
 	case !isLost && s.confirm:
@@ -365,6 +365,7 @@ func (g *Gateway) claimRecords(ctx context.Context, batch []due) (unknown []*ses
 	var adopted []*session
 	for i, s := range list {
 		if claims[i].Gen == 0 {
+			s.unsure()
 			unknown = append(unknown, s)
 		} else if s.claimed(&claims[i]) {
 			adopted = append(adopted, s)
@@ -395,6 +396,14 @@ func (s *session) toClaim() bool {
 	}
 	s.asking = true
 	return true
+}
+
+// unsure says that a claim may have been carried out, and that whoever had the
+// session before may never be told: the answer to the next one is of after it.
+func (s *session) unsure() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.had = false
 }
 
 // claimed takes the answer to a claim. It reports whether the session has adopted

@@ -41,13 +41,16 @@ func (r rawJSON) MarshalJSON() ([]byte, error) {
 // postBeats answers POST /v1/events/{event}/beats: one beat or a list.
 func (g *Gateway) postBeats(w http.ResponseWriter, r *http.Request) {
 	p, err := g.beats(r)
-	if err != nil {
-		g.fail(w, "beats", err)
-		return
+	if err == nil {
+		err = p.await(r.Context())
 	}
-	if err := p.await(r.Context()); err != nil {
+	if err != nil && p != nil && p.last != nil {
 		names := p.giveUp()
 		g.failWith(w, "beats", err, &names)
+		return
+	}
+	if err != nil {
+		g.fail(w, "beats", err)
 		return
 	}
 	a := p.answer(r.Context())
@@ -55,7 +58,8 @@ func (g *Gateway) postBeats(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, a)
 }
 
-// beats takes the beats of a request. They may not be kept yet.
+// beats takes the beats of a request. They may not be kept yet. With an error some
+// may have been taken: the player says for which sessions, nil if there is none.
 func (g *Gateway) beats(r *http.Request) (*player, error) {
 	if g.state.Load() != phaseRunning {
 		return nil, g.full()
@@ -75,6 +79,7 @@ func (g *Gateway) beats(r *http.Request) (*player, error) {
 	if g.cfg.Journal != nil {
 		p.kept = newKeeping()
 	}
+	defer p.leave()
 	return p, grandstand.DecodeBeats(body, p.take)
 }
 
@@ -105,8 +110,25 @@ type player struct {
 	last     *session
 	sessions []string
 
-	kept   *keeping   // nil: nothing is kept
-	opened []*session // by this request, if something is kept
+	kept    *keeping   // nil: nothing is kept
+	opened  []*session // by this request
+	entered bool       // it has a place among the joins under way, for all that it opens
+}
+
+// enter waits for the request's turn to open or resume sessions.
+func (p *player) enter(back bool) error {
+	if p.entered {
+		return nil
+	}
+	err := p.g.load.wait(p.r.Context(), back)
+	p.entered = err == nil
+	return err
+}
+
+func (p *player) leave() {
+	if p.entered {
+		p.g.load.leave()
+	}
 }
 
 // take carries one message out.
@@ -156,12 +178,11 @@ func (p *player) sessionOf(m *grandstand.Message) (*session, error) {
 	if err := p.g.load.admit(v); err != nil {
 		return nil, err
 	}
-	if err := p.g.load.wait(p.r.Context(), v.session != ""); err != nil {
+	if err := p.enter(v.session != ""); err != nil {
 		return nil, err
 	}
 	s, err := p.g.join(p.r.Context(), v)
-	p.g.load.leave()
-	if err == nil && v.session == "" && p.kept != nil {
+	if err == nil && v.session == "" {
 		p.opened = append(p.opened, s)
 	}
 	return s, err

@@ -186,31 +186,33 @@ func (r *room) find(id string) *session {
 	return r.sessions[id]
 }
 
-// release stops counting a session that another gateway has taken over. It
-// reports whether our tallies may say that we know: not as long as the owner before
-// us has not been told that it was ours. That one counts it, and we are to list that
-// it moved here.
-func (r *room) release(rel grandstand.Release, now int64) bool {
+// tooEarly reports whether our tallies may not say yet that we know of a release:
+// the owner before us has not been told that the session was ours. That one counts
+// it, and we are to list that it moved here.
+func (r *room) tooEarly(rel grandstand.Release) bool {
 	s := r.find(rel.Session)
 	if s == nil {
-		return true
+		return false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.own == claiming && (s.asking || s.previous != nil) && max(now-int64(rel.ID.MS), int64(rel.ID.MS)-now) < releasePatienceMS {
-		return false
+	return s.own == claiming && (s.asking && rel.Gen > s.Gen || s.previous != nil && rel.Gen >= s.Gen) // else it is of an earlier time
+}
+
+// release stops counting a session that another gateway has taken over.
+func (r *room) release(rel grandstand.Release, now int64) {
+	s := r.find(rel.Session)
+	if s == nil {
+		return
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.released = max(s.released, rel.Gen)
 	if s.own == owned && s.Gen <= rel.Gen {
 		s.loseLocked(now)
 		r.g.metrics.moves.WithLabelValues("out").Inc()
 	}
-	return true
 }
-
-// releasePatienceMS is for how long a release waits for a claim to be carried out:
-// for as long as Redis may take to answer again.
-const releasePatienceMS = 10_000
 
 // notify takes a view from the hub. It does not wait for any socket.
 func (r *room) notify(v *grandstand.View) {

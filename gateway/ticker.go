@@ -27,6 +27,8 @@ type ticker struct {
 	late   int64 // ms that the last one began after its phase
 
 	released grandstand.ReleaseID // the last entry of the release list that was carried out
+	held     grandstand.ReleaseID // the entry that came too early
+	heldAt   time.Time            // when it was met
 	boot     string               // of the last write
 	shards   [grandstand.Shards]shardState
 }
@@ -134,16 +136,30 @@ func (t *ticker) readReleases(ctx context.Context) {
 	defer cancel()
 	rels, err := t.g.cfg.Sessions.Releases(call, t.g.id, t.released)
 	if err != nil {
-		t.g.trouble("read releases", err)
-		return
+		t.g.trouble("read releases", err) // the first of them may be there
 	}
 	now := t.g.clock.Now()
 	for _, rel := range rels {
-		if r := t.g.roomOf(rel.Event); r != nil && !r.release(rel, now) {
-			return // those after it wait too: the tally says up to which it knows all
+		if r := t.g.roomOf(rel.Event); r != nil {
+			if r.tooEarly(rel) && t.holds(rel.ID) {
+				return // those after it wait too: the tally says up to which it knows all
+			}
+			r.release(rel, now)
 		}
 		t.released = rel.ID
 	}
+}
+
+// holdReleases is for how long a release may wait for a claim: a session that is
+// behind it must not be given up for another reason meanwhile (retryLostMS).
+const holdReleases = 4 * time.Second
+
+// holds reports whether a release that comes too early is still waited with.
+func (t *ticker) holds(id grandstand.ReleaseID) bool {
+	if t.held != id {
+		t.held, t.heldAt = id, time.Now()
+	}
+	return time.Since(t.heldAt) < holdReleases
 }
 
 // count scans all rooms and builds the tallies that changed. It returns the

@@ -54,19 +54,20 @@ func (c *Client) Release(ctx context.Context, owner string, rels []grandstand.Re
 	return ids, nil
 }
 
-// Releases returns the entries of owner's list after an id, oldest first.
+// Releases returns the entries of owner's list after an id, oldest first. With an
+// error it returns the first of them, as far as they could be read.
 func (c *Client) Releases(ctx context.Context, owner string, after grandstand.ReleaseID) ([]grandstand.Release, error) {
 	var rels []grandstand.Release
 	for {
 		entries, err := c.do(ctx, "releases", c.rc.B().Xrange().Key(releasesKey(owner)).
 			Start("("+formatID(after)).End("+").Count(releasesPage).Build())[0].AsXRange()
 		if err != nil && !rueidis.IsRedisNil(err) {
-			return nil, c.fail("releases", err)
+			return rels, c.fail("releases", err)
 		}
 		for _, e := range entries {
 			id, err := parseID(e.ID)
 			if err != nil {
-				return nil, c.fail("releases", err)
+				return rels, c.fail("releases", err)
 			}
 			after = id
 			gen, err := strconv.ParseUint(e.FieldValues["g"], 10, 64)
