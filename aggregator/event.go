@@ -48,6 +48,7 @@ type segment struct {
 
 	sessions   uint64
 	estimate   uint64   // of the fans, before it is clamped
+	unreadable bool     // a sketch of it could not be read: the estimate lacks somebody
 	sketches   [][]byte // of the contributions in use; filled while merging
 	stale      bool     // estimate must be made again
 	peak       uint64

@@ -375,10 +375,11 @@ var spareUnions = sync.Pool{New: func() any { return new(unions) }}
 
 // estimate counts the viewers of a segment, now and since the start.
 func (u *unions) estimate(s *segment, mended func(string)) {
-	s.stale = false
+	s.stale, s.unreadable = false, false
 	u.union.Reset()
 	for _, sketch := range s.sketches {
 		if len(sketch) > 0 && u.union.Merge(sketch) != nil {
+			s.unreadable = true
 			mended(brokenSketch)
 		}
 	}
@@ -441,6 +442,24 @@ func (m *merger) board(e *event, live bool) *grandstand.Board {
 	unite(b)
 	b.Body = grandstand.AppendBoardBody(nil, b)
 	return b
+}
+
+// unionSlack is by how much of it the estimate of a union may fall short of that of
+// a part: both are off by 0.8 % (one standard error), so this is no chance.
+const unionSlack = 0.06
+
+// checkUnion returns an error if the union of all, as it was estimated, is smaller
+// than a part of it. That is for unite to mend as long as it is by chance.
+func (e *event) checkUnion() error {
+	world := &e.segs[worldSlot]
+	for i := range e.segs {
+		s := &e.segs[i]
+		counts := s.sessions > 0 && s.dim >= 0 && !e.dark[s.dim]
+		if counts && !world.unreadable && float64(world.estimate) < (1-unionSlack)*float64(s.estimate)-1 {
+			return grandstand.Errorf(grandstand.CodeInternal, "%s has an estimate of %d fans, the union of all one of %d", s.segment, s.estimate, world.estimate)
+		}
+	}
+	return nil
 }
 
 // unite has the world, which is the union of all segments, be no smaller than any

@@ -103,6 +103,9 @@ func (a *Aggregator) count(m *merger, e *event, at int64, late bool) {
 	if e.changed || e.applied > 0 || live && e.unpeaked || e.board == nil {
 		b := m.merge(e, at, live)
 		a.metrics.merges.Inc()
+		if err := e.checkUnion(); err != nil {
+			a.cfg.Violated(grandstand.InvariantFans, "event", e.name, "at", at, "error", err)
+		}
 		if !a.addsUp(b, at) {
 			if b, live, st.quality = e.board, false, grandstand.Partial; b == nil {
 				return

@@ -604,6 +604,35 @@ func TestEveryBoardIsChecked(t *testing.T) {
 	}
 }
 
+// A gateway's sketch of the world lacks most of who is in that of a team.
+func TestAUnionSmallerThanAPartIsNoticed(t *testing.T) {
+	for name, c := range map[string]struct {
+		broken func(world *grandstand.SegmentTally)
+		bad    bool
+	}{
+		"right":      {func(*grandstand.SegmentTally) {}, false},
+		"smaller":    {func(world *grandstand.SegmentTally) { world.Sketch = world.Sketch[:0] }, true},
+		"unreadable": {func(world *grandstand.SegmentTally) { world.Sketch = []byte("no sketch") }, false},
+	} {
+		r := newRig(t)
+		e := testEvent("final", "team")
+		r.redis.configure(*e)
+		g := r.gateway(e)
+		g.crowd(0, 100, "KC")
+		tally := g.tally()
+		c.broken(&tally.Segments[0])
+		m := merger{mended: func(string) {}}
+		ev := newEvent("final", r.now)
+		ev.configure(e)
+		m.take(ev, &holding{gateway: &gateway{id: "a", alive: true}, round: 1}, &tally, nil)
+		ev.from[0].used = true
+		m.merge(ev, r.now, true)
+		if err := ev.checkUnion(); (err != nil) != c.bad {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // The world's fans are estimated, a part of some thousands is nearly counted: the
 // union must not look smaller than what it holds.
 func TestTheWorldIsNoSmallerThanItsParts(t *testing.T) {

@@ -100,6 +100,14 @@ func (s *Server) Kill() {
 	s.cmd = nil
 }
 
+// Shutdown ends the server as a deploy does (SIGTERM), and waits until it is gone.
+func (s *Server) Shutdown() {
+	s.tb.Helper()
+	s.signal(syscall.SIGTERM)
+	s.cmd.Wait() // its exit code says nothing
+	s.cmd = nil
+}
+
 // Stop freezes the server (SIGSTOP): it keeps its connections and answers
 // nothing until Cont.
 func (s *Server) Stop() { s.tb.Helper(); s.signal(syscall.SIGSTOP) }

@@ -187,7 +187,7 @@ func (f *families) playByREST(account, device string) {
 	defer tick.Stop()
 	for {
 		body, _ := json.Marshal(said)
-		resp, err := client.Post(f.stand.blocker.url+"/v1/accounts/"+account+"/devices/"+device+"/heartbeat", "application/json", bytes.NewReader(body))
+		resp, err := client.Post(f.stand.blockerURL()+"/v1/accounts/"+account+"/devices/"+device+"/heartbeat", "application/json", bytes.NewReader(body))
 		if err == nil {
 			var answer struct{ Session, Hold, Code, Message string }
 			_ = json.NewDecoder(resp.Body).Decode(&answer)

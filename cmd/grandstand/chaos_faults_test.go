@@ -60,6 +60,8 @@ func (s *stand) linkFaults() (list []fault) {
 		{"gateways, archiver – the relay's peer port", func() *link { return s.peer[s.relay()] }, faultLasts, false},
 		{"archiver – a gateway's peer port", func() *link { return s.peer[s.leaf()] }, faultLasts, false},
 		{"archiver – MinIO", func() *link { return s.store }, faultLasts, false},
+		{"gateways, aggregators, blocker – MinIO", func() *link { return s.othersStore }, faultLasts, false},
+		{"devices – the blocker", func() *link { return s.device }, faultLasts, false},
 	} {
 		var bad *link
 		toxic := func(kind, attributes string) func() {
@@ -91,6 +93,7 @@ func (s *stand) processFaults() (list []fault) {
 		{"the aggregator at work", func() *unit { return s.aggregators[s.atWork()] }},
 		{"the blocker", func() *unit { return s.blocker }},
 		{"the archiver", func() *unit { return s.archiver }},
+		{"the web", func() *unit { return s.web }},
 	} {
 		var hit *unit
 		list = append(list,
@@ -102,26 +105,41 @@ func (s *stand) processFaults() (list []fault) {
 	return append(list,
 		fault{name: "Redis: kill -9, restart empty", strike: func() { s.redis.Kill() }, mend: func() { s.redis.Restart() }, forgets: true},
 		fault{name: "Redis: kill -9, restart with a snapshot of earlier", strike: func() { s.redis.Kill() }, mend: s.rewind, forgets: true},
+		fault{name: "Redis: SIGTERM, restart with its data", strike: func() { s.redis.Shutdown() }, mend: func() { s.redis.Resume() }, blinds: true},
 		fault{name: "Redis: SIGSTOP, SIGCONT", strike: func() { s.redis.Stop() }, mend: func() { s.redis.Cont() }, blinds: true},
 		fault{name: "Redis: FLUSHALL", lasts: atOnce, strike: func() { s.redis.FlushAll() }, mend: func() {}, forgets: true},
 		fault{name: "MinIO: kill -9, restart", strike: s.minio.Kill, mend: s.minio.Restart},
+		fault{name: "MinIO: SIGTERM, restart", strike: s.minio.Shutdown, mend: s.minio.Restart},
 		fault{name: "MinIO: SIGSTOP, SIGCONT", strike: s.minio.Stop, mend: s.minio.Cont},
 	)
 }
 
 func (s *stand) otherFaults() []fault {
 	var readers []*rawSocket
+	cut := 0.0
 	return []fault{
 		{name: "Redis: failover, 5 s of writes missing", lasts: atOnce, strike: func() { s.failover(5 * time.Second) }, mend: func() {}, forgets: true},
 		{name: "a gateway's disk: full", strike: s.fillDisk, mend: s.clearDisk},
 		{name: "Redis's clock: 8 s ahead, and back", lasts: 15 * time.Second,
 			strike: func() { s.setClock(clockJump) }, mend: func() { s.setClock(0) }, blinds: true},
-		{name: "300 slow readers", lasts: 12 * time.Second, strike: func() { readers = s.slowReaders(300) }, mend: func() {
+		{name: "300 slow readers", lasts: 12 * time.Second, strike: func() { cut = s.slowReadersCut(); readers = s.slowReaders(300) }, mend: func() {
+			if n := s.slowReadersCut() - cut; n < float64(len(readers)) {
+				s.t.Errorf("%d slow readers, %.0f were cut off", len(readers), n)
+			}
 			for _, r := range readers {
 				r.Close()
 			}
 		}},
 	}
+}
+
+// slowReadersCut returns how many sockets gateways have closed since they read too
+// slowly.
+func (s *stand) slowReadersCut() (sum float64) {
+	for _, g := range s.gateways {
+		sum += scrape(s.t, g.admin)("grandstand_gateway_closes_total", `reason="slow_reader"`)
+	}
+	return sum
 }
 
 // slowReaders opens sockets on all gateways that read nothing, in an event of

@@ -42,8 +42,11 @@ func newUnit(t *testing.T, role string, n int, args ...string) *unit {
 	t.Helper()
 	p := &unit{t: t, name: fmt.Sprint(role, "-", n), admin: freeAddr(t)}
 	p.addr = p.admin
-	p.args = append([]string{role, "--admin", p.admin, "--secret", testSecret}, args...)
-	if role == "gateway" || role == "blocker" {
+	p.args = append([]string{role, "--admin", p.admin}, args...)
+	if role != "web" {
+		p.args = append(p.args, "--secret", testSecret)
+	}
+	if role == "gateway" || role == "blocker" || role == "web" {
 		p.addr = freeAddr(t)
 		p.args = append(p.args, "--listen", p.addr)
 	}
@@ -76,8 +79,10 @@ func (p *unit) drain() {
 //	players ──player──▶ gateways ──redis──▶ Redis ◀──redis── aggregators, blocker, archiver
 //	                      │ ▲ └──peer──▶ gateways
 //	                      │ └─────────────peer── archiver ──store──▶ MinIO
+//	devices ──device──▶ blocker    gateways, aggregators ──others' store──▶ MinIO
 //
-// The links of the gateways are by gateway.
+// The links of the gateways are by gateway. The role web stands beside: a page that
+// is open needs it no more.
 type stand struct {
 	t           *testing.T
 	redis       *redistest.Server
@@ -89,11 +94,13 @@ type stand struct {
 	aggregators []*unit
 	blocker     *unit
 	archiver    *unit
+	web         *unit // nil: there is none
 
 	player, gatewayRedis, peer []*link
 	aggregatorRedis            []*link
-	blockerRedis, store        *link
+	blockerRedis, device       *link // device may be nil
 	archiverRedis              *link
+	store, othersStore         *link
 
 	clock string // file of how far ahead the clock of Redis is
 	saved struct {
@@ -118,13 +125,14 @@ func openStand(t *testing.T) *stand {
 	s.redis, s.spare = redistest.StartServer(t), redistest.StartServer(t)
 	s.minio = miniotest.Start(t)
 	s.bucket = s.minio.Bucket("events")
-	s.store = newLink(t, s.endpoint())
+	s.store, s.othersStore = newLink(t, s.endpoint()), newLink(t, s.endpoint())
+	others := s.through(s.othersStore)
 	s.disk = smallDisk(t, journalDisk)
 
 	for i := range 2 {
 		l := newLink(t, s.redis.Addr())
 		s.aggregatorRedis = append(s.aggregatorRedis, l)
-		s.aggregators = append(s.aggregators, newUnit(t, "aggregator", i+1, "--min-cohort", "0", "--redis", "redis://"+l.addr, "--archive", s.bucket))
+		s.aggregators = append(s.aggregators, newUnit(t, "aggregator", i+1, "--min-cohort", "0", "--redis", "redis://"+l.addr, "--archive", others))
 	}
 	s.blockerRedis = newLink(t, s.redis.Addr())
 	for i := range standGateways {
@@ -134,16 +142,31 @@ func openStand(t *testing.T) *stand {
 		}
 		peer, redis := freeAddr(t), newLink(t, s.redis.Addr())
 		s.gatewayRedis, s.peer = append(s.gatewayRedis, redis), append(s.peer, newLink(t, peer))
-		g := newUnit(t, "gateway", i+1, "--redis", "redis://"+redis.addr, "--archive", s.bucket, "--fanout", "3", "--drain-over", "3s",
+		g := newUnit(t, "gateway", i+1, "--redis", "redis://"+redis.addr, "--archive", others, "--fanout", "3", "--drain-over", "3s",
 			"--journal", journal, "--journal-age", "2s", "--seal-over", "20s", "--peer", peer, "--peer-as", s.peer[i].addr)
 		s.gateways, s.player = append(s.gateways, g), append(s.player, newLink(t, g.addr))
 	}
 	blockerRedis := "redis://" + s.blockerRedis.addr
-	s.blocker = newUnit(t, "blocker", 1, "--redis", blockerRedis, "--archive", s.bucket)
+	s.blocker = newUnit(t, "blocker", 1, "--redis", blockerRedis, "--archive", others)
+	s.device = newLink(t, s.blocker.addr)
 	s.archiverRedis = newLink(t, s.redis.Addr())
-	s.archiver = newUnit(t, "archiver", 1, "--redis", "redis://"+s.archiverRedis.addr, "--archive", strings.Replace(s.bucket, url.QueryEscape(s.endpoint()), url.QueryEscape(s.store.addr), 1))
+	s.archiver = newUnit(t, "archiver", 1, "--redis", "redis://"+s.archiverRedis.addr, "--archive", s.through(s.store))
+	s.web = newUnit(t, "web", 1, "--gateway", s.gateways[0].url)
 	putEvent(t, s.gateways[0].url, "final", fast)
 	return s
+}
+
+// through returns the address of the bucket behind a link.
+func (s *stand) through(l *link) string {
+	return strings.Replace(s.bucket, url.QueryEscape(s.endpoint()), url.QueryEscape(l.addr), 1)
+}
+
+// blockerURL returns where devices find the blocker.
+func (s *stand) blockerURL() string {
+	if s.device != nil {
+		return "http://" + s.device.addr
+	}
+	return s.blocker.url
 }
 
 // endpoint returns host:port of MinIO.
@@ -195,7 +218,11 @@ func (s *stand) redisLinks() []*link {
 
 // parts are all processes that are ours.
 func (s *stand) parts() []*unit {
-	return append(append(append([]*unit{}, s.gateways...), s.aggregators...), s.blocker, s.archiver)
+	all := append(append(append([]*unit{}, s.gateways...), s.aggregators...), s.blocker, s.archiver)
+	if s.web != nil {
+		all = append(all, s.web)
+	}
+	return all
 }
 
 // scrape takes note of the invariants that the parts have counted as broken, and

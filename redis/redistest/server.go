@@ -148,6 +148,21 @@ func (s *Server) Kill() {
 	s.cmd = nil
 }
 
+// Shutdown ends the server as a deploy does (SIGTERM) that has it save its data
+// first, and waits until it is gone. Resume begins with that data.
+func (s *Server) Shutdown() {
+	s.tb.Helper()
+	s.Do("CONFIG", "SET", "save", "3600 1") // SIGTERM saves if there are points at which to
+	s.signal(syscall.SIGTERM)
+	<-s.exited
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cmd = nil
+}
+
+// Resume starts the server again with what it saved as it was shut down.
+func (s *Server) Resume() { s.tb.Helper(); s.restart() }
+
 func (s *Server) running() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

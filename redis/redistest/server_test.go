@@ -35,6 +35,15 @@ func TestServerLosesEverythingWhenItIsKilled(t *testing.T) {
 		t.Fatalf("k = %q after a restart", got)
 	}
 	s.Do("SET", "k", "v")
+	s.Shutdown()
+	if _, err := call(addr, "PING"); err == nil {
+		t.Fatal("a server that was shut down answers")
+	}
+	s.Resume()
+	if got := s.Do("GET", "k"); got != "v" {
+		t.Fatalf("k = %q after an orderly restart, want v", got)
+	}
+	s.Do("SET", "k", "v")
 	s.FlushAll()
 	if got := s.Do("DBSIZE"); got != "0" {
 		t.Fatalf("%s keys after FlushAll", got)
