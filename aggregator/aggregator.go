@@ -183,10 +183,12 @@ func (a *Aggregator) nextPhase(now int64) (phase int64, due bool) {
 	return phase, true
 }
 
-// untilNext returns how long it is until the next phase.
+// untilNext returns how long it is until the next phase: never longer than one
+// takes, or a clock that was set back while we were at work would be waited for.
 func (a *Aggregator) untilNext(now int64) time.Duration {
-	wait := a.phase + Phase.Milliseconds() + a.cfg.Offset.Milliseconds() - now
-	return time.Duration(max(wait, 1)) * time.Millisecond
+	step := Phase.Milliseconds()
+	wait := a.phase + step + a.cfg.Offset.Milliseconds() - now
+	return time.Duration(min(max(wait, 1), step)) * time.Millisecond
 }
 
 // wake does what a phase asks for: leases at each, boards at the full seconds

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	"grandstand"
 )
@@ -452,4 +453,26 @@ func TestADeadlineOnEveryCall(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	agg.wake(ctx, r.now+2000) // ends at once
+}
+
+// The clock of Redis is set back while a phase is worked on: the next one comes as
+// soon as after any other, not once the clock has caught up.
+func TestAClockThatIsSetBackIsNotWaitedFor(t *testing.T) {
+	r := newRig(t)
+	agg := r.aggregator("agg", nil)
+	now := start + 600 + agg.cfg.Offset.Milliseconds()
+	phase, due := agg.nextPhase(now)
+	if phase != start+500 || !due {
+		t.Fatalf("phase %d, due %v", phase-start, due)
+	}
+	if d := agg.untilNext(now); d != 400*time.Millisecond {
+		t.Errorf("the next phase comes in %v, want 400ms", d)
+	}
+	now -= 8000
+	if d := agg.untilNext(now); d > Phase {
+		t.Errorf("after the clock was set back by 8 s the next phase comes in %v", d)
+	}
+	if phase, due := agg.nextPhase(now + Phase.Milliseconds()); !due || phase > now+Phase.Milliseconds() {
+		t.Errorf("then it is %d, due %v", phase-now, due)
+	}
 }
