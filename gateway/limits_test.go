@@ -295,18 +295,30 @@ func TestAConnectionCountsAgainstItsAddressAndItsAccount(t *testing.T) {
 }
 
 // Two sockets that are each within their own rate are too much together.
-func TestMessagesCountAgainstTheirAddress(t *testing.T) {
+func TestMessagesCountAgainstTheirAddressAndAccount(t *testing.T) {
+	for of, cfg := range map[string]LimitsConfig{"address": {AddressRate: 12}, "account": {AccountRate: 12}} { // a burst of 120
+		t.Run(of, func(t *testing.T) { messagesOfTwo(t, of, cfg) })
+	}
+}
+
+func messagesOfTwo(t *testing.T, of string, cfg LimitsConfig) {
 	var l *Limits
 	set := func(c *Config) {
-		edge, _ := NewEdge(EdgeConfig{TrustedProxies: []string{proxyAddr}})
-		l = NewLimits(LimitsConfig{Edge: edge, AddressRate: 12, Registerer: c.Registerer}) // a burst of 120
-		c.Edge, c.Limits = edge, l
+		cfg.Edge, _ = NewEdge(EdgeConfig{TrustedProxies: []string{proxyAddr}})
+		cfg.Registerer = c.Registerer
+		l = NewLimits(cfg)
+		c.Edge, c.Limits, c.Leases = cfg.Edge, l, newFakeLeases()
 	}
 	inBubble(t, rigConfig{set: set}, func(t *testing.T, rg *rig) {
-		from := http.Header{"X-Forwarded-For": {"203.0.113.7"}}
 		var both []*viewer
 		for n := range 2 {
-			v, err := rg.try("final", fmt.Sprintf("viewer=v%d", n), from)
+			from := http.Header{"X-Forwarded-For": {"203.0.113.7"}}
+			query := fmt.Sprintf("viewer=v%d", n)
+			if of == "account" {
+				from.Set("X-Forwarded-For", fmt.Sprintf("203.0.113.%d", n))
+				query += fmt.Sprintf("&device=d%d&account=a&limit=2", n)
+			}
+			v, err := rg.try("final", query, from)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -319,11 +331,11 @@ func TestMessagesCountAgainstTheirAddress(t *testing.T) {
 		}
 		synctest.Wait()
 		both[1].beat()
-		if m := both[1].next("error"); m["code"] != string(grandstand.CodeRateLimited) || !strings.Contains(fmt.Sprint(m["message"]), "network address") {
+		if m := both[1].next("error"); m["code"] != string(grandstand.CodeRateLimited) || !strings.Contains(fmt.Sprint(m["message"]), of) {
 			t.Errorf("beyond the rate: %v", m)
 		}
 		both[1].wantClose(1008, 10*time.Second)
-		if n := testutil.ToFloat64(l.refused.WithLabelValues("address", "message")); n != 1 {
+		if n := testutil.ToFloat64(l.refused.WithLabelValues(of, "message")); n != 1 {
 			t.Errorf("%v messages are counted as refused, want 1", n)
 		}
 		other.beat()

@@ -143,3 +143,18 @@ func TestATraceGoesAllTheWay(t *testing.T) {
 		t.Errorf("the trace ends at the object %q: %v", object, err)
 	}
 }
+
+// Nothing is traced unless it is said where to.
+func TestTracesAreOffByDefault(t *testing.T) {
+	for _, name := range []string{"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"} {
+		t.Setenv(name, "")
+	}
+	n := &node{cfg: &common{}}
+	if err := n.openTracing(t.Context()); err != nil || n.tracer != nil {
+		t.Errorf("by default there is a tracer %v, %v", n.tracer, err)
+	}
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+	if options, err := tracingOptions(""); err != nil || options == nil {
+		t.Errorf("with OpenTelemetry's own variable: %v, %v", options, err)
+	}
+}
