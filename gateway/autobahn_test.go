@@ -333,6 +333,7 @@ func TestAutobahn(t *testing.T) {
 		if len(cases) < 200 {
 			t.Errorf("only %d cases", len(cases))
 		}
+		t.Logf("%d cases", len(cases))
 		for _, c := range cases {
 			rc := rg.raw("viewer=v1&team=KC&interval_ms=60000")
 			if got := rc.transcript(c); got != c.want {
