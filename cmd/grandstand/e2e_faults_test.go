@@ -53,6 +53,14 @@ func (l *link) worsen(kind, attributes string) {
 	}
 }
 
+// deafen loses all that comes back, while what is sent arrives.
+func (l *link) deafen() {
+	l.t.Helper()
+	if _, err := l.p.Toxics.AddToxicJson(strings.NewReader(`{"type":"timeout","stream":"downstream","attributes":{"timeout":0}}`)); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
 // mend makes the link a good one again. Connections that a black hole has
 // swallowed data of are closed.
 func (l *link) mend() {

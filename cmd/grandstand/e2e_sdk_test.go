@@ -30,20 +30,22 @@ const stored = `(async () => {
 })()`
 
 // A page of another origin, with one line for the SDK, without a network for a
-// while, on a server that is killed and in a tab that crashes: every event that it told of is archived, once.
+// while, on a link that loses acknowledgements, on a server that is killed and in a
+// tab that crashes: every event that it told of is archived, once.
 func TestTheSDKLosesNothing(t *testing.T) {
 	beside(t) // it mostly waits
-	addr, redis, archive := freeAddr(t), redistest.StartServer(t).URL(), "file:"+archiveOf(t)
+	addr, admin, redis, archive := freeAddr(t), freeAddr(t), redistest.StartServer(t).URL(), "file:"+archiveOf(t)
+	between := newLink(t, addr)
 	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
 		fmt.Fprintf(w, `<script type="module">
 			import { connect } from "http://%s/sdk.js"
 			window.live = connect({ event: "final", viewer: "v1", device: "d1", onCounts: (c) => { window.world = c.segments.world.sessions } })
-		</script>`, addr)
+		</script>`, between.addr)
 	}))
 	t.Cleanup(site.Close)
 	all := func() *process {
-		return start(t, "all", "all", "--listen", addr, "--admin", "", "--redis", redis, "--secret", testSecret, "--archive", archive,
+		return start(t, "all", "all", "--listen", addr, "--admin", admin, "--redis", redis, "--secret", testSecret, "--archive", archive,
 			"--journal-age", "1s", "--drain-over", "1s", "--origins", site.URL).ready(addr)
 	}
 	until := func(tab context.Context, what, script string) {
@@ -82,11 +84,30 @@ func TestTheSDKLosesNothing(t *testing.T) {
 	until(tab, "the browser keeps what it cannot send", stored+`.then((n) => n === 20)`)
 	setNetwork(t, tab, false)
 	until(tab, "the server has all that the browser kept", stored+`.then((n) => n === 0)`)
+	durable := func() float64 { return scrape(t, admin)("grandstand_journal_durable_events_total") }
+	before := durable()
+	between.deafen()
+	track(tab, 81, 90)
+	eventually(t, 20*time.Second, "the server has what it cannot acknowledge", func() error {
+		if n := durable() - before; n < 10 {
+			return fmt.Errorf("%.0f of 10", n)
+		}
+		return nil
+	})
+	until(tab, "the page does not know that", `live.outbox.items.length === 10`)
+	between.cut()
+	between.mend()
+	until(tab, "the server has all again", `live.outbox.items.length === 0`)
 	first.kill()
 	track(tab, 31, 60)
 	until(tab, "the browser keeps what waits", stored+`.then((n) => n === 30)`)
 	crash, cancel := context.WithTimeout(tab, time.Second)
 	_, _ = chromedp.Call(crash, page.Crash, cdp.Empty{}) // nobody is left to answer
+	cancel()
+	dead, cancel := context.WithTimeout(tab, 2*time.Second)
+	if n, err := chromedp.Run(dead, chromedp.Evaluate[int](`1`)); err == nil {
+		t.Errorf("the tab that crashed answers %d", n)
+	}
 	cancel()
 	second := all()
 	again := open(browser)
@@ -104,7 +125,7 @@ func TestTheSDKLosesNothing(t *testing.T) {
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("cat: %v\n%s", err, tail(out.String(), 2000))
 	}
-	for i := 1; i <= 80; i++ {
+	for i := 1; i <= 90; i++ {
 		if n := strings.Count(out.String(), fmt.Sprintf(`n%d\"`, i)) + strings.Count(out.String(), fmt.Sprintf(`"n%d"`, i)); n != 1 {
 			t.Errorf("event %d is archived %d times", i, n)
 		}
