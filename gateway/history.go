@@ -64,7 +64,12 @@ type series struct {
 	To      int64       `json:"to"`
 	Step    int64       `json:"step"`
 	Points  []*[3]int64 `json:"points"`
+
+	shown []sample // of every step, however long a point is
 }
+
+// sample is how many there were at a time, in ms.
+type sample struct{ at, sessions int64 }
 
 // getHistory answers GET /v1/events/{event}/history.
 func (g *Gateway) getHistory(w http.ResponseWriter, r *http.Request) {
@@ -120,12 +125,16 @@ func (s *series) add(steps []grandstand.Step, segment grandstand.Segment, public
 		if !now.known || st.At < s.From || st.At >= s.To {
 			continue
 		}
+		c, ok := now.show()
+		if ok {
+			s.shown = append(s.shown, sample{st.At, int64(c.Sessions)})
+		}
 		at := (st.At - s.From) / s.Step
 		if i+1 < len(steps) && steps[i+1].At < s.To && (steps[i+1].At-s.From)/s.Step == at {
 			continue // the last of a point holds
 		}
 		s.Points[at] = nil
-		if c, ok := now.show(); ok {
+		if ok {
 			s.Points[at] = &[3]int64{st.At, int64(c.Sessions), int64(c.Fans)}
 		}
 	}

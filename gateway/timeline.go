@@ -3,6 +3,7 @@ package gateway
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"strings"
 	"time"
@@ -10,7 +11,9 @@ import (
 
 // A timeline lays the live audience under a recording: the series of a segment as
 // cues in the time of the recording, which begins at from, and what was remarkable
-// about it. As WebVTT it is a track of kind "metadata" of a <video>.
+// about it. A change is looked for in every step that is kept, so that it is one
+// within a minute however long the cues are. As WebVTT it is a track of kind
+// "metadata" of a <video>.
 
 const (
 	momentMS     = 60_000 // over which a change is remarkable
@@ -36,7 +39,7 @@ type cue struct {
 	Moments  []moment `json:"moments,omitempty"`
 }
 
-// moment is one remarkable thing.
+// moment is one remarkable thing. A cue has one of a kind: the greatest.
 type moment struct {
 	Kind   string  `json:"kind"`             // "surge", "drop" or "peak"
 	Change float64 `json:"change,omitempty"` // within a minute: 0.12 is 12 % more
@@ -63,28 +66,59 @@ func (g *Gateway) getTimeline(w http.ResponseWriter, r *http.Request) {
 // timelineOf returns a cue for each point that there is.
 func timelineOf(s *series) *timeline {
 	t := &timeline{Event: s.Event, Segment: s.Segment, From: s.From, To: s.To, Cues: []cue{}}
-	back := max(int(momentMS/s.Step), 1) // points that a change is over
-	peak, quiet := -1, 0                 // quiet: the first point that may begin another change
+	changes, peak := changesOf(s.shown), -1
 	for i, p := range s.Points {
+		c := cue{Start: int64(i) * s.Step, End: min(int64(i+1)*s.Step, s.To-s.From)}
+		for ; len(changes) > 0 && changes[0].at < s.From+c.End; changes = changes[1:] {
+			c.add(changes[0].moment)
+		}
 		if p == nil {
 			continue
 		}
-		c := cue{Start: int64(i) * s.Step, End: min(int64(i+1)*s.Step, s.To-s.From), Sessions: p[1], Fans: p[2]}
-		if i >= back && i >= quiet && s.Points[i-back] != nil {
-			if m, is := change(s.Points[i-back][1], p[1]); is {
-				c.Moments = append(c.Moments, m)
-				quiet = i + back
-			}
-		}
+		c.Sessions, c.Fans = p[1], p[2]
 		if t.Cues = append(t.Cues, c); peak < 0 || c.Sessions > t.Cues[peak].Sessions {
 			peak = len(t.Cues) - 1
 		}
 	}
 	if peak >= 0 && t.Cues[peak].Sessions > 0 {
-		at := &t.Cues[peak]
-		at.Moments = append(at.Moments, moment{Kind: "peak"})
+		t.Cues[peak].add(moment{Kind: "peak"})
 	}
 	return t
+}
+
+// add adds a moment, unless there is a greater one of its kind.
+func (c *cue) add(m moment) {
+	for i := range c.Moments {
+		if is := &c.Moments[i]; is.Kind == m.Kind {
+			if math.Abs(m.Change) > math.Abs(is.Change) {
+				*is = m
+			}
+			return
+		}
+	}
+	c.Moments = append(c.Moments, m)
+}
+
+// dated is a moment and when it was, in ms.
+type dated struct {
+	at int64
+	moment
+}
+
+// changesOf returns the surges and drops of a series: each sample is compared
+// with the oldest of the minute before it. A minute has one change.
+func changesOf(all []sample) (found []dated) {
+	old, quiet := 0, int64(0)
+	for _, now := range all {
+		for all[old].at < now.at-momentMS {
+			old++
+		}
+		if m, is := change(all[old].sessions, now.sessions); is && now.at >= quiet {
+			found = append(found, dated{now.at, m})
+			quiet = now.at + momentMS
+		}
+	}
+	return found
 }
 
 // change returns what became of before within a minute, if that is remarkable.
