@@ -25,6 +25,7 @@ const (
 	badgeCache    = "max-age=5"     // a picture in a page is not fetched again before the page is
 	badgeChar     = 7               // px, a width that fits Verdana's 11 px figures
 	badgePad      = 10              // px on both sides of a text
+	badgeOld      = 10_000          // ms: from then on its age is shown, as elements have it
 	badgeNone     = "no such event" // and the like: the picture says it, since nobody sees a status
 )
 
@@ -80,10 +81,12 @@ func (b badge) count(r *http.Request, event string, q url.Values) (status int, t
 	return http.StatusOK, countIn(body, q.Get("value"))
 }
 
-// countIn returns the one count of an answer to GET counts.
+// countIn returns the one count of an answer to GET counts. What lacks a part is
+// about so much; what is old says how old.
 func countIn(body []byte, value string) string {
 	var board struct {
 		Quality   string
+		AgeMS     int64 `json:"age_ms"`
 		Dims      map[string]json.RawMessage
 		MinCohort uint64 `json:"min_cohort"`
 	}
@@ -92,6 +95,13 @@ func countIn(body []byte, value string) string {
 	}
 	if value != "fans" && value != "peak" && value != "reach" {
 		value = "sessions"
+	}
+	about, old := "", ""
+	if value == "fans" || value == "reach" || board.Quality == "partial" {
+		about = "≈ "
+	}
+	if board.Quality == "stale" || board.Quality != "final" && board.AgeMS > badgeOld {
+		old = ", " + age(board.AgeMS) + " ago"
 	}
 	for dim, raw := range board.Dims {
 		of := map[string]json.RawMessage{"": raw}
@@ -102,16 +112,24 @@ func countIn(body []byte, value string) string {
 		for _, c := range of {
 			var count map[string]uint64
 			if json.Unmarshal(c, &count) != nil || count == nil {
-				return "<" + thousands(board.MinCohort) // too small to be shown
+				return "<" + thousands(board.MinCohort) + old // too small to be shown
 			}
-			text := thousands(count[value])
-			if value == "fans" || value == "reach" {
-				text = "≈ " + text
-			}
-			return text
+			return about + thousands(count[value]) + old
 		}
 	}
-	return "0"
+	return "0" + old
+}
+
+// age returns a time in words that a badge has room for.
+func age(ms int64) string {
+	switch s := max((ms+500)/1000, 1); {
+	case s < 120:
+		return fmt.Sprintf("%d s", s)
+	case s < 7200:
+		return fmt.Sprintf("%d min", s/60)
+	default:
+		return fmt.Sprintf("%d h", s/3600)
+	}
 }
 
 // thousands returns n with thin spaces (SI, 5.4.4).

@@ -228,6 +228,12 @@ func TestBadges(t *testing.T) {
 		"segment=away%3Ax":           "503",
 		"segment=broken%3Ax":         `{"dims":`,
 		"segment=nobody%3Ax":         `{"dims":{}}`,
+		"segment=team%3Apart":        `{"quality":"partial","age_ms":900,"dims":{"team":{"part":{"sessions":41,"fans":40}}}}`,
+		"segment=team%3Astale":       `{"quality":"stale","age_ms":4400,"dims":{"team":{"stale":{"sessions":41,"fans":40}}}}`,
+		"segment=team%3Aslow":        `{"quality":"live","age_ms":151000,"dims":{"team":{"slow":{"sessions":41,"fans":40}}}}`,
+		"segment=team%3Alive":        `{"quality":"live","age_ms":9900,"dims":{"team":{"live":{"sessions":41,"fans":40}}}}`,
+		"segment=team%3Aover":        `{"quality":"final","age_ms":9900000,"dims":{"team":{"over":{"sessions":41,"fans":40}}}}`,
+		"segment=team%3Aodd":         `{"quality":"stale","age_ms":9000000,"dims":{"team":{"odd":null}},"min_cohort":10}`,
 	}
 	h := newHandler(t, Config{Counts: func(_ context.Context, event string, q url.Values) (int, []byte) {
 		asked = event + " " + q.Encode()
@@ -251,6 +257,13 @@ func TestBadges(t *testing.T) {
 		"/badge/final.svg?segment=away:x":                {503, ">not known now<"},
 		"/badge/final.svg?segment=broken:x":              {200, ">not known now<"},
 		"/badge/final.svg?segment=nobody:x":              {200, ">0<"},
+		"/badge/final.svg?segment=team:part":             {200, ">≈ 41<"},
+		"/badge/final.svg?segment=team:stale":            {200, ">41, 4 s ago<"},
+		"/badge/final.svg?segment=team:stale&value=fans": {200, "<title>watching: ≈ 40, 4 s ago</title>"},
+		"/badge/final.svg?segment=team:slow":             {200, `aria-label="watching: 41, 2 min ago"`},
+		"/badge/final.svg?segment=team:live":             {200, ">41<"},
+		"/badge/final.svg?segment=team:over":             {200, ">41<"},
+		"/badge/final.svg?segment=team:odd":              {200, ">&lt;10, 2 h ago<"},
 		"/badge/a%20b.svg":                               {404, ">no such event<"},
 		"/badge/final.svg?label=%3C/text%3E%3Cscript%3E": {200, ">&lt;/text&gt;&lt;script&gt;<"},
 	} {
