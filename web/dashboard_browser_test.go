@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 )
 
@@ -159,6 +158,27 @@ func TestDashboardAsksForAToken(t *testing.T) {
 	}
 }
 
+// noStorage is put into a page before its scripts: as in a browser that denies
+// storage, to name one is an error.
+const noStorage = `for (const name of ["localStorage", "sessionStorage"]) Object.defineProperty(window, name, {get() { throw new DOMException("denied", "SecurityError") }})`
+
+// Without storage nothing is remembered, and all the rest works: the token holds
+// until the page is left.
+func TestDashboardWithoutStorage(t *testing.T) {
+	t.Parallel()
+	f, ctx := newFakeOperator(t), browser(t)
+	f.locked(func() { f.token = "s3cret-token" })
+	runFirst(t, ctx, noStorage)
+	openDashboard(t, ctx, f, "")
+	until(t, ctx, visible("#gate"))
+	do(t, ctx, chromedp.SendKeys(chromedp.CSS("#token"), "s3cret-token\r"))
+	until(t, ctx, status("live"))
+	click(t, ctx, "#theme [data-value=dark]")
+	until(t, ctx, `document.documentElement.dataset.theme === "dark"`)
+	click(t, ctx, "#forget")
+	until(t, ctx, visible("#gate"))
+}
+
 func TestDashboardSaysWhatToDo(t *testing.T) {
 	t.Parallel()
 	f, ctx := newFakeOperator(t), browser(t)
@@ -212,9 +232,7 @@ const timing = `
 func TestDashboardTicksAreShort(t *testing.T) {
 	f, ctx := newFakeOperator(t), browser(t)
 	do(t, ctx, chromedp.EmulateViewport(1440, 900))
-	if _, err := chromedp.Call(ctx, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: timing}); err != nil {
-		t.Fatal(err)
-	}
+	runFirst(t, ctx, timing)
 	openDashboard(t, ctx, f, "")
 	until(t, ctx, `document.querySelectorAll("#map path[data-step='6']").length > 0`)
 	until(t, ctx, `document.querySelectorAll("#movers-up .row").length === 5`)

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 )
 
@@ -142,10 +141,7 @@ func TestMessagesForDevelopers(t *testing.T) {
 // setClock sets the clock of the pages of ctx off by a time.
 func setClock(t *testing.T, ctx context.Context, off time.Duration) {
 	t.Helper()
-	source := fmt.Sprintf(wrongClock, off.Milliseconds())
-	if _, err := chromedp.Call(ctx, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: source}); err != nil {
-		t.Error(err)
-	}
+	runFirst(t, ctx, fmt.Sprintf(wrongClock, off.Milliseconds()))
 }
 
 const wrongClock = `{

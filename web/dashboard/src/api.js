@@ -2,6 +2,8 @@
 // boards, which comes back by itself. The token goes in a header, never into a
 // URL.
 
+import { recall, remember } from "./storage.js";
+
 const TOKEN = "grandstand.token"; // of sessionStorage: it ends with the tab
 const ANSWER_MS = 10_000;
 const SILENT_MS = 35_000; // a stream says something every 15 s
@@ -19,14 +21,16 @@ export class Problem extends Error {
   }
 }
 
+let shown = recall("session", TOKEN);
+
 export function token() {
-  return sessionStorage.getItem(TOKEN) || "";
+  return shown;
 }
 
 /** @param {string} text "": forget it */
 export function setToken(text) {
-  if (text) sessionStorage.setItem(TOKEN, text);
-  else sessionStorage.removeItem(TOKEN);
+  shown = text; // it holds for this page if it cannot be remembered
+  remember("session", TOKEN, text);
 }
 
 /** @param {string} path @param {AbortSignal} signal @returns {Promise<Response>} */

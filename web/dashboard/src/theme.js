@@ -1,14 +1,14 @@
 // Light or dark: as the system says, until the operator says otherwise.
 
 import { byId, choice } from "./dom.js";
+import { recall, remember } from "./storage.js";
 
 const THEME = "grandstand.theme"; // of localStorage: it is the same for all tabs
 
 /** @param {() => void} changed */
 export function startTheme(changed) {
   const show = choice(byId("theme"), (value) => {
-    if (value === "auto") localStorage.removeItem(THEME);
-    else localStorage.setItem(THEME, value);
+    remember("local", THEME, value === "auto" ? "" : value);
     apply(value);
   });
   /** @param {string} value */
@@ -18,5 +18,5 @@ export function startTheme(changed) {
     changed();
   }
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", changed);
-  apply(localStorage.getItem(THEME) ?? "auto");
+  apply(recall("local", THEME) || "auto");
 }
