@@ -179,6 +179,46 @@ func TestDashboardWithoutStorage(t *testing.T) {
 	until(t, ctx, visible("#gate"))
 }
 
+// The colours are those of the system, until the operator picks others: those are
+// kept, for the next tab too.
+func TestDashboardColours(t *testing.T) {
+	t.Parallel()
+	f, ctx := newFakeOperator(t), browser(t)
+	emulate(t, ctx, [2]int64{1440, 900}, "light")
+	openDashboard(t, ctx, f, "")
+	until(t, ctx, status("live"))
+	ground := func() string { return eval[string](t, ctx, `getComputedStyle(document.body).backgroundColor`) }
+	shows := func(chosen, colours string) {
+		t.Helper()
+		until(t, ctx, fmt.Sprintf(`[...document.querySelectorAll("#theme [aria-pressed=true]")].map((b) => b.dataset.value).join() === %q`, chosen))
+		until(t, ctx, fmt.Sprintf(`getComputedStyle(document.body).backgroundColor === %q`, colours))
+	}
+	light := ground()
+	emulate(t, ctx, [2]int64{1440, 900}, "dark")
+	dark := ground()
+	if light == dark {
+		t.Fatalf("light or dark, the page is %s", light)
+	}
+	shows("auto", dark)
+	click(t, ctx, "#theme [data-value=light]")
+	shows("light", light)
+	until(t, ctx, `getComputedStyle(document.querySelector("#event")).colorScheme === "light"`) // what the browser draws itself
+	do(t, ctx, chromedp.Reload())
+	until(t, ctx, status("live"))
+	shows("light", light)
+	emulate(t, ctx, [2]int64{1440, 900}, "light")
+	click(t, ctx, "#theme [data-value=dark]")
+	shows("dark", dark)
+	do(t, ctx, chromedp.Reload())
+	until(t, ctx, status("live"))
+	shows("dark", dark)
+	click(t, ctx, "#theme [data-value=auto]")
+	shows("auto", light)
+	do(t, ctx, chromedp.Reload())
+	until(t, ctx, status("live"))
+	shows("auto", light)
+}
+
 func TestDashboardSaysWhatToDo(t *testing.T) {
 	t.Parallel()
 	f, ctx := newFakeOperator(t), browser(t)
