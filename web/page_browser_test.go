@@ -238,8 +238,10 @@ func TestElementsSayWhatIsWrong(t *testing.T) {
 	screenshot(t, ctx, "trouble-elements.png")
 	do(t, ctx, chromedp.Navigate(other.URL+"/overlay/final"))
 	until(t, ctx, inside("live-counts", "[part=note]")+` === "This is no gateway of grandstand.v1: check the address, and its release."`)
-	do(t, ctx, chromedp.Navigate(missing.URL+"/overlay/nowhere"))
-	until(t, ctx, inside("live-counts", "[part=note]")+` === "There is no such event."`)
+	for _, event := range []string{"nowhere", "%ff"} { // the second is no text
+		do(t, ctx, chromedp.Navigate(missing.URL+"/overlay/"+event))
+		until(t, ctx, inside("live-counts", "[part=note]")+` === "There is no such event."`)
+	}
 
 	var many strings.Builder
 	for i := range 17 {

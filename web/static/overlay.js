@@ -14,7 +14,7 @@ import "/live-counts.js";
 const params = new URLSearchParams(location.search);
 const name = params.has("trend") ? "live-trend" : params.has("dim") ? "live-top" : params.has("mine") ? "live-rivals" : "live-counts";
 const element = document.createElement(name);
-element.setAttribute("event", decodeURIComponent(location.pathname.split("/").pop()));
+element.setAttribute("event", decoded(location.pathname.split("/").pop()));
 for (const attribute of ["segment", "label", "value", "peak", "mine", "theirs", "dim", "most", "minutes", "key"]) {
   if (params.get(attribute)) element.setAttribute(attribute, params.get(attribute));
 }
@@ -25,3 +25,13 @@ if (size >= 8 && size <= 400) document.body.style.setProperty("--live-size", siz
 const theme = params.get("theme");
 document.body.dataset.theme = ["card", "light", "plain"].includes(theme) ? theme : "outline";
 document.body.append(element);
+
+// decoded returns the text of a part of a path. One that is none, such as %ff, is
+// taken as it stands: no event has such a name, and the element says so.
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
