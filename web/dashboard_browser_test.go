@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 )
 
 func openDashboard(t *testing.T, ctx context.Context, f *fakeOperator, query string) {
@@ -177,6 +178,57 @@ func TestDashboardWithoutStorage(t *testing.T) {
 	until(t, ctx, `document.documentElement.dataset.theme === "dark"`)
 	click(t, ctx, "#forget")
 	until(t, ctx, visible("#gate"))
+}
+
+// The map is for those without a pointer, too: Tab comes to it once, arrows and
+// letters go to every place, Enter and Space pick.
+func TestDashboardMapByKeyboard(t *testing.T) {
+	t.Parallel()
+	f, ctx := newFakeOperator(t), browser(t)
+	do(t, ctx, chromedp.EmulateViewport(1440, 900))
+	openDashboard(t, ctx, f, "")
+	until(t, ctx, `document.querySelectorAll("#map path[data-step]:not([data-step=''])").length === 51`)
+	press := func(keys ...string) {
+		t.Helper()
+		for _, k := range keys {
+			do(t, ctx, chromedp.KeyEvent(k))
+		}
+	}
+	at := func(value string) {
+		t.Helper()
+		until(t, ctx, fmt.Sprintf(`document.activeElement.dataset.value === %q`, value))
+	}
+	do(t, ctx, chromedp.Focus(chromedp.CSS("#map-of button:last-child")))
+	press(kb.Tab)
+	at("US-AL")
+	until(t, ctx, reads("#map-readout", "Alabama: "))
+	until(t, ctx, `/^Alabama: [\d,]+ watching/.test(document.activeElement.ariaLabel) && document.activeElement.role === "button"`)
+	if width := eval[string](t, ctx, `getComputedStyle(document.activeElement).strokeWidth`); width != "2px" {
+		t.Errorf("the place with the focus has an edge of %s", width)
+	}
+	seen := map[string]bool{}
+	for range 51 {
+		press(kb.ArrowRight)
+		seen[eval[string](t, ctx, `document.activeElement.dataset.value`)] = true
+	}
+	if at("US-AL"); len(seen) != 51 {
+		t.Errorf("arrows go to %d places, want 51", len(seen))
+	}
+	press("n", "n")
+	at("US-NV")
+	press(kb.Enter)
+	until(t, ctx, reads("#segment", "Nevada")+` && location.search.includes("segment=region:US-NV")`)
+	until(t, ctx, `document.activeElement.ariaPressed === "true" && document.querySelectorAll("#map [aria-pressed=true]").length === 1`)
+	press(kb.ArrowUp, kb.End, " ")
+	until(t, ctx, reads("#segment", "Wyoming"))
+	press(kb.Tab)
+	until(t, ctx, `document.activeElement.matches("#places .row")`)
+	until(t, ctx, reads("#map-readout", "Wyoming: ")) // which is chosen
+	eval[bool](t, ctx, `document.querySelector("#places .row").focus(), true`)
+	do(t, ctx, chromedp.KeyEvent(kb.Tab, chromedp.KeyModifiers(chromedp.ModifierShift)))
+	at("US-WY") // where it was
+	eval[bool](t, ctx, `document.querySelector("#map-of [data-value=country]").click(), true`)
+	until(t, ctx, `document.querySelectorAll("#map [tabindex='0']").length === 1 && document.querySelector("#map [tabindex='0']").ariaLabel === "Afghanistan"`)
 }
 
 // The colours are those of the system, until the operator picks others: those are

@@ -1,5 +1,6 @@
 // The map of regions: a shape for each place, its colour for how many watch
-// there. Paths are made once for a map; at a tick only classes change.
+// there. Paths are made once for a map; at a tick only classes change. The map is
+// one stop of the Tab key: arrows and letters go from place to place by name.
 
 import { geoEqualEarth, geoPath } from "d3-geo";
 import { feature } from "topojson-client";
@@ -42,8 +43,10 @@ export class PlaceMap {
     this.made = new Map();
     /** @type {Shape[]} */
     this.shapes = [];
+    /** @type {Shape[]} */
+    this.named = []; // those of values, by name
     this.dim = "";
-    this.pointed = ""; // the value under the pointer
+    this.pointed = ""; // the value under the pointer, or with the focus
     this.scale = "";
     this.svg.addEventListener("pointerover", (e) => this.point(valueOf(e.target)));
     this.svg.addEventListener("pointerleave", () => this.point(""));
@@ -51,6 +54,41 @@ export class PlaceMap {
       const value = valueOf(e.target);
       if (value) pick(`${this.dim}:${value}`);
     });
+    this.svg.addEventListener("keydown", (e) => {
+      const at = this.named.findIndex((s) => s.path === e.target);
+      if (at < 0 || e.ctrlKey || e.altKey || e.metaKey) return;
+      const next = e.key === "Enter" || e.key === " " ? -1 : this.next(at, e.key);
+      if (next === at) return;
+      e.preventDefault();
+      if (next < 0) pick(`${this.dim}:${this.named[at].value}`);
+      else this.named[next].path.focus();
+    });
+    const box = byId("map-box"); // an <svg> that listens for the focus is a stop of the Tab key itself
+    box.addEventListener("focusin", (e) => this.focus(this.named.find((s) => s.path === e.target)));
+    box.addEventListener("focusout", () => this.point(""));
+  }
+
+  /** Where a key leads to. @param {number} at @param {string} key @returns {number} an index of named; at: nowhere */
+  next(at, key) {
+    const n = this.named.length;
+    if (key === "ArrowRight" || key === "ArrowDown") return (at + 1) % n;
+    if (key === "ArrowLeft" || key === "ArrowUp") return (at + n - 1) % n;
+    if (key === "Home") return 0;
+    if (key === "End") return n - 1;
+    for (let i = 1; i < n && key.length === 1; i++) {
+      const to = (at + i) % n;
+      if (nameOf(this.dim, this.named[to].value).toLowerCase().startsWith(key.toLowerCase())) return to;
+    }
+    return at;
+  }
+
+  /** A place has the focus: Tab comes back to it, and its label has its number, which others need not have at each tick. @param {Shape | undefined} shape */
+  focus(shape) {
+    if (!shape) return;
+    for (const s of this.named) if (s.path.tabIndex === 0) s.path.tabIndex = -1;
+    shape.path.tabIndex = 0;
+    this.point(shape.value);
+    shape.path.setAttribute("aria-label", this.readout.textContent ?? "");
   }
 
   /** @param {string} dim "region" or "country" */
@@ -75,6 +113,8 @@ export class PlaceMap {
     if (this.dim !== dim) return;
     this.trouble.hidden = true;
     this.shapes = shapes;
+    this.named = shapes.filter((s) => s.value).sort((a, b) => (nameOf(dim, a.value) < nameOf(dim, b.value) ? -1 : 1));
+    for (const [i, s] of this.named.entries()) s.path.tabIndex = i ? -1 : 0;
     this.scale = "";
     this.svg.replaceChildren(...shapes.map((s) => s.path));
     if (this.model) this.update(this.model, this.chosen ?? "", performance.now());
@@ -114,7 +154,9 @@ export class PlaceMap {
     for (const s of this.shapes) {
       const n = values.get(s.value)?.sessions ?? 0;
       mark(s.path, "step", n ? String(classOf(n, bounds)) : "");
-      mark(s.path, "chosen", chosen === `${this.dim}:${s.value}` && s.value ? "yes" : "");
+      const is = chosen === `${this.dim}:${s.value}` && s.value ? "yes" : "";
+      if (s.value && s.path.dataset.chosen !== is) s.path.setAttribute("aria-pressed", String(Boolean(is)));
+      mark(s.path, "chosen", is);
     }
     this.read();
     this.showLists(model, values, chosen, now);
@@ -151,7 +193,7 @@ export class PlaceMap {
       /** @type {HTMLElement} */ (e).hidden = i < first || !bound;
       write(e, bound ? `${compact(bound)}${i === CLASSES - 1 ? "+" : ""}` : "");
     }
-    this.svg.setAttribute("aria-label", `Map: ${this.dim === "region" ? "US states" : "countries"} by streams watching. The list beside it has the largest.`);
+    this.svg.setAttribute("aria-label", `Map: ${this.dim === "region" ? "US states" : "countries"} by streams watching. Arrow keys and letters go through them by name, Enter picks one.`);
   }
 }
 
@@ -181,6 +223,8 @@ async function load(dim) {
     const value = values.get(f.id) ?? values.get(f.properties.name) ?? "";
     path.setAttribute("d", draw(f) ?? "");
     path.dataset.value = value;
+    path.setAttribute(value ? "role" : "aria-hidden", value ? "button" : "true");
+    if (value) path.setAttribute("aria-label", nameOf(dim, value));
     shapes.push({ path, value });
   }
   return shapes;
