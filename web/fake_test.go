@@ -41,6 +41,7 @@ type fakeGateway struct {
 	sessions  int
 	streams   []string // queries of the streams that were opened
 	timelines []url.Values
+	forgets   bool // there are no timelines
 	accounts  *fakeAccounts
 }
 
@@ -147,7 +148,12 @@ func refuse(w http.ResponseWriter, status int) {
 
 // timeline is of a recording of two minutes: 5,000 watch, then 6,000, then 5,500.
 func (f *fakeGateway) timeline(w http.ResponseWriter, r *http.Request) {
-	f.locked(func() { f.timelines = append(f.timelines, r.URL.Query()) })
+	var forgets bool
+	f.locked(func() { f.timelines, forgets = append(f.timelines, r.URL.Query()), f.forgets })
+	if forgets {
+		refuse(w, http.StatusServiceUnavailable)
+		return
+	}
 	w.Header().Set("Content-Type", "text/vtt; charset=utf-8")
 	fmt.Fprint(w, "WEBVTT\n\n"+
 		"00:00:00.000 --> 00:00:40.000\n{\"sessions\":5000,\"fans\":4900}\n\n"+

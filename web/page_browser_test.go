@@ -101,6 +101,23 @@ func TestReplay(t *testing.T) {
 	})
 }
 
+func TestReplayWithoutATimeline(t *testing.T) {
+	t.Parallel()
+	f, ctx := newFakeGateway(t), browser(t)
+	f.locked(func() { f.forgets = true })
+	open(t, ctx, f, "?viewer=v1")
+	until(t, ctx, playing)
+	until(t, ctx, inside("#over-mine", "[part=number]")+` === "4,213"`)
+	click(t, ctx, "#replay")
+	until(t, ctx, says("#moment", "The audience of that time could not be loaded.")+` && !document.querySelector("#moment").hidden`)
+	click(t, ctx, "#replay")
+	until(t, ctx, says("#mode", "Live")+` && document.querySelector("#moment").hidden`)
+	f.locked(func() { f.forgets = false })
+	click(t, ctx, "#replay")
+	until(t, ctx, inside("#over-mine", "[part=number]")+` === "5,000"`)
+	until(t, ctx, `document.querySelector("#moment").hidden`)
+}
+
 func TestMessagesForDevelopers(t *testing.T) {
 	t.Parallel()
 	f, ctx := newFakeGateway(t), browser(t)

@@ -45,6 +45,7 @@ export class Replay {
     this.video.append(e);
     e.track.mode = "hidden"; // read, and not painted
     e.addEventListener("load", () => first && this.tell(e.track));
+    e.addEventListener("error", () => first && this.remark("The audience of that time could not be loaded. Go back to live, then try again."));
     e.track.addEventListener("cuechange", () => this.on && this.show(segment, e.track, first));
     return e;
   }
@@ -56,8 +57,12 @@ export class Replay {
     this.now[segment] = c ? { sessions: c.sessions, fans: c.fans, peak } : undefined; // null would say: too few to be shown
     if (cue) this.feed({ at: this.from + cue.startTime * 1000, age: 0, quality: "final", segments: { ...this.now } });
     if (!first) return;
-    this.moment.textContent = c && c.moments.length ? c.moments.map((m) => words(m, c)).join(" · ") : "";
-    this.moment.hidden = this.moment.textContent === "";
+    this.remark(c ? c.moments.map((m) => words(m, c)).join(" · ") : "");
+  }
+
+  remark(text) {
+    this.moment.textContent = text;
+    this.moment.hidden = text === "";
   }
 
   // tell lists the moments, to go to.
@@ -72,9 +77,7 @@ export class Replay {
     });
     this.list.replaceChildren(...rows.slice(0, 6));
     this.list.hidden = rows.length === 0;
-    if (track.cues.length > 0) return;
-    this.moment.textContent = "Nobody counted then";
-    this.moment.hidden = false;
+    if (track.cues.length === 0) this.remark("Nobody counted then");
   }
 }
 
