@@ -180,6 +180,45 @@ func TestDashboardWithoutStorage(t *testing.T) {
 	until(t, ctx, visible("#gate"))
 }
 
+// painted is a function for the page: of the pixels of the chart that have a colour
+// of the style sheet, the columns that they are in, and the largest square.
+const painted = `(name) => {
+	const c = document.querySelector("#plot canvas"), { width, height } = c, { data } = c.getContext("2d").getImageData(0, 0, width, height);
+	const hex = getComputedStyle(document.documentElement).getPropertyValue(name).trim(), want = [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
+	const squares = new Uint16Array(width * height), columns = new Set();
+	let square = 0;
+	for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) {
+		const i = y * width + x;
+		if (data[4 * i + 3] < 200 || want.some((v, k) => Math.abs(v - data[4 * i + k]) > 12)) continue;
+		columns.add(x);
+		squares[i] = 1 + (x && y ? Math.min(squares[i - 1], squares[i - width], squares[i - width - 1]) : 0);
+		square = Math.max(square, squares[i]);
+	}
+	return { columns: columns.size / width, square };
+}`
+
+// The chart is a canvas: what is on it is seen by its colours.
+func TestDashboardChartIsPainted(t *testing.T) {
+	t.Parallel()
+	f, ctx := newFakeOperator(t), browser(t)
+	f.locked(func() { f.step = 100 }) // or the surge leaves the window within seconds
+	emulate(t, ctx, [2]int64{1440, 900}, "dark") // in which no two of them are the same
+	openDashboard(t, ctx, f, "")
+	until(t, ctx, reads("#chart-summary", "2 surges and drops"))
+	for what, has := range map[string]string{
+		"the line of streams":   `("--mine").columns > 0.5`,
+		"the line of fans":      `("--theirs").columns > 0.5`,
+		"the dot at the peak":   `("--ink").square >= 5`, // letters have no such squares
+		"the marks of a surge":  `("--good").square >= 4`,
+		"the marks of a drop":   `("--warn").square >= 4`,
+		"the words at the peak": `("--ink").columns > 0.05`,
+	} {
+		if !eventually(func() bool { return eval[bool](t, ctx, "("+painted+")"+has) }) {
+			t.Errorf("the chart lacks %s", what)
+		}
+	}
+}
+
 // The map is for those without a pointer, too: Tab comes to it once, arrows and
 // letters go to every place, Enter and Space pick.
 func TestDashboardMapByKeyboard(t *testing.T) {
