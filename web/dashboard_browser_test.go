@@ -404,6 +404,7 @@ func TestDashboardReadable(t *testing.T) {
 				for _, w := range eval[[]string](t, ctx, strings.Replace(readable, "box.height < 44", fmt.Sprintf("box.height < %d", least), 1)) {
 					t.Errorf("%s: %s", name, w)
 				}
+				checkNames(t, ctx, name)
 			}
 		}
 	}

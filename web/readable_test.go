@@ -2,11 +2,15 @@ package web
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	"github.com/chromedp/cdproto/accessibility"
+	"github.com/chromedp/cdproto/dom"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 	"github.com/coder/websocket"
@@ -158,6 +162,69 @@ func checkReadable(t *testing.T, ctx context.Context, name string) {
 	for _, w := range eval[[]string](t, ctx, readable) {
 		t.Errorf("%s: %s", name, w)
 	}
+	checkNames(t, ctx, name)
+}
+
+// called are the roles of what a screen reader calls by its name.
+var called = map[string]bool{"button": true, "link": true, "textbox": true, "searchbox": true, "spinbutton": true, "combobox": true, "listbox": true,
+	"checkbox": true, "switch": true, "radio": true, "slider": true, "DisclosureTriangle": true, "region": true}
+
+// checkNames looks for controls that a screen reader has no name for, and returns
+// how many have one (WCAG 2.2, 4.1.2).
+func checkNames(t *testing.T, ctx context.Context, name string) (named int) {
+	t.Helper()
+	tree, err := chromedp.Call(ctx, accessibility.GetFullAXTree, accessibility.GetFullAXTreeParams{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := func(v *accessibility.Value) (s string) {
+		if v != nil {
+			_ = json.Unmarshal(v.Value, &s)
+		}
+		return strings.TrimSpace(s)
+	}
+	for _, n := range tree.Nodes {
+		switch role := text(n.Role); {
+		case n.Ignored || !called[role]:
+		case text(n.Name) == "":
+			html, _ := chromedp.Call(ctx, dom.GetOuterHTML, dom.GetOuterHTMLParams{BackendNodeID: n.BackendDOMNodeID})
+			t.Errorf("%s: a %s without a name: %.200s", name, role, html.OuterHTML)
+		default:
+			named++
+		}
+	}
+	return named
+}
+
+// TestEverythingHasAName looks at pages in whole; the tests above and below look
+// at their states.
+func TestEverythingHasAName(t *testing.T) {
+	t.Parallel()
+	f, ctx := newFakeGateway(t), browser(t)
+	f.accounts.play("family", "tv", "Living room TV", 2)
+	operator := newFakeOperator(t)
+	for _, c := range []struct {
+		url, ready string
+		least      int // names
+	}{
+		{f.URL + "/?viewer=v1&account=family&limit=2", status("live") + ` && document.querySelectorAll("#account .row").length > 0`, 18},
+		{f.URL + "/device?account=family&limit=2&device=tv", `!document.querySelector("#verdict").hidden`, 4},
+		{f.URL + "/overlay/final?segment=team:KC", inside("live-counts", "[part=number]") + `.startsWith("4,")`, 0},
+		{f.URL + "/overlay/final?mine=team:KC&theirs=team:SF", inside("live-rivals", ".row") + `.startsWith("KC 4,")`, 0},
+		{f.URL + "/overlay/final?trend", `document.querySelector("live-trend").shadowRoot.querySelector("canvas").ariaLabel`, 0},
+		{operator.URL + "/dashboard?segment=team:KC", `document.querySelectorAll("#map path[data-step='6']").length > 0 && document.querySelectorAll("#movers-up .row").length === 5`, 51 + 25},
+		{operator.URL + "/dashboard?map=country", `document.querySelector("#map path[data-value=US]")?.dataset.step === "6"`, 180},
+	} {
+		do(t, ctx, chromedp.Navigate(c.url))
+		until(t, ctx, c.ready)
+		if n := checkNames(t, ctx, c.url); n < c.least {
+			t.Errorf("%s: %d names, want %d at least: the tree is not that of the page", c.url, n, c.least)
+		}
+	}
+	operator.locked(func() { operator.token = "x" })
+	do(t, ctx, chromedp.Reload())
+	until(t, ctx, visible("#gate"))
+	checkNames(t, ctx, "gate")
 }
 
 // wander lets the crowd move for some ticks, so that there is a line to see.
