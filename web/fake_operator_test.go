@@ -29,6 +29,7 @@ type fakeOperator struct {
 	down    bool           // requests are not answered
 	silent  bool           // streams have no board
 	more    map[string]int // sessions of further teams
+	growth  int            // sessions that every segment has more with each board
 	members string
 	events  string // what is answered instead of the list of events; "": the list
 	asked   []string
@@ -147,7 +148,7 @@ func (f *fakeOperator) boardLocked() []byte {
 		Peak     int `json:"peak"`
 		Reach    int `json:"reach"`
 	}
-	of := func(n int) *count { return &count{n, n * 97 / 100, n + 40, 2 * n} }
+	of := func(n int) *count { n += f.n * f.growth; return &count{n, n * 97 / 100, n + 40, 2 * n} }
 	region, country, team, cross := map[string]*count{}, map[string]*count{}, map[string]*count{}, map[string]*count{}
 	world := 0
 	for i, s := range usStates {
@@ -254,4 +255,35 @@ func (f *fakeOperator) timeline(w http.ResponseWriter, r *http.Request) {
 func (f *fakeOperator) addresses() (all []string) {
 	f.locked(func() { all = append(all, f.asked...) })
 	return all
+}
+
+// changes returns how many segments have another count one board later.
+func (f *fakeOperator) changes() (n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	read := func() map[string]json.RawMessage {
+		all := map[string]json.RawMessage{}
+		var board struct {
+			Dims map[string]json.RawMessage
+		}
+		_ = json.Unmarshal(f.boardLocked(), &board)
+		for dim, raw := range board.Dims {
+			var values map[string]json.RawMessage
+			_ = json.Unmarshal(raw, &values)
+			for v, count := range values {
+				if dim != "world" {
+					all[dim+":"+v] = count
+				}
+			}
+		}
+		return all
+	}
+	now := read()
+	f.n++
+	for segment, count := range read() {
+		if string(count) != string(now[segment]) {
+			n++
+		}
+	}
+	return n
 }
