@@ -3,7 +3,6 @@ package web
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -425,7 +424,6 @@ func ticks(t *testing.T, ctx context.Context, tick time.Duration) (costs []float
 }
 
 // TestDashboardReadable looks at the page on a desk and a phone, light and dark.
-// With WEB_SHOTS set to a folder it leaves pictures there.
 func TestDashboardReadable(t *testing.T) {
 	t.Parallel()
 	f, ctx := newFakeOperator(t), browser(t)
@@ -436,11 +434,9 @@ func TestDashboardReadable(t *testing.T) {
 				emulate(t, ctx, size, scheme)
 				until(t, ctx, ready)
 				name := fmt.Sprintf("dashboard-%s-%dx%d-%s", name, size[0], size[1], scheme)
-				if dir := os.Getenv("WEB_SHOTS"); dir != "" {
-					shoot(t, ctx, dir+"/"+name+".png")
-				}
 				// The chart follows the window when it is told of it.
 				until(t, ctx, `[...document.querySelectorAll(".uplot")].every((e) => e.getBoundingClientRect().right <= innerWidth)`)
+				keepPicture(t, ctx, name)
 				least := 28 // a pointer's target (WCAG 2.2, 2.5.8 asks for 24); 44 for a finger
 				if size[0] < 600 {
 					least = 44

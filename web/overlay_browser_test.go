@@ -3,7 +3,6 @@ package web
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"testing"
 
@@ -81,18 +80,8 @@ func TestElementsOnAnotherPage(t *testing.T) {
 	})
 }
 
-// screenshot keeps a PNG of the whole page (100 is the quality that means PNG).
+// screenshot keeps a picture of the page in artifacts/, as make test leaves them.
 func screenshot(t *testing.T, ctx context.Context, name string) {
 	t.Helper()
-	const artifacts = "../artifacts"
-	png, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
-	if err == nil {
-		err = os.MkdirAll(artifacts, 0o755)
-	}
-	if err == nil {
-		err = os.WriteFile(filepath.Join(artifacts, name), png, 0o644)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	shoot(t, ctx, filepath.Join("../artifacts", name))
 }

@@ -43,15 +43,14 @@ const readable = `(() => {
 	return wrong;
 })()`
 
-// TestReadable looks at the page in four widths, light and dark. With WEB_SHOTS
-// set to a folder it leaves pictures there.
+// TestReadable looks at the page in four widths, light and dark.
 func TestReadable(t *testing.T) {
 	t.Parallel()
 	f, ctx := newFakeGateway(t), browser(t)
 	f.locked(func() { f.crowd["world"][""], f.crowd["country"]["US"] = 3_298_412, 3_100_000 })
 	for _, size := range [][2]int64{{320, 640}, {390, 844}, {768, 1024}, {1440, 900}} {
 		for _, scheme := range []string{"light", "dark"} {
-			name := fmt.Sprintf("%dx%d-%s", size[0], size[1], scheme)
+			name := fmt.Sprintf("demo-%dx%d-%s", size[0], size[1], scheme)
 			emulate(t, ctx, size, scheme)
 			open(t, ctx, f, "?viewer=v1")
 			until(t, ctx, status("live"))
@@ -156,9 +155,7 @@ func TestReadableDevice(t *testing.T) {
 
 func checkReadable(t *testing.T, ctx context.Context, name string) {
 	t.Helper()
-	if dir := os.Getenv("WEB_SHOTS"); dir != "" {
-		shoot(t, ctx, filepath.Join(dir, name+".png"))
-	}
+	keepPicture(t, ctx, name)
 	for _, w := range eval[[]string](t, ctx, readable) {
 		t.Errorf("%s: %s", name, w)
 	}
@@ -243,12 +240,28 @@ func wander(t *testing.T, ctx context.Context, f *fakeGateway) {
 	}
 }
 
-func shoot(t *testing.T, ctx context.Context, file string) {
-	b, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
-	if err != nil {
-		t.Fatal(err)
+// keepPicture keeps how the page looks on a phone in artifacts/; how it looks in
+// every window, if WEB_SHOTS names a folder for that.
+func keepPicture(t *testing.T, ctx context.Context, name string) {
+	t.Helper()
+	if dir := os.Getenv("WEB_SHOTS"); dir != "" {
+		shoot(t, ctx, filepath.Join(dir, name+".png"))
+	} else if page, is := strings.CutSuffix(name, "-390x844-light"); is {
+		screenshot(t, ctx, "phone-"+page+".png")
 	}
-	if err := os.WriteFile(file, b, 0o644); err != nil {
+}
+
+// shoot keeps a PNG of the whole page (100 is the quality that means PNG).
+func shoot(t *testing.T, ctx context.Context, file string) {
+	t.Helper()
+	png, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(file), 0o755)
+	}
+	if err == nil {
+		err = os.WriteFile(file, png, 0o644)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 }
