@@ -213,14 +213,12 @@ export declare class Client {
      * @returns {Promise<boolean>} false: some are to be sent again
      */
     post(items: import("./outbox.js").Item[], session: string): Promise<boolean>;
-    /** Sends what tabs left that are gone. @param {Map<string, import("./outbox.js").Item[]>} bySession */
-    deliver(bySession: Map<string, import("./outbox.js").Item[]>): Promise<void>;
     /** @param {number} upTo */
     acked(upTo: number): void;
     /** @param {any} m a message "error" @returns {false} */
     refused(m: any): false;
     /** The connection ended without our will. @param {number} code @param {string} reason @param {boolean} opened */
-    lost(code: number, reason: string, opened: boolean): Promise<void>;
+    lost(code: number, reason: string, opened: boolean): void;
     /** @param {number} leastMS */
     wait(leastMS: number): void;
     /** Asks in plain HTTP why an upgrade was refused: a browser does not say. */

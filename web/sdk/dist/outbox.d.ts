@@ -43,11 +43,11 @@ export declare class Outbox {
     /** @param {Item[]} items */
     forget(items: Item[]): void;
     /**
-     * What tabs left that are gone, of the same play, by session; "" is of those that
-     * never had one. They stay stored until forget. give is called with them while
-     * no other tab takes them too.
-     * @param {(bySession: Map<string, Item[]>) => Promise<void>} give
+     * What tabs left that are gone, of the same play, session by session; "" is of
+     * those that never had one. They stay stored until forget. give is called with
+     * them while no other tab takes them too; true: it took them, and gets the next.
+     * @param {(items: Item[], session: string) => Promise<boolean>} give
      */
-    adopt(give: (bySession: Map<string, Item[]>) => Promise<void>): Promise<void>;
+    adopt(give: (items: Item[], session: string) => Promise<boolean>): Promise<void>;
     close(): Promise<void>;
 }

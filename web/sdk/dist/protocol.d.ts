@@ -18,7 +18,7 @@ export declare function backoff(attempt: number, leastMS?: number): number;
 export declare function after(code: number): "retry" | "slowly" | "renew" | "final";
 /** @param {unknown} v @param {number} [otherwise] */
 export declare const positive: (v: unknown, otherwise?: number) => number;
-/** @param {string} body @returns {any} an object, {} for whatever is none */
+/** @param {string} body @returns {any} an object, without our members for whatever is none */
 export declare function parse(body: string): any;
 /**
  * Why a request had no answer that this page may read: a browser does not say.

@@ -1,20 +1,11 @@
+import { AGAIN_MS, BATCH, BLOCKED_TRIES, BURST, HIDDEN_MS, MESSAGE_BYTES, RULING_MS, SLOW_MS, SOON_MS, STEADY_MS } from "./limits.js";
 import { Outbox, SEQ_PER_MS } from "./outbox.js";
 import { STRANGE, after, backoff, counts, parse, positive, refusal, unanswered } from "./protocol.js";
 import { SharedSession } from "./session.js";
 import { Socket } from "./socket.js";
 import { VideoWatch, position } from "./video.js";
 
-const STEADY_MS = 10_000; // a connection that lasted so long was a good one
-const SLOW_MS = 10_000; // the least wait after too much was sent
-const HIDDEN_MS = 60_000; // the beat of a hidden tab, whose timers run once a minute
-const RULING_MS = 2_000; // after a hello; who is not told to be blocked by then is not
-const AGAIN_MS = 5_000; // after which what the server could not keep is sent again
-const SOON_MS = 250; // changes of the video within it make one beat
-const BURST = 20; // messages that may follow each other at once
-const BATCH = 50; // messages of one request, at most
-const MESSAGE_BYTES = 4096;
 const NAME = /^[\w.-]{1,64}$/; // of an event, as servers have it
-const BLOCKED_TRIES = 2; // upgrades that fail where plain HTTP works, before the fallback
 
 /**
  * @typedef {import("./protocol.js").Counts} Counts
@@ -65,8 +56,8 @@ export class Client {
     this.base = origin + "/v1/events/" + encodeURIComponent(options.event);
     const scope = [host, options.event, options.viewer || "", options.device || "", options.account || ""];
     this.shared = new SharedSession(scope);
-    this.outbox = new Outbox(JSON.stringify(scope), options.storage !== false && !!globalThis.indexedDB);
-    this.seq = Date.now() * SEQ_PER_MS + Math.floor(Math.random() * SEQ_PER_MS);
+    this.outbox = new Outbox(JSON.stringify(scope), options.storage !== false);
+    this.seq = Date.now() * SEQ_PER_MS + ((Math.random() * SEQ_PER_MS) | 0);
     /** @type {import("./socket.js").Link | null} */
     this.link = null;
     this.running = this.ready = this.acks = this.adopted = this.sending = false;
@@ -194,18 +185,17 @@ export class Client {
   /** @param {boolean} renew @returns {Promise<string>} */
   async newToken(renew) {
     const { token } = this.options;
-    if (typeof token === "function" && (renew || !this.token)) this.token = String((await token()) || "");
-    else if (typeof token === "string") this.token = token;
+    if (typeof token !== "function") this.token = token || "";
+    else if (renew || !this.token) this.token = String((await token()) || "");
     return this.token;
   }
 
   /** @param {string} path */
   address(path) {
-    const { options } = this, url = new URL(this.base + path);
-    for (const name of /** @type {const} */ (["viewer", "device", "account", "limit", "name"])) if (options[name]) url.searchParams.set(name, String(options[name]));
-    for (const [dim, value] of Object.entries(options.segments || {})) url.searchParams.set(dim, value);
-    if (this.session && !url.searchParams.has("session")) url.searchParams.set("session", this.session);
-    if (this.hidden()) url.searchParams.set("interval_ms", String(HIDDEN_MS));
+    const { viewer, device, account, limit, name, segments } = this.options, url = new URL(this.base + path), { searchParams } = url;
+    const known = { viewer, device, account, limit, name, session: !searchParams.has("session") && this.session, interval_ms: this.hidden() && HIDDEN_MS };
+    for (const [k, v] of Object.entries(known)) if (v) searchParams.set(k, String(v));
+    for (const [dim, value] of Object.entries(segments || {})) searchParams.set(dim, value);
     return url.href;
   }
 
@@ -280,7 +270,6 @@ export class Client {
     this.outbox.name(id);
     this.ready = true;
     this.acks = m.acks !== false;
-    this.sent.clear();
     if (this.via === "websocket") this.refusedUpgrades = 0;
     if (this.blocked) this.later("ruling", RULING_MS, () => this.unblock());
     this.later("steady", STEADY_MS, () => (this.attempt = 0));
@@ -289,7 +278,7 @@ export class Client {
     this.flush();
     if (!this.adopted && this.acks) {
       this.adopted = true;
-      this.outbox.adopt((bySession) => this.deliver(bySession)).catch(() => {});
+      this.outbox.adopt((items, session) => this.post(items, session || this.session)).catch(() => {});
     }
   }
 
@@ -408,11 +397,6 @@ export class Client {
     }
   }
 
-  /** Sends what tabs left that are gone. @param {Map<string, import("./outbox.js").Item[]>} bySession */
-  async deliver(bySession) {
-    for (const [session, items] of bySession) if (!(await this.post(items, session || this.session))) return;
-  }
-
   /** @param {number} upTo */
   acked(upTo) {
     this.outbox.remove((i) => i.seq <= upTo && this.sent.delete(i.seq)); // true if it was sent
@@ -432,7 +416,7 @@ export class Client {
   }
 
   /** The connection ended without our will. @param {number} code @param {string} reason @param {boolean} opened */
-  async lost(code, reason, opened) {
+  lost(code, reason, opened) {
     const leastMS = this.leastMS || 0;
     this.drop(false);
     if (!this.running) return;
@@ -442,19 +426,19 @@ export class Client {
     }
     if (what === "renew") this.token = "";
     this.wait(what === "slowly" ? SLOW_MS : leastMS);
-    if (!opened && this.via === "websocket") await this.probe();
+    if (!opened && this.via === "websocket") this.probe();
   }
 
   /** @param {number} leastMS */
   wait(leastMS) {
     const ms = backoff(this.attempt++, leastMS);
-    this.later("wait", ms, () => this.running && this.connect());
+    this.later("wait", ms, () => this.connect());
     this.tell("onState", { state: "waiting", retryMS: ms });
   }
 
   /** Asks in plain HTTP why an upgrade was refused: a browser does not say. */
   async probe() {
-    const waiting = this.timers.wait;
+    const mine = this.trying;
     /** @type {Response} */
     let answer;
     let said;
@@ -464,17 +448,17 @@ export class Client {
     } catch {
       const why = await unanswered(this.base);
       // Trying again is all there is. It is told of once.
-      if (this.attempt === 1 && waiting === this.timers.wait) this.tell("onError", why);
+      if (this.attempt === 1 && mine === this.trying) this.tell("onError", why);
       return;
     }
-    if (waiting !== this.timers.wait || !this.running || this.link) return;
+    if (mine !== this.trying || !this.running) return;
     const { status } = answer;
     if (status === 429 || status === 503) {
       this.attempt--;
       this.wait(1000 * positive(Number(answer.headers.get("Retry-After")), 5));
     } else if (status === 400 && /upgrade/.test(said.message)) {
-      this.refusedUpgrades++; // all is well but the way: something between does not let WebSockets through
-      if (this.refusedUpgrades >= BLOCKED_TRIES) this.connect();
+      // All is well but the way: something between does not let WebSockets through.
+      if (++this.refusedUpgrades >= BLOCKED_TRIES) this.connect();
     } else if ((status === 400 || status === 403) && this.session) {
       this.shared.forget(); // of a server that has a new secret since
       this.connect();
@@ -497,12 +481,11 @@ export class Client {
   /** Lets go of the connection and of every timer. @param {boolean} goodbye */
   drop(goodbye) {
     for (const name in this.timers) clearTimeout(this.timers[name]);
-    const { link } = this;
+    this.link?.leave(goodbye);
     this.link = null;
     this.ready = false;
     this.leastMS = 0;
     this.sent.clear();
-    link?.leave(goodbye);
   }
 }
 

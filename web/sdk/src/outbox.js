@@ -92,10 +92,10 @@ export class Outbox {
   }
 
   /**
-   * What tabs left that are gone, of the same play, by session; "" is of those that
-   * never had one. They stay stored until forget. give is called with them while
-   * no other tab takes them too.
-   * @param {(bySession: Map<string, Item[]>) => Promise<void>} give
+   * What tabs left that are gone, of the same play, session by session; "" is of
+   * those that never had one. They stay stored until forget. give is called with
+   * them while no other tab takes them too; true: it took them, and gets the next.
+   * @param {(items: Item[], session: string) => Promise<boolean>} give
    */
   async adopt(give) {
     const db = await this.db, locks = globalThis.navigator?.locks;
@@ -106,12 +106,9 @@ export class Outbox {
       if (tab === this.tab) continue;
       await locks.request(lockOf(tab), { ifAvailable: true }, async (lock) => {
         if (!lock) return; // it lives
-        const theirs = all.filter((i) => i.tab === tab), old = Date.now() - KEPT_MS;
+        const theirs = all.filter((i) => i.tab === tab), ours = theirs.filter((i) => i.scope === this.scope), old = Date.now() - KEPT_MS;
         this.forget(theirs.filter((i) => i.seq / SEQ_PER_MS < old));
-        /** @type {Map<string, Item[]>} */
-        const bySession = new Map();
-        for (const i of theirs) if (i.scope === this.scope) bySession.set(i.session, [...(bySession.get(i.session) || []), i]);
-        await give(bySession);
+        for (const session of new Set(ours.map((i) => i.session))) if (!(await give(ours.filter((i) => i.session === session), session))) return;
       });
     }
   }

@@ -18,7 +18,7 @@ const CAP_MS = 30_000; // no wait is longer, unless the server asks for it
  * @param {number} attempt @param {number} [leastMS]
  */
 export function backoff(attempt, leastMS = 0) {
-  return leastMS + Math.random() * Math.min(CAP_MS, BASE_MS * 2 ** Math.min(attempt, 10));
+  return leastMS + Math.random() * Math.min(CAP_MS, BASE_MS * 2 ** attempt);
 }
 
 /**
@@ -38,11 +38,10 @@ export const positive = (v, otherwise = 0) => (typeof v === "number" && v > 0 ? 
 /** @param {unknown} v */
 const text = (v) => (typeof v === "string" ? v : "");
 
-/** @param {string} body @returns {any} an object, {} for whatever is none */
+/** @param {string} body @returns {any} an object, without our members for whatever is none */
 export function parse(body) {
   try {
-    const v = JSON.parse(body);
-    return v && typeof v === "object" ? v : {};
+    return Object(JSON.parse(body));
   } catch {
     return {};
   }
@@ -85,7 +84,7 @@ export const STRANGE = "this is no gateway of grandstand.v1: check the address, 
  * @returns {Counts | null}
  */
 export function counts(m) {
-  if (!m || !m.n || typeof m.n !== "object" || typeof m.at !== "number") return null;
+  if (!m.n || typeof m.at !== "number") return null;
   /** @type {Record<string, Count | null>} */
   const segments = {};
   for (const [dim, c] of Object.entries(m.n)) segments[dim] = Array.isArray(c) ? { sessions: +c[0], fans: +c[1] } : null;
@@ -116,10 +115,8 @@ export function compactCounts(buffer, dims) {
   const segments = {};
   for (const dim of dims) {
     const sessions = number() - 1;
-    segments[dim] = null;
-    if (sessions < 0) continue;
-    const z = number();
-    segments[dim] = { sessions, fans: sessions + (z % 2 ? -(z + 1) / 2 : z / 2) };
+    const z = sessions < 0 ? 0 : number();
+    segments[dim] = sessions < 0 ? null : { sessions, fans: sessions + (z % 2 ? -(z + 1) / 2 : z / 2) };
   }
   const age = number();
   return i === b.length ? { at, age, epoch, quality: QUALITIES[b[1]], segments } : null;

@@ -27,8 +27,8 @@ export class SharedSession {
   }
 
   stored() {
-    const [id, at] = String(storage((s) => s.getItem(this.key)) || "").split(" ");
-    return id && Math.abs(Date.now() - +at) < FRESH_MS ? id : "";
+    const [id, at] = String(storage((s) => s.getItem(this.key))).split(" ");
+    return Math.abs(Date.now() - +at) < FRESH_MS ? id : "";
   }
 
   /** The session to resume, "" if there is none: then other tabs that begin the same play wait until keep names it. */

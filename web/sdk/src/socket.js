@@ -1,9 +1,7 @@
 // The usual way to a gateway: one WebSocket.
 
+import { OPEN_MS, QUIET_MS } from "./limits.js";
 import { COMPACT_PROTOCOL, GOODBYE, JSON_PROTOCOL, MOVED, compactCounts, parse } from "./protocol.js";
-
-const OPEN_MS = 10_000; // to the hello
-const QUIET_MS = 20_000; // unchanged numbers come every 15 s; a connection that says less is dead
 
 /**
  * What a way to a gateway tells its client.

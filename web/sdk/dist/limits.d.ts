@@ -1,0 +1,12 @@
+export declare const STEADY_MS = 10000;
+export declare const SLOW_MS = 10000;
+export declare const HIDDEN_MS = 60000;
+export declare const RULING_MS = 2000;
+export declare const AGAIN_MS = 5000;
+export declare const SOON_MS = 250;
+export declare const BURST = 20;
+export declare const BATCH = 50;
+export declare const MESSAGE_BYTES = 4096;
+export declare const BLOCKED_TRIES = 2;
+export declare const OPEN_MS = 10000;
+export declare const QUIET_MS = 20000;
