@@ -2,7 +2,7 @@ export declare class SharedSession {
     key: string;
     id: string;
     touched: number;
-    begun: () => void;
+    begun: (_: any) => void;
     /** @param {string[]} parts which play it is: the same in two tabs share a session */
     constructor(parts: string[]);
     stored(): string;

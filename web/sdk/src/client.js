@@ -1,4 +1,4 @@
-import { AGAIN_MS, BATCH, BLOCKED_TRIES, BURST, HIDDEN_MS, MESSAGE_BYTES, RULING_MS, SLOW_MS, SOON_MS, STEADY_MS } from "./limits.js";
+import { AGAIN_MS, ANSWER_MS, BATCH, BLOCKED_TRIES, BURST, HIDDEN_MS, MESSAGE_BYTES, RULING_MS, SLOW_MS, SOON_MS, STEADY_MS } from "./limits.js";
 import { Outbox, SEQ_PER_MS } from "./outbox.js";
 import { STRANGE, after, backoff, counts, parse, positive, refusal, unanswered } from "./protocol.js";
 import { SharedSession } from "./session.js";
@@ -46,14 +46,17 @@ export class Client {
   constructor(options, origin) {
     this.options = options;
     let host = "";
-    try {
-      ({ origin, host } = new URL(new URL(options.url || origin).origin));
-    } catch {
-      // As below: that of a file is "null".
-    }
     /** The option that has to be given, "" if all is there. */
-    this.missing = !options.event ? "event" : host ? "" : "url";
-    this.base = origin + "/v1/events/" + encodeURIComponent(options.event);
+    this.missing = "url";
+    this.base = "";
+    try {
+      ({ origin, host } = new URL(new URL(options.url || origin).origin)); // that of a file is "null"
+      this.missing = "event";
+      this.base = origin + "/v1/events/" + encodeURIComponent(options.event); // throws for half a surrogate pair
+      if (options.event) this.missing = "";
+    } catch {
+      // missing says what it is.
+    }
     const scope = [host, options.event, options.viewer || "", options.device || "", options.account || ""];
     this.shared = new SharedSession(scope);
     this.outbox = new Outbox(JSON.stringify(scope), options.storage !== false);
@@ -134,10 +137,13 @@ export class Client {
 
   /** @param {string} name of an option @param {any[]} v @returns {any} what it returns */
   tell(name, ...v) {
+    const failed = (/** @type {any} */ err) => console.error("grandstand:", name, err); // the page's own mistake must not stop the count
     try {
-      return /** @type {any} */ (this.options)[name]?.(...v);
+      const said = /** @type {any} */ (this.options)[name]?.(...v);
+      said?.catch?.(failed);
+      return said;
     } catch (err) {
-      console.error("grandstand:", name, err); // the page's own mistake must not stop the count
+      failed(err);
     }
   }
 
@@ -201,7 +207,9 @@ export class Client {
 
   /** @param {string} path @param {RequestInit} [init] */
   request(path, init) {
-    return fetch(this.address(path), { cache: "no-store", ...init, headers: this.token ? { Authorization: "Bearer " + this.token } : {} });
+    const late = new AbortController(); // Safari 15 has no AbortSignal.timeout
+    setTimeout(() => late.abort(), ANSWER_MS);
+    return fetch(this.address(path), { cache: "no-store", signal: late.signal, ...init, headers: this.token ? { Authorization: "Bearer " + this.token } : {} });
   }
 
   /** Connects anew, with the options as they are now. The play goes on. */
@@ -443,7 +451,7 @@ export class Client {
     let answer;
     let said;
     try {
-      answer = await this.request("/live", { signal: AbortSignal.timeout(5000) });
+      answer = await this.request("/live");
       said = parse(await answer.text());
     } catch {
       const why = await unanswered(this.base);

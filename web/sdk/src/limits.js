@@ -5,6 +5,7 @@ export const STEADY_MS = 10_000; // a connection that lasted so long was a good 
 export const SLOW_MS = 10_000; // the least wait after too much was sent
 export const HIDDEN_MS = 60_000; // the beat of a hidden tab, whose timers run once a minute
 export const RULING_MS = 2_000; // after a hello; who is not told to be blocked by then is not
+export const ANSWER_MS = 10_000; // to the answer of a request
 export const AGAIN_MS = 5_000; // after which what the server could not keep is sent again
 export const SOON_MS = 250; // changes of the video within it make one beat
 export const BURST = 20; // messages that may follow each other at once

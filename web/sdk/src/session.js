@@ -23,7 +23,7 @@ export class SharedSession {
     this.key = PREFIX + JSON.stringify(parts);
     this.id = "";
     this.touched = 0;
-    this.begun = () => {};
+    this.begun = (/** @type {any} */ _) => {};
   }
 
   stored() {
@@ -40,18 +40,12 @@ export class SharedSession {
   /** Waits until no other tab begins the play, and then has others wait. @returns {Promise<void>} */
   turn() {
     return new Promise((resolve) => {
-      navigator.locks
-        .request(this.key, { signal: AbortSignal.timeout(TURN_MS) }, () => {
-          resolve();
-          if (this.stored()) return undefined;
-          return /** @type {Promise<void>} */ (
-            new Promise((done) => {
-              this.begun = done;
-              setTimeout(done, TURN_MS);
-            })
-          );
-        })
-        .catch(() => resolve()); // the other tab is slow: go on alone
+      const turn = async () => {
+        resolve();
+        if (!this.stored()) await new Promise((done) => setTimeout((this.begun = done), TURN_MS));
+      };
+      navigator.locks.request(this.key, turn).catch(resolve);
+      setTimeout(resolve, TURN_MS); // the other tab is slow: go on alone
     });
   }
 

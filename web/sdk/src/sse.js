@@ -3,7 +3,6 @@
 // where only that can do what it asks. Few need it, so it is a file of its own that
 // those load.
 
-const ANSWER_MS = 10_000;
 const TICK_MS = 2_000;
 const TOGETHER_MS = 50; // what is said within it makes one request
 const BATCH = 50; // messages of one request; servers take 100, and 256 KB
@@ -64,7 +63,7 @@ export class Sse {
   async post(messages) {
     const half = messages.length >> 1, one = this.parse(messages[0]), asked = this.joining;
     try {
-      const answer = await this.request("/beats", { method: "POST", body: `[${messages}]`, signal: AbortSignal.timeout(ANSWER_MS) });
+      const answer = await this.request("/beats", { method: "POST", body: `[${messages}]` });
       const m = this.parse(await answer.text()), { status } = answer;
       if (this.ended) return;
       if (!this.opened || (status !== 400 && status !== 413) || (!half && one.t !== "event")) {

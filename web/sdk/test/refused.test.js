@@ -143,6 +143,7 @@ test("connect says what it has to be told", async () => {
   for (const [options, message] of [
     [{ event: undefined }, 'say which event: connect({ event: "..." })'],
     [{ event: "" }, 'say which event: connect({ event: "..." })'],
+    [{ event: "\ud800" }, 'say which event: connect({ event: "..." })'], // no address can have it
     [{ url: "live.example.com" }, 'say which url: connect({ url: "..." })'],
     [{ url: "file:///home/player.js" }, 'say which url: connect({ url: "..." })'],
   ]) {
@@ -190,3 +191,78 @@ test("a position that is a time of day is not told: servers refuse it", async ()
     client.close();
   }
 });
+
+test("callbacks that reject stop nothing, and are told of", async () => {
+  const errors = mock.method(console, "error", () => {}), wrong = async () => { throw new Error("the page's"); };
+  play({ onCounts: wrong, onState: wrong, onMessage: wrong, onError: wrong, bitrate: wrong });
+  await pass(100);
+  server.last.say({ t: "counts", at: 1000, age: 5, epoch: 1, n: { world: [10, 9] } });
+  server.last.say({ t: "error", code: "invalid", message: "no" });
+  await pass(12_000);
+  assert.ok(server.last.of("beat").length >= 2);
+  const named = new Set(errors.mock.calls.map((c) => c.arguments[1]));
+  assert.deepEqual([...named].sort(), ["bitrate", "onCounts", "onError", "onMessage", "onState"]);
+  errors.mock.restore();
+});
+
+// locked gives this process locks as a page has them: one holder of a name at a time.
+function locked(run) {
+  return async () => {
+    const held = new Map();
+    const request = async (name, ...more) => {
+      const use = more.pop();
+      if (more[0]?.ifAvailable && held.has(name)) return use(null);
+      const before = held.get(name), mine = (async () => (await before?.catch(() => {}), use({ name })))();
+      held.set(name, mine);
+      return mine;
+    };
+    const was = Object.getOwnPropertyDescriptor(globalThis, "navigator");
+    Object.defineProperty(globalThis, "navigator", { value: { locks: { request } }, configurable: true });
+    try {
+      await run(held);
+    } finally {
+      if (was) Object.defineProperty(globalThis, "navigator", was);
+      else delete globalThis.navigator;
+    }
+  };
+}
+
+test("a browser without AbortSignal.timeout plays, and gives up what is not answered", locked(async () => {
+  const { timeout } = AbortSignal;
+  delete AbortSignal.timeout; // as Safari 15
+  try {
+    server.upgrades = false;
+    let answered = 0;
+    blocked((url, init) => {
+      if (answered++ < 2) return beats(init, [], undefined, { session: "r1", interval_ms: 10000, segments: ["world"] });
+      return new Promise((resolve, reject) => init.signal.addEventListener("abort", () => reject(new Error("late"))));
+    });
+    const { client, told } = play();
+    await pass(8_000);
+    assert.equal(told.states.at(-1).via, "sse", JSON.stringify(told));
+    told.states.length = 0;
+    await pass(22_000);
+    assert.equal(told.states[0]?.state, "waiting", "a beat was not answered");
+    client.close();
+  } finally {
+    AbortSignal.timeout = timeout;
+  }
+}));
+
+test("tabs that begin the same play wait for each other, but not for good", locked(async (held) => {
+  server.onopen = () => {}; // it says no hello
+  play();
+  await pass(100);
+  play();
+  await pass(4_000);
+  assert.equal(server.sockets.length, 1, "the second waits");
+  server.sockets[0].hello();
+  await pass(500);
+  assert.match(server.sockets[1].url, /session=s1/, "and takes part in the play of the first");
+  held.set(`grandstand.session.["live.example.com","final","v2","",""]`, new Promise(() => {})); // a tab that hangs
+  play({ viewer: "v2" });
+  await pass(4_900);
+  assert.equal(server.sockets.length, 2);
+  await pass(200);
+  assert.equal(server.sockets.length, 3, "on its own after a while");
+}));
