@@ -277,6 +277,7 @@ export class Client {
     this.shared.keep(id);
     this.outbox.name(id);
     this.ready = true;
+    this.renewed = false;
     this.acks = m.acks !== false;
     if (this.via === "websocket") this.refusedUpgrades = 0;
     if (this.blocked) this.later("ruling", RULING_MS, () => this.unblock());
