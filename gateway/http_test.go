@@ -65,6 +65,10 @@ func TestPlayersWithoutASocket(t *testing.T) {
 		if n := rg.redis.count("final", "team:KC"); n != 1 {
 			t.Errorf("team:KC counts %d a minute later", n)
 		}
+		// The SDK asks for the event's own interval, whatever a tab said before it.
+		if b := post("viewer=v1&device=d1", fmt.Sprintf(`{"state":"playing","interval_ms":-1,"session":%q}`, a.Session), 200); b.IntervalMS != 10000 {
+			t.Errorf("the event's own interval is %d ms", b.IntervalMS)
+		}
 		// Somebody else cannot use the session; nonsense is refused as a whole.
 		post("viewer=v2&device=d1", body, 403)
 		post("viewer=v1&device=d1", `{"session":"x"}`, 400)

@@ -192,8 +192,6 @@ export declare class Client {
     receive(m: any): void | false | Promise<void>;
     /** @param {any} m */
     hello(m: any): void;
-    /** @param {any} m */
-    pace(m: any): void;
     /** @param {Counts | null} c */
     count(c: Counts | null): void;
     /** @param {Refusal} r */

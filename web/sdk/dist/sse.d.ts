@@ -14,6 +14,7 @@ export declare class Sse implements Link {
     posting: boolean;
     /** @type {string[]} */
     waiting: string[];
+    beatMS: number;
     stop: AbortController;
     segments: string;
     /** @type {[string, string][] | null} what a join asked for that was not answered */

@@ -253,7 +253,9 @@ export class Client {
       case "ack":
         return this.acked(m.seq);
       case "pace":
-        return this.pace(m);
+        // All viewers are told at once: each beats at a time of its own, and from then on in the new interval. The next beat that is due stays.
+        this.beatMS = positive(m.beat_ms, this.beatMS);
+        return this.later("pace", Math.random() * this.beatMS, () => this.beat());
       case "renew":
         return this.renew();
       case "drain":
@@ -282,19 +284,14 @@ export class Client {
     if (this.via === "websocket") this.refusedUpgrades = 0;
     if (this.blocked) this.later("ruling", RULING_MS, () => this.unblock());
     this.later("steady", STEADY_MS, () => (this.attempt = 0));
-    this.pace(m);
+    this.beatMS = positive(m.beat_ms, this.beatMS);
+    this.beat();
     this.tell("onState", { state: "open", via: this.via });
     this.flush();
     if (!this.adopted && this.acks) {
       this.adopted = true;
       this.outbox.adopt((items, session) => this.post(items, session || this.session)).catch(() => {});
     }
-  }
-
-  /** @param {any} m */
-  pace(m) {
-    this.beatMS = positive(m.beat_ms, this.beatMS);
-    if (this.ready) this.beat();
   }
 
   /** @param {Counts | null} c */

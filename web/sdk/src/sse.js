@@ -4,6 +4,7 @@
 // those load.
 
 const TICK_MS = 2_000;
+const OWN = -1; // asks for the event's own interval
 const TOGETHER_MS = 50; // what is said within it makes one request
 const BATCH = 50; // messages of one request; servers take 100, and 256 KB
 
@@ -25,7 +26,8 @@ export class Sse {
     this.listener = listener;
     this.opened = this.ended = this.blocked = this.posting = false;
     /** @type {string[]} */
-    this.waiting = [`{"t":"beat","state":"starting"}`];
+    this.waiting = [`{"t":"beat","state":"starting","interval_ms":${OWN}}`];
+    this.beatMS = 0; // the event's own interval, as the client was told
     this.stop = new AbortController();
     this.segments = "";
     /** @type {[string, string][] | null} what a join asked for that was not answered */
@@ -46,6 +48,8 @@ export class Sse {
       this.joining = [...(this.joining || []), .../** @type {[string, string][]} */ (Object.entries(m.seg || {}))];
       text = `{"t":"beat"}`;
     }
+    // A server answers with the interval that it was told: who tells the event's own is never told another.
+    if (m.interval_ms === this.beatMS) text = JSON.stringify({ ...m, interval_ms: OWN });
     this.waiting.push(text);
     if (!this.posting) setTimeout(() => this.work(), TOGETHER_MS);
     return true;
@@ -95,13 +99,17 @@ export class Sse {
       return this.end(1013, m.message);
     }
     if (status !== 200) return this.end(status === 429 ? 1008 : status === 403 ? 4503 : 1013, m.message);
-    const { message } = this.listener;
+    const { message } = this.listener, said = messages.map((text) => this.parse(text));
+    const own = said.filter((one) => one.interval_ms).at(-1)?.interval_ms === OWN, paced = own && m.interval_ms > 0 && m.interval_ms !== this.beatMS;
+    if (paced) this.beatMS = m.interval_ms;
     if (!this.opened) {
       this.opened = true;
       message({ t: "hello", session: m.session, beat_ms: m.interval_ms, tick_ms: TICK_MS, dims: Object.keys(m.frame?.n || {}) });
+    } else if (paced) {
+      message({ t: "pace", beat_ms: m.interval_ms, tick_ms: TICK_MS });
     }
     // The answer says that all of it is durable. The number of a beat is no event's.
-    message({ t: "ack", seq: Math.max(0, ...messages.map((text) => this.parse(text)).map((said) => (said.t === "event" && said.seq) || 0)) });
+    message({ t: "ack", seq: Math.max(0, ...said.map((one) => (one.t === "event" && one.seq) || 0)) });
     if (m.frame) message(m.frame);
     const blocked = m.verdict?.status === "blocked";
     if (blocked) message({ ...m.verdict, t: "blocked" });

@@ -1,5 +1,6 @@
 // One play of an event, with a server of its own, under a clock that the test moves.
 
+import assert from "node:assert/strict";
 import { afterEach, beforeEach, mock } from "node:test";
 
 import { Client } from "../src/client.js";
@@ -33,4 +34,13 @@ export function play(options = {}) {
     onUnblocked: () => told.unblocked++, onError: (e) => told.errors.push(e), ...options,
   }, "https://cdn.example.com/sdk.js");
   return { client, told };
+}
+
+// even fails unless the values are spread evenly from 0 to most (Kolmogorov and
+// Smirnov: the largest distance to the uniform distribution, at 1 in 10,000).
+export function even(values, most, what) {
+  const sorted = values.toSorted((a, b) => a - b), n = sorted.length;
+  assert.ok(sorted[0] >= 0 && sorted[n - 1] <= most, what);
+  const distance = Math.max(...sorted.map((v, i) => Math.abs(v / most - (i + 0.5) / n)));
+  assert.ok(distance < 2.23 / Math.sqrt(n), `${what}: ${distance}`);
 }

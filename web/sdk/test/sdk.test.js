@@ -7,7 +7,8 @@ import { stateOf } from "../src/video.js";
 import "./elements.test.js";
 import { FakeStorage, FakeVideo } from "./fakes.js";
 import "./outage.test.js";
-import { pass, play, server } from "./play.js";
+import "./pace.test.js";
+import { even, pass, play, server } from "./play.js";
 import "./refused.test.js";
 
 test("a play: hello, beats in their interval, counts, goodbye", async () => {
@@ -377,15 +378,6 @@ test("a clock that is wrong, or set right, stops nothing", async () => {
   assert.doesNotMatch(server.last.url, /session=/);
   again.client.close();
 });
-
-// even fails unless the values are spread evenly from 0 to most (Kolmogorov and
-// Smirnov: the largest distance to the uniform distribution, at 1 in 10,000).
-function even(values, most, what) {
-  const sorted = values.toSorted((a, b) => a - b), n = sorted.length;
-  assert.ok(sorted[0] >= 0 && sorted[n - 1] <= most, what);
-  const distance = Math.max(...sorted.map((v, i) => Math.abs(v / most - (i + 0.5) / n)));
-  assert.ok(distance < 2.23 / Math.sqrt(n), `${what}: ${distance}`);
-}
 
 // A server that was lost for a while is not run over: the tries of a thousand
 // clients are spread evenly over the wait, whose ceiling doubles.
