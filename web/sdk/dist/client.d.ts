@@ -149,6 +149,7 @@ export declare class Client {
     via: string | undefined;
     leastMS: number | undefined;
     renewed: boolean | undefined;
+    told: boolean | undefined;
     /** @param {Options} options @param {string} origin of this script */
     constructor(options: Options, origin: string);
     /** The id of the session, "" before the first hello. */
@@ -219,6 +220,8 @@ export declare class Client {
     lost(code: number, reason: string, opened: boolean): void;
     /** @param {number} leastMS */
     wait(leastMS: number): void;
+    /** Says why there is no connection, once until there is. @param {any} m as a message "error" */
+    trouble(m: any): void;
     /** Asks in plain HTTP why an upgrade was refused: a browser does not say. */
     probe(): Promise<void>;
     /** It is over, for good. @param {string} code @param {string} message */

@@ -279,7 +279,7 @@ export class Client {
     this.shared.keep(id);
     this.outbox.name(id);
     this.ready = true;
-    this.renewed = false;
+    this.renewed = this.told = false;
     this.acks = m.acks !== false;
     if (this.via === "websocket") this.refusedUpgrades = 0;
     if (this.blocked) this.later("ruling", RULING_MS, () => this.unblock());
@@ -431,6 +431,7 @@ export class Client {
       return this.end(what === "final" ? NAMES[code] || String(code) : "unauthorized", reason);
     }
     if (what === "renew") this.token = "";
+    else if (reason && this.via === "sse") this.trouble({ code: "unavailable", message: reason });
     this.wait(what === "slowly" ? SLOW_MS : leastMS);
     if (!opened && this.via === "websocket") this.probe();
   }
@@ -440,6 +441,11 @@ export class Client {
     const ms = backoff(this.attempt++, leastMS);
     this.later("wait", ms, () => this.connect());
     this.tell("onState", { state: "waiting", retryMS: ms });
+  }
+
+  /** Says why there is no connection, once until there is. @param {any} m as a message "error" */
+  trouble(m) {
+    this.told ||= !this.refused(m);
   }
 
   /** Asks in plain HTTP why an upgrade was refused: a browser does not say. */
@@ -453,13 +459,13 @@ export class Client {
       said = parse(await answer.text());
     } catch {
       const why = await unanswered(this.base);
-      // Trying again is all there is. It is told of once.
-      if (this.attempt === 1 && mine === this.trying) this.tell("onError", why);
+      if (this.running && !this.ready) this.trouble(why); // trying again is all there is
       return;
     }
     if (mine !== this.trying || !this.running) return;
     const { status } = answer;
-    if (status === 429 || status === 503) {
+    if (status === 429 || status >= 500) {
+      this.trouble({ code: "unavailable", message: `HTTP ${status}: it is tried again`, ...said });
       this.attempt--;
       this.wait(1000 * positive(Number(answer.headers.get("Retry-After")), 5));
     } else if (status === 400 && /upgrade/.test(said.message)) {
@@ -472,7 +478,7 @@ export class Client {
       this.renewed = true;
       this.token = "";
       this.connect();
-    } else if (status < 500) {
+    } else {
       this.end(said.code || "invalid", said.message || STRANGE);
     }
   }

@@ -80,7 +80,7 @@ export class Sse {
         this.refuse(m.message || "HTTP " + status, m.code, one.seq);
       }
     } catch {
-      this.end(1006, "no answer");
+      this.end(1006, "no answer: it is tried again");
     }
   }
 
@@ -96,9 +96,9 @@ export class Sse {
     if (status === 404 || status === 405) return this.end(4500, m.message || "no gateway of grandstand.v1");
     if (this.shared.id && (status === 403 || (status === 400 && !this.opened))) {
       this.shared.forget(); // of a server that has a new secret since
-      return this.end(1013, m.message);
+      return this.end(1013, "");
     }
-    if (status !== 200) return this.end(status === 429 ? 1008 : status === 403 ? 4503 : 1013, m.message);
+    if (status !== 200) return this.end(status === 429 ? 1008 : status === 403 ? 4503 : 1013, m.message || `HTTP ${status}: it is tried again`);
     const { message } = this.listener, said = messages.map((text) => this.parse(text));
     const own = said.filter((one) => one.interval_ms).at(-1)?.interval_ms === OWN, paced = own && m.interval_ms > 0 && m.interval_ms !== this.beatMS;
     if (paced) this.beatMS = m.interval_ms;

@@ -26,3 +26,69 @@ test("a token that ended is renewed each time; two fresh ones that are refused a
   assert.equal(asked, 5, "one more try");
   assert.deepEqual(told.states.at(-1), { state: "closed", code: "unauthorized", message: "the token has expired" });
 });
+
+test("a server that dies in the middle of a play is told of, once an outage", async () => {
+  const { told } = play(), nobody = { code: "unavailable", message: "no answer from live.example.com: check the address, and that it runs" };
+  for (const outage of [1, 2]) {
+    await pass(15_000);
+    assert.equal(told.states.at(-1).state, "open");
+    server.up = false;
+    server.last.gone(1006);
+    await pass(120_000);
+    assert.deepEqual(told.errors, Array(outage).fill(nobody));
+    server.up = true;
+    await pass(40_000);
+  }
+});
+
+test("what a proxy says is told once, and the play begins when it can", async () => {
+  for (const [status, body, message] of [
+    [500, "<h1>Oops</h1>", "HTTP 500: it is tried again"],
+    [502, "<h1>Bad Gateway</h1>", "HTTP 502: it is tried again"],
+    [504, "", "HTTP 504: it is tried again"],
+    [503, `{"code":"unavailable","message":"the gateway is full"}`, "the gateway is full"],
+  ]) {
+    const { client, told } = play({ viewer: "v" + status });
+    await pass(15_000);
+    server.upgrades = false;
+    server.answer = () => new Response(body, { status });
+    server.last.gone(1006);
+    await pass(120_000);
+    assert.deepEqual(told.errors, [{ code: "unavailable", message }]);
+    server.upgrades = true;
+    await pass(40_000);
+    assert.equal(told.states.at(-1).state, "open");
+    client.close();
+  }
+});
+
+// fallback begins a play without WebSockets, whose beats are answered by answer().
+async function fallback(answer, options) {
+  const upgrade = server.answer, g = { answer };
+  server.upgrades = false;
+  server.answer = (url, init) => (url.pathname.endsWith("/live") ? upgrade() : url.pathname.endsWith("/stream") ? new Response("") : g.answer(url, init));
+  const p = play(options);
+  await pass(8_000);
+  return { ...p, g };
+}
+
+const well = () => new Response(JSON.stringify({ session: "r1", interval_ms: 10000, segments: ["world"], verdict: { status: "allowed" } }));
+
+test("without WebSockets an outage is told of once too", async () => {
+  const { told, client, g } = await fallback(well);
+  assert.equal(told.states.at(-1).via, "sse");
+  for (const [answer, message] of [
+    [() => Promise.reject(new TypeError("failed to fetch")), "no answer: it is tried again"],
+    [() => new Response("<h1>Bad Gateway</h1>", { status: 502 }), "HTTP 502: it is tried again"],
+    [() => new Response(`{"message":"the gateway is full"}`, { status: 503 }), "the gateway is full"],
+  ]) {
+    told.errors.length = 0;
+    g.answer = answer;
+    await pass(120_000);
+    assert.deepEqual(told.errors, [{ code: "unavailable", message }]);
+    g.answer = well;
+    await pass(45_000);
+    assert.equal(told.states.at(-1).state, "open");
+  }
+  client.close();
+});
