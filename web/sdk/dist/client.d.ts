@@ -205,13 +205,13 @@ export declare class Client {
     say(m: object): boolean;
     /** Sends what waits: a few on the connection, many by requests whose answers say that all is durable. */
     flush(): Promise<void>;
-    again(): void;
+    again(leastMS?: number): void;
     /**
      * Sends events by a request, and forgets what is durable, or refused.
      * @param {import("./outbox.js").Item[]} items @param {string} session
-     * @returns {Promise<boolean>} false: some are to be sent again
+     * @returns {Promise<number>} 0, or after how many ms some are to be sent again
      */
-    post(items: import("./outbox.js").Item[], session: string): Promise<boolean>;
+    post(items: import("./outbox.js").Item[], session: string): Promise<number>;
     /** @param {number} upTo */
     acked(upTo: number): void;
     /** @param {any} m a message "error" @returns {false} */

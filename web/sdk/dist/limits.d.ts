@@ -4,6 +4,7 @@ export declare const HIDDEN_MS = 60000;
 export declare const RULING_MS = 2000;
 export declare const ANSWER_MS = 10000;
 export declare const AGAIN_MS = 5000;
+export declare const AGAIN_ATTEMPT = 2;
 export declare const SOON_MS = 250;
 export declare const BURST = 20;
 export declare const BATCH = 50;

@@ -45,9 +45,9 @@ export declare class Outbox {
     /**
      * What tabs left that are gone, of the same play, session by session; "" is of
      * those that never had one. They stay stored until forget. give is called with
-     * them while no other tab takes them too; true: it took them, and gets the next.
-     * @param {(items: Item[], session: string) => Promise<boolean>} give
+     * them while no other tab takes them too; 0: it took them, and gets the next.
+     * @param {(items: Item[], session: string) => Promise<number>} give
      */
-    adopt(give: (items: Item[], session: string) => Promise<boolean>): Promise<void>;
+    adopt(give: (items: Item[], session: string) => Promise<number>): Promise<void>;
     close(): Promise<void>;
 }

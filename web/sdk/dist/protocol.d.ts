@@ -11,6 +11,11 @@ export declare const GOODBYE = 1000;
  */
 export declare function backoff(attempt: number, leastMS?: number): number;
 /**
+ * The least wait in ms that a 429 or 5xx asks for.
+ * @param {Response} answer
+ */
+export declare function retryAfter(answer: Response): number;
+/**
  * What a close code asks for.
  * @param {number} code
  * @returns {"retry" | "slowly" | "renew" | "final"}

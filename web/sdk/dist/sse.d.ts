@@ -5,7 +5,8 @@ export type Link = import("./socket.js").Link;
  */
 export declare class Sse implements Link {
     request: (path: string, init?: RequestInit) => Promise<Response>;
-    parse: (body: string) => any;
+    parse: typeof import("./protocol.js").parse;
+    retryAfter: typeof import("./protocol.js").retryAfter;
     shared: import("./session.js").SharedSession;
     listener: import("./socket.js").Listener;
     opened: boolean;
@@ -22,10 +23,10 @@ export declare class Sse implements Link {
     /**
      * @param {(path: string, init?: RequestInit) => Promise<Response>} request with the session and the token
      * @param {import("./socket.js").Listener} listener
-     * @param {(body: string) => any} parse JSON, never failing
+     * @param {Pick<typeof import("./protocol.js"), "parse" | "retryAfter">} protocol which sdk.js has
      * @param {import("./session.js").SharedSession} shared the session that requests name
      */
-    constructor(request: (path: string, init?: RequestInit) => Promise<Response>, listener: import("./socket.js").Listener, parse: (body: string) => any, shared: import("./session.js").SharedSession);
+    constructor(request: (path: string, init?: RequestInit) => Promise<Response>, listener: import("./socket.js").Listener, { parse, retryAfter }: Pick<typeof import("./protocol.js"), "parse" | "retryAfter">, shared: import("./session.js").SharedSession);
     /** @param {string} text */
     send(text: string): boolean;
     /** Sends what waits, one request after the other: an ack speaks for all that was said before it. */

@@ -1,6 +1,6 @@
-import { AGAIN_MS, ANSWER_MS, BATCH, BLOCKED_TRIES, BURST, HIDDEN_MS, MESSAGE_BYTES, RULING_MS, SLOW_MS, SOON_MS, STEADY_MS } from "./limits.js";
+import { AGAIN_ATTEMPT, AGAIN_MS, ANSWER_MS, BATCH, BLOCKED_TRIES, BURST, HIDDEN_MS, MESSAGE_BYTES, RULING_MS, SLOW_MS, SOON_MS, STEADY_MS } from "./limits.js";
 import { Outbox, SEQ_PER_MS } from "./outbox.js";
-import { STRANGE, after, backoff, counts, parse, positive, refusal, unanswered } from "./protocol.js";
+import { STRANGE, after, backoff, counts, parse, positive, refusal, retryAfter, unanswered } from "./protocol.js";
 import { SharedSession } from "./session.js";
 import { Socket } from "./socket.js";
 import { VideoWatch, position } from "./video.js";
@@ -235,7 +235,7 @@ export class Client {
       lost: (/** @type {number} */ code, /** @type {string} */ reason, /** @type {boolean} */ opened) => this.link === link && this.lost(code, reason, opened),
     };
     try {
-      link = sse ? new sse.Sse((path, init) => this.request(path, init), listener, parse, this.shared) : new Socket(this.address("/live").replace("http", "ws"), this.token, listener);
+      link = sse ? new sse.Sse((path, init) => this.request(path, init), listener, { parse, retryAfter }, this.shared) : new Socket(this.address("/live").replace("http", "ws"), this.token, listener);
       this.link = link;
     } catch (err) {
       this.end("invalid", String(err));
@@ -367,39 +367,39 @@ export class Client {
       return;
     }
     this.sending = true;
-    const kept = await this.post(list, this.session);
+    const wait = await this.post(list, this.session);
     this.sending = false;
-    if (kept) this.flush();
-    else this.again();
+    if (wait) this.again(wait);
+    else this.flush();
   }
 
-  again() {
-    this.later("flush", AGAIN_MS, () => this.flush());
+  again(leastMS = AGAIN_MS) {
+    this.later("flush", backoff(AGAIN_ATTEMPT, leastMS), () => this.flush());
   }
 
   /**
    * Sends events by a request, and forgets what is durable, or refused.
    * @param {import("./outbox.js").Item[]} items @param {string} session
-   * @returns {Promise<boolean>} false: some are to be sent again
+   * @returns {Promise<number>} 0, or after how many ms some are to be sent again
    */
   async post(items, session) {
     const half = items.length >> 1;
-    const halves = async () => (await this.post(items.slice(0, half), session)) && this.post(items.slice(half), session);
+    const halves = async () => (await this.post(items.slice(0, half), session)) || this.post(items.slice(half), session);
     if (items.length > BATCH) return halves();
     try {
       const bodies = items.map((i) => i.body);
       // The last word of a play that is over.
       if (session !== this.session) bodies.push(`{"t":"beat","state":"ended"}`);
       const answer = await this.request("/beats?session=" + session, { method: "POST", body: `[${bodies}]` }), { status } = answer;
-      if (status === 401 || status === 429 || status >= 500) return false;
+      if (status === 401 || status === 429 || status >= 500) return retryAfter(answer);
       if (!answer.ok) {
         if (half && (status === 400 || status === 413)) return halves(); // for one of them: the halves say which
         this.refused({ code: "invalid", message: STRANGE, ...parse(await answer.text()) }); // what can never be taken is no use to keep
       }
       this.outbox.forget(items);
-      return true;
+      return 0;
     } catch {
-      return false;
+      return AGAIN_MS;
     }
   }
 
@@ -432,7 +432,7 @@ export class Client {
     }
     if (what === "renew") this.token = "";
     else if (reason && this.via === "sse") this.trouble({ code: "unavailable", message: reason });
-    this.wait(what === "slowly" ? SLOW_MS : leastMS);
+    this.wait(Math.max(leastMS, what === "slowly" ? SLOW_MS : 0));
     if (!opened && this.via === "websocket") this.probe();
   }
 
@@ -467,7 +467,7 @@ export class Client {
     if (status === 429 || status >= 500) {
       this.trouble({ code: "unavailable", message: `HTTP ${status}: it is tried again`, ...said });
       this.attempt--;
-      this.wait(1000 * positive(Number(answer.headers.get("Retry-After")), 5));
+      this.wait(retryAfter(answer));
     } else if (status === 400 && /upgrade/.test(said.message)) {
       // All is well but the way: something between does not let WebSockets through.
       if (++this.refusedUpgrades >= BLOCKED_TRIES) this.connect();

@@ -7,6 +7,7 @@ export const HIDDEN_MS = 60_000; // the beat of a hidden tab, whose timers run o
 export const RULING_MS = 2_000; // after a hello; who is not told to be blocked by then is not
 export const ANSWER_MS = 10_000; // to the answer of a request
 export const AGAIN_MS = 5_000; // after which what the server could not keep is sent again
+export const AGAIN_ATTEMPT = 2; // of a backoff, on top of it
 export const SOON_MS = 250; // changes of the video within it make one beat
 export const BURST = 20; // messages that may follow each other at once
 export const BATCH = 50; // messages of one request, at most

@@ -94,8 +94,8 @@ export class Outbox {
   /**
    * What tabs left that are gone, of the same play, session by session; "" is of
    * those that never had one. They stay stored until forget. give is called with
-   * them while no other tab takes them too; true: it took them, and gets the next.
-   * @param {(items: Item[], session: string) => Promise<boolean>} give
+   * them while no other tab takes them too; 0: it took them, and gets the next.
+   * @param {(items: Item[], session: string) => Promise<number>} give
    */
   async adopt(give) {
     const db = await this.db, locks = globalThis.navigator?.locks;
@@ -108,7 +108,7 @@ export class Outbox {
         if (!lock) return; // it lives
         const theirs = all.filter((i) => i.tab === tab), ours = theirs.filter((i) => i.scope === this.scope), old = Date.now() - KEPT_MS;
         this.forget(theirs.filter((i) => i.seq / SEQ_PER_MS < old));
-        for (const session of new Set(ours.map((i) => i.session))) if (!(await give(ours.filter((i) => i.session === session), session))) return;
+        for (const session of new Set(ours.map((i) => i.session))) if (await give(ours.filter((i) => i.session === session), session)) return;
       });
     }
   }

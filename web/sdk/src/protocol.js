@@ -10,6 +10,7 @@ export const GOODBYE = 1000;
 
 const BASE_MS = 1000; // the first wait is up to this
 const CAP_MS = 30_000; // no wait is longer, unless the server asks for it
+const LONGEST_MS = 600_000; // nobody stays away longer, whatever Retry-After says
 
 /**
  * The wait before try number `attempt` (from 0) in ms, with full jitter, so that
@@ -19,6 +20,14 @@ const CAP_MS = 30_000; // no wait is longer, unless the server asks for it
  */
 export function backoff(attempt, leastMS = 0) {
   return leastMS + Math.random() * Math.min(CAP_MS, BASE_MS * 2 ** attempt);
+}
+
+/**
+ * The least wait in ms that a 429 or 5xx asks for.
+ * @param {Response} answer
+ */
+export function retryAfter(answer) {
+  return Math.min(1000 * positive(Number(answer.headers.get("Retry-After")), 5), LONGEST_MS);
 }
 
 /**

@@ -16,12 +16,13 @@ export class Sse {
   /**
    * @param {(path: string, init?: RequestInit) => Promise<Response>} request with the session and the token
    * @param {import("./socket.js").Listener} listener
-   * @param {(body: string) => any} parse JSON, never failing
+   * @param {Pick<typeof import("./protocol.js"), "parse" | "retryAfter">} protocol which sdk.js has
    * @param {import("./session.js").SharedSession} shared the session that requests name
    */
-  constructor(request, listener, parse, shared) {
+  constructor(request, listener, { parse, retryAfter }, shared) {
     this.request = request;
     this.parse = parse;
+    this.retryAfter = retryAfter;
     this.shared = shared;
     this.listener = listener;
     this.opened = this.ended = this.blocked = this.posting = false;
@@ -71,6 +72,7 @@ export class Sse {
       const m = this.parse(await answer.text()), { status } = answer;
       if (this.ended) return;
       if (!this.opened || (status !== 400 && status !== 413) || (!half && one.t !== "event")) {
+        if (status === 429 || status >= 500) this.listener.message({ t: "drain", retry_ms: this.retryAfter(answer) });
         this.answered(status, m, messages, asked);
       } else if (half) {
         // A list is refused for one of it: which, its halves say.

@@ -3,13 +3,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { pass, play, server } from "./play.js";
+import { even, pass, play, server, talking } from "./play.js";
 
 test("a token that ended is renewed each time; two fresh ones that are refused are the end", async () => {
   let asked = 0, good = () => true;
   server.onopen = (s) => (good(s.protocols.at(-1)) ? s.hello() : s.gone(1006));
   server.answer = () => new Response(`{"code":"unauthorized","message":"the token has expired"}`, { status: 401 });
   const { told } = play({ token: async () => "t" + ++asked });
+  talking();
   await pass(100);
   for (const night of [1, 2, 3]) {
     await pass(7_200_000, 1000);
@@ -29,6 +30,7 @@ test("a token that ended is renewed each time; two fresh ones that are refused a
 
 test("a server that dies in the middle of a play is told of, once an outage", async () => {
   const { told } = play(), nobody = { code: "unavailable", message: "no answer from live.example.com: check the address, and that it runs" };
+  talking();
   for (const outage of [1, 2]) {
     await pass(15_000);
     assert.equal(told.states.at(-1).state, "open");
@@ -42,6 +44,7 @@ test("a server that dies in the middle of a play is told of, once an outage", as
 });
 
 test("what a proxy says is told once, and the play begins when it can", async () => {
+  talking();
   for (const [status, body, message] of [
     [500, "<h1>Oops</h1>", "HTTP 500: it is tried again"],
     [502, "<h1>Bad Gateway</h1>", "HTTP 502: it is tried again"],
@@ -91,4 +94,40 @@ test("without WebSockets an outage is told of once too", async () => {
     assert.equal(told.states.at(-1).state, "open");
   }
   client.close();
+});
+
+test("without WebSockets a play stays away for as long as Retry-After says", async () => {
+  const { told, client, g } = await fallback(well);
+  for (const [status, after, least] of [[503, "20", 20_000], [429, "20", 20_000], [429, "1", 10_000], [502, "", 5_000], [503, "99999", 600_000]]) {
+    g.answer = () => new Response("{}", { status, headers: { "Retry-After": after } });
+    const n = told.states.length;
+    await pass(12_000);
+    const { state, retryMS } = told.states[n];
+    assert.equal(state, "waiting");
+    assert.ok(retryMS >= least && retryMS <= least + 1000, `${status}, Retry-After ${after}: ${retryMS}`);
+    g.answer = well;
+    await pass(least + 15_000, 500);
+    assert.equal(told.states.at(-1).state, "open");
+  }
+  client.close();
+});
+
+test("a backlog that is refused comes again after Retry-After, at a time of its own", async () => {
+  globalThis.localStorage = undefined; // each has a session of its own
+  server.up = false;
+  const all = Array.from({ length: 300 }, (_, i) => play({ viewer: "v" + i, storage: false }).client);
+  await pass(3_000);
+  for (const client of all) for (let i = 0; i < 30; i++) client.track("goal", { i });
+  const asked = new Map();
+  server.answer = (url) => {
+    const viewer = url.searchParams.get("viewer");
+    if (url.pathname.endsWith("/beats")) asked.set(viewer, [...(asked.get(viewer) || []), Date.now()]);
+    return new Response("{}", { status: 503, headers: { "Retry-After": "12" } });
+  };
+  server.up = true;
+  await pass(45_000);
+  const waits = [...asked.values()].filter((at) => at.length > 1).map(([first, second]) => second - first - 12_000);
+  assert.equal(waits.length, 300);
+  even(waits, 4_050, "waits beyond what was asked for");
+  for (const client of all) client.close();
 });

@@ -26,6 +26,11 @@ export async function pass(ms, step = 50) {
   }
 }
 
+/** Has the server say counts on every connection, as it does: one that says nothing is given up. It ends with the test. */
+export function talking() {
+  setInterval(() => server.sockets.forEach((s) => s.readyState === 1 && s.say({ t: "counts", at: Date.now(), age: 1, epoch: 1, n: {} })), 2000);
+}
+
 export function play(options = {}) {
   const told = { states: [], counts: [], blocked: [], unblocked: 0, errors: [] };
   const client = new Client({
