@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"strconv"
@@ -13,8 +15,11 @@ import (
 
 const (
 	sseHeartbeat = 15 * time.Second
-	sseRetryMS   = 3000            // that a browser waits before it connects again
 	sseAskAgain  = 5 * time.Second // whether the reader still may read
+
+	// What a browser waits before it connects again, at least and at most: each
+	// stream is told its own, or those of a gateway that dies would come in one wave.
+	sseRetryMinMS, sseRetryMaxMS = 2000, 6000
 )
 
 // streamCounts answers GET /v1/events/{event}/counts/stream with Server-Sent
@@ -48,7 +53,7 @@ func (g *Gateway) streamCounts(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no") // nginx would hold events back
-	if !st.write(append(strconv.AppendInt([]byte("retry: "), sseRetryMS, 10), "\n\n"...)) {
+	if !st.write(fmt.Appendf(nil, "retry: %d\n\n", sseRetryMinMS+rand.IntN(sseRetryMaxMS-sseRetryMinMS+1))) {
 		return
 	}
 	if e.State == grandstand.EventEnded {
