@@ -8,7 +8,7 @@ import "./elements.test.js";
 import { FakeStorage, FakeVideo } from "./fakes.js";
 import "./outage.test.js";
 import "./pace.test.js";
-import { even, pass, play, server } from "./play.js";
+import { even, pass, play, server, talking } from "./play.js";
 import "./refused.test.js";
 
 test("a play: hello, beats in their interval, counts, goodbye", async () => {
@@ -278,6 +278,32 @@ test("the video's state is the beat's", async () => {
   assert.deepEqual(server.last.of("event").map((e) => e.name), ["startup", "rebuffer", "seek"]);
   assert.equal(stateOf(new FakeVideo()), "starting");
   client.close();
+});
+
+test("a beat tells the bitrate of what was decoded since the last", async () => {
+  const clock = mock.method(performance, "now", () => Date.now());
+  const video = Object.assign(new FakeVideo(), { readyState: 4, paused: false, currentTime: 1, played: { length: 1 }, webkitVideoDecodedByteCount: 9e6, webkitAudioDecodedByteCount: 9e5 });
+  const decoding = setInterval(() => {
+    video.webkitVideoDecodedByteCount += 50_000;
+    video.webkitAudioDecodedByteCount += 2_000;
+  }, 100);
+  play({ video });
+  talking();
+  await pass(20_500);
+  const bitrates = () => server.last.of("beat").map((b) => b.bitrate);
+  assert.equal(bitrates().length, 3);
+  for (const kbits of bitrates().slice(1)) assert.ok(Math.abs(kbits - 4160) <= 42, "52 kB in 100 ms are 4160 kbit/s, not " + kbits);
+  video.be({ paused: true }, "pause");
+  await pass(10_000);
+  assert.equal(bitrates().at(-1), undefined, "nothing plays");
+  video.be({ paused: false }, "playing");
+  clearInterval(decoding);
+  await pass(20_500);
+  assert.equal(bitrates().at(-1), undefined, "nothing is decoded");
+  play({ video, viewer: "v2", bitrate: () => 4500 });
+  await pass(100);
+  assert.deepEqual(bitrates(), [4500], "what the player says");
+  clock.mock.restore();
 });
 
 test("callbacks that throw stop nothing", async () => {
