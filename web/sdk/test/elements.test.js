@@ -127,3 +127,28 @@ onPage("what is more than a stream takes is said, and comes when there is room",
   assert.deepEqual([all[16].number.textContent, all[16].note.textContent], ["8", ""]);
   for (const e of all.slice(1)) e.disconnectedCallback();
 });
+
+onPage("a screen reader hears a number, and the next after 20 s", async () => {
+  let now = 0;
+  const clock = mock.method(performance, "now", () => now);
+  try {
+    const e = put("live-counts", { fed: "", label: "fans" });
+    const hears = (at, sessions) => {
+      now = at;
+      e.feed({ at, age: 0, quality: "live", segments: { world: of(sessions) } });
+      return e.heard.textContent;
+    };
+    assert.equal(hears(1_000, 3000), "3,000 fans");
+    assert.equal(hears(3_000, 4000), "3,000 fans");
+    assert.equal(hears(20_900, 5000), "3,000 fans");
+    assert.equal(hears(21_000, 6000), "6,000 fans");
+    assert.equal(hears(40_900, 7000), "6,000 fans");
+    document.hidden = true;
+    assert.equal(hears(41_000, 8000), "6,000 fans", "nobody is there");
+    document.hidden = false;
+    assert.equal(hears(43_000, 9000), "9,000 fans");
+  } finally {
+    document.hidden = false;
+    clock.mock.restore();
+  }
+});
