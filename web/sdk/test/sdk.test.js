@@ -10,6 +10,7 @@ import "./outage.test.js";
 import "./pace.test.js";
 import { even, pass, play, server, talking } from "./play.js";
 import "./refused.test.js";
+import "./storage.test.js";
 
 test("a play: hello, beats in their interval, counts, goodbye", async () => {
   const { client, told } = play({ segments: { team: "KC" } });
