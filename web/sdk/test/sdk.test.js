@@ -8,6 +8,7 @@ import "./elements.test.js";
 import { FakeStorage, FakeVideo } from "./fakes.js";
 import "./outage.test.js";
 import "./pace.test.js";
+import "./package.test.js";
 import { even, pass, play, server, talking } from "./play.js";
 import "./refused.test.js";
 import "./storage.test.js";
