@@ -3,6 +3,8 @@ package blocker
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"strconv"
@@ -13,8 +15,11 @@ import (
 
 const (
 	sseHeartbeat = 15 * time.Second
-	sseRetryMS   = 3000            // that a browser waits before it connects again
 	sseAskAgain  = 5 * time.Second // whether the token still holds
+
+	// What a browser waits before it connects again, at least and at most: each
+	// stream is told its own, or those of a blocker that dies would come in one wave.
+	sseRetryMinMS, sseRetryMaxMS = 2000, 6000
 )
 
 // Why a stream ended, as the metric says it.
@@ -84,7 +89,7 @@ func (st *stream) follow() (end string) {
 	defer beat.Stop()
 	ask := time.NewTicker(sseAskAgain)
 	defer ask.Stop()
-	end = st.write(append(strconv.AppendInt([]byte("retry: "), sseRetryMS, 10), "\n\n"...))
+	end = st.write(fmt.Appendf(nil, "retry: %d\n\n", sseRetryMinMS+rand.IntN(sseRetryMaxMS-sseRetryMinMS+1)))
 	if end == "" {
 		end = st.show()
 	}
