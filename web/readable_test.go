@@ -164,7 +164,7 @@ func checkReadable(t *testing.T, ctx context.Context, name string) {
 
 // called are the roles of what a screen reader calls by its name.
 var called = map[string]bool{"button": true, "link": true, "textbox": true, "searchbox": true, "spinbutton": true, "combobox": true, "listbox": true,
-	"checkbox": true, "switch": true, "radio": true, "slider": true, "DisclosureTriangle": true, "region": true}
+	"checkbox": true, "switch": true, "radio": true, "slider": true, "DisclosureTriangle": true, "region": true, "image": true}
 
 // checkNames looks for controls that a screen reader has no name for, and returns
 // how many have one (WCAG 2.2, 4.1.2).

@@ -7,6 +7,7 @@ export declare class LiveTrend extends LiveElement {
     points: [number, number][];
     begun: boolean;
     constructor();
+    follow(): void;
     forget(): void;
     get span(): number;
     /** @param {number} to */

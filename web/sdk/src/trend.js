@@ -20,6 +20,11 @@ export class LiveTrend extends LiveElement {
     this.begun = false; // what was before is asked for
   }
 
+  follow() {
+    this.canvas.setAttribute("aria-label", this.of("label", "watching")); // until there is a line
+    super.follow();
+  }
+
   forget() {
     super.forget();
     this.points = [];
