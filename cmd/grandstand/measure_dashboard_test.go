@@ -64,6 +64,9 @@ func TestMeasureDashboard(t *testing.T) {
 	if first[0] > 1000 || first[1] == 0 {
 		t.Errorf("the first paint came after %.0f ms; the map has %v places in its darkest colour", first[0], first[1])
 	}
+	if shown := ask(`[Number(document.querySelector("#now").textContent.replace(/\D/g, ""))]`); shown[0] < 9000 || segments[0] < 280 {
+		t.Errorf("it shows %v sessions, there are %v segments", shown, segments)
+	}
 	if len(long) > 0 {
 		t.Errorf("tasks over 50 ms, [at, for]: %v", slices.Collect(slices.Chunk(long, 2)))
 	}
