@@ -58,6 +58,10 @@ type Record struct {
 	// part of what is stored: Claim tells them of the owner before.
 	ClaimedAt   int64
 	ClaimedFrom string
+
+	// Asked says, to Claim, that the claim was sent before and not answered. It is
+	// not stored either.
+	Asked bool
 }
 
 // Claimed is the answer to a claim: the session's generation from now on, and

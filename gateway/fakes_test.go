@@ -32,10 +32,12 @@ type fakeRedis struct {
 	events   map[string]grandstand.Event
 	members  map[string]grandstand.Member
 	values   map[grandstand.Segment]bool
-	refuse   map[string]bool // values that are never admitted
-	late     string          // the member whose lease cannot be renewed
-	keepNS   atomic.Int64    // that a Keep takes
-	unheard  atomic.Value    // string: releases to this member do not get through
+	refuse   map[string]bool               // values that are never admitted
+	late     string                        // the member whose lease cannot be renewed
+	keepNS   atomic.Int64                  // that a Keep takes
+	unheard  atomic.Value                  // string: releases to this member do not get through
+	deaf     atomic.Value                  // string: this member's claims are carried out, and not answered
+	claims   map[string]grandstand.Claimed // answers, by session and owner
 
 	shards    map[grandstand.TallyRef]*grandstand.ShardTally
 	manifests map[string]*grandstand.Manifest
@@ -44,7 +46,7 @@ type fakeRedis struct {
 }
 
 func newFakeRedis() *fakeRedis {
-	f := &fakeRedis{refuse: map[string]bool{}, calls: map[string]int{}}
+	f := &fakeRedis{refuse: map[string]bool{}, calls: map[string]int{}, claims: map[string]grandstand.Claimed{}}
 	f.flush("boot-1")
 	return f
 }
@@ -85,16 +87,18 @@ func (f *fakeRedis) enter(ctx context.Context, name string) error {
 	return grandstand.WrapError(grandstand.CodeUnavailable, errDown, "down")
 }
 
-func (f *fakeRedis) Claim(ctx context.Context, recs []grandstand.Record) ([]grandstand.Claimed, error) {
+func (f *fakeRedis) Claim(ctx context.Context, recs []grandstand.Record) (_ []grandstand.Claimed, err error) {
 	claimed := make([]grandstand.Claimed, len(recs))
 	if err := f.enter(ctx, "Claim"); err != nil {
 		return claimed, err
 	}
 	defer f.mu.Unlock()
 	for i, rec := range recs {
-		claimed[i] = f.claimLocked(rec)
+		if claimed[i] = f.claimLocked(rec); rec.Owner == f.deaf.Load() {
+			claimed[i], err = grandstand.Claimed{}, grandstand.WrapError(grandstand.CodeUnavailable, errDown, "down")
+		}
 	}
-	return claimed, nil
+	return claimed, err
 }
 
 func (f *fakeRedis) claimLocked(rec grandstand.Record) grandstand.Claimed {
@@ -104,12 +108,17 @@ func (f *fakeRedis) claimLocked(rec grandstand.Record) grandstand.Claimed {
 		f.records[rec.Session] = rec
 		return grandstand.Claimed{Gen: rec.Gen}
 	}
+	last := f.claims[rec.Session+rec.Owner]
+	if rec.Asked && last.Gen > rec.Gen {
+		return last
+	}
 	if cur.Owner == rec.Owner {
 		return grandstand.Claimed{Gen: cur.Gen}
 	}
 	rec.Gen = max(cur.Gen, rec.Gen) + 1
 	rec.ClaimedAt, rec.ClaimedFrom = time.Now().UnixMilli(), cur.Owner
 	f.records[rec.Session] = rec
+	f.claims[rec.Session+rec.Owner] = grandstand.Claimed{Gen: rec.Gen, Previous: &cur}
 	return grandstand.Claimed{Gen: rec.Gen, Previous: &cur}
 }
 

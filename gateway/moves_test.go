@@ -57,6 +57,36 @@ func TestAReleaseWaitsForTheClaimBefore(t *testing.T) {
 	})
 }
 
+// The same, but it is the answer to the second's claim that is lost: it asks again
+// when the third has the session already.
+func TestAClaimIsOvertaken(t *testing.T) {
+	twoGateways(t, func(t *testing.T, redis *fakeRedis, a, b *rig) {
+		c := newRig(t, rigConfig{redis: redis, set: func(c *Config) { c.ID = "c" }})
+		const query = "viewer=v1&device=d1&team=KC&interval_ms=60000"
+		onA, other := a.watch(query), b.watch("viewer=v2&device=d2&team=SF&interval_ms=60000")
+		ticked()
+		a.stop() // it dies: its tally stands
+		redis.deaf.Store("b")
+		b.watch(query + "&session=" + onA.session)
+		time.Sleep(100 * time.Millisecond)
+		onC := c.watch(query + "&session=" + onA.session)
+		time.Sleep(100 * time.Millisecond)
+		redis.deaf.Store("")
+		for i := range 5 {
+			ticked()
+			if n := redis.count("final", "world"); n != 2 && i > 0 {
+				t.Errorf("tick %d: the world counts %d, want 2", i, n)
+			}
+		}
+		if r := redis.record(onA.session); r.Owner != "c" {
+			t.Errorf("the session is %s's", r.Owner)
+		}
+		onC.leave()
+		other.leave()
+		c.stop()
+	})
+}
+
 // A session goes to another gateway and is back before that one has told of it: no
 // tally counts it but the one of where it is.
 func TestASessionIsBackAtOnce(t *testing.T) {

@@ -365,7 +365,7 @@ func (g *Gateway) claimRecords(ctx context.Context, batch []due) (unknown []*ses
 	var adopted []*session
 	for i, s := range list {
 		if claims[i].Gen == 0 {
-			s.unsure()
+			s.unanswered()
 			unknown = append(unknown, s)
 		} else if s.claimed(&claims[i]) {
 			adopted = append(adopted, s)
@@ -398,12 +398,11 @@ func (s *session) toClaim() bool {
 	return true
 }
 
-// unsure says that a claim may have been carried out, and that whoever had the
-// session before may never be told: the answer to the next one is of after it.
-func (s *session) unsure() {
+// unanswered says that a claim may have been carried out all the same.
+func (s *session) unanswered() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.had = false
+	s.unsure, s.had = true, false // the session may have been to others since
 }
 
 // claimed takes the answer to a claim. It reports whether the session has adopted
@@ -411,7 +410,7 @@ func (s *session) unsure() {
 func (s *session) claimed(c *grandstand.Claimed) (adopted bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.Gen, s.asking = c.Gen, false
+	s.Gen, s.asking, s.unsure = c.Gen, false, false
 	p := c.Previous
 	if p != nil && p.Owner != s.room.g.id {
 		s.previous = p

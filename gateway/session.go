@@ -35,6 +35,7 @@ type session struct {
 	released uint64             // the highest generation that a release list named
 	moving   bool               // in the hands of moveSessions
 	asking   bool               // a claim was sent, and may have been carried out
+	unsure   bool               // and was not answered
 	previous *grandstand.Record // whom to tell that the session is ours now; nil: nobody
 	lostAt   int64              // ms at which own became lost
 	keepAt   int64              // ms at which its record is to be written again
@@ -73,6 +74,7 @@ func (s *session) recordLocked(owner string) grandstand.Record {
 		Gen:     s.Gen,
 		Values:  s.Audience.Values,
 		Since:   s.since,
+		Asked:   s.unsure,
 	}
 	if !s.counted && s.lease != nil && s.lease.refusal != nil {
 		rec.Since = s.room.g.clock.Now() + notYetMS

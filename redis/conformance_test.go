@@ -69,6 +69,7 @@ var conformance = []struct {
 	{"ClaimForgetsTheOwnerBeforeInTime", testClaimWindow},
 	{"ClaimsAtOnceMakeOneChain", testClaimRace},
 	{"AClaimTellsSinceWhen", testClaimedAt},
+	{"AClaimIsOvertaken", testClaimOvertaken},
 	{"ManyClaimsInOnePipeline", testClaimMany},
 	{"ClaimWithoutARecordPrevails", testClaimUnknown},
 	{"KeepReportsWhatIsLost", testKeep},

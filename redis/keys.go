@@ -15,6 +15,7 @@ import (
 //
 //	key                           type    holds                                                lives
 //	gs:{s<bucket>}:<session>      string  owner and generation of a session (record.go)        recordTTL after it was last kept
+//	gs:{s<bucket>}:<session>:claim string whom the owner before had claimed it from (claim.lua) claimRepeat
 //	gs:{g<gateway>}:releases      stream  sessions that the gateway no longer owns             releaseTTL after the last; entries as long
 //	gs:{g<gateway>}:manifest      string  AppendManifest                                       tallyTTL after it was written
 //	gs:{<tallyTag>}:tally:<gateway>/<shard> string AppendShardTally                            tallyTTL after it was written
@@ -116,6 +117,8 @@ const (
 func recordKey(session string) string {
 	return "gs:{s" + strconv.Itoa(grandstand.BucketOf(session)) + "}:" + session
 }
+
+func claimKey(session string) string { return recordKey(session) + ":claim" }
 
 func releasesKey(gateway string) string { return "gs:{g" + gateway + "}:releases" }
 

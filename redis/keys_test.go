@@ -30,6 +30,10 @@ func testKeys(t *testing.T, r *rig) {
 	keep(t, c, record("s1", "A", 1))
 	_, err := claimOne(ctx, c, record("s2", "A", 1))
 	ok(t, err)
+	for _, owner := range []string{"B", "C"} { // a claim that is overtaken leaves a note
+		_, err = claimOne(ctx, c, record("s2", owner, 1))
+		ok(t, err)
+	}
 	_, err = c.Release(ctx, "A", []grandstand.Release{{Event: "final", Session: "s1", Gen: 1}})
 	ok(t, err)
 	ok(t, c.WriteTallies(ctx, []*grandstand.ShardTally{{Gateway: "A", Shard: 3}}, &grandstand.Manifest{Gateway: "A"}))
@@ -54,8 +58,8 @@ func testKeys(t *testing.T, r *rig) {
 		ok(t, err)
 		keys = append(keys, list...)
 	}
-	if len(keys) != 19+2 { // a second record, and an event that ended
-		t.Errorf("%d keys, want one of each of the 19 kinds of the table and two more: %q", len(keys), keys)
+	if len(keys) != 20+2 { // a second record, and an event that ended
+		t.Errorf("%d keys, want one of each of the 20 kinds of the table and two more: %q", len(keys), keys)
 	}
 	for _, k := range keys {
 		if !oneTag.MatchString(k) {

@@ -27,8 +27,8 @@ const (
 //
 // The answers are in the order of recs. With an error, the first there was, those
 // that are missing have generation 0: they may have been carried out all the same.
-// Claim may be called again for them: for claimRepeat the same owner is told the
-// same again.
+// Claim may be called again for them, with Asked: for claimRepeat the same owner is
+// told the same again, even if another has claimed the session since, whose it stays.
 func (c *Client) Claim(ctx context.Context, recs []grandstand.Record) ([]grandstand.Claimed, error) {
 	calls := make([]call, len(recs))
 	for i := range recs {
@@ -37,8 +37,8 @@ func (c *Client) Claim(ctx context.Context, recs []grandstand.Record) ([]grandst
 			return make([]grandstand.Claimed, len(recs)), err
 		}
 		calls[i] = call{
-			keys: []string{recordKey(r.Session)},
-			args: []string{r.Owner, strconv.FormatUint(r.Gen, 10), encodeRecord(r), ms(recordTTL), ms(claimRepeat)},
+			keys: []string{recordKey(r.Session), claimKey(r.Session)},
+			args: []string{r.Owner, strconv.FormatUint(r.Gen, 10), encodeRecord(r), ms(recordTTL), ms(claimRepeat), truth(r.Asked)},
 		}
 	}
 	claimed := make([]grandstand.Claimed, len(recs))
@@ -53,6 +53,14 @@ func (c *Client) Claim(ctx context.Context, recs []grandstand.Record) ([]grandst
 		}
 	}
 	return claimed, first
+}
+
+// truth is how scripts take a bool.
+func truth(is bool) string {
+	if is {
+		return "1"
+	}
+	return "0"
 }
 
 // parseClaimed reads the reply of the script for the record under a key.

@@ -96,6 +96,39 @@ func testClaimAgain(t *testing.T, r *rig) {
 	}
 }
 
+// testClaimOvertaken: the reply to a claim is lost, and another claims the session
+// before it is asked again. It stays with that one, and who asks is told whom it had
+// claimed it from.
+func testClaimOvertaken(t *testing.T, r *rig) {
+	c := open(t, r.url)
+	first := record("s1", "A", 4, "US")
+	keep(t, c, first)
+	claim := record("s1", "B", 1, "DE")
+	lost, err := claimOne(t.Context(), c, claim)
+	ok(t, err)
+	over, err := claimOne(t.Context(), c, record("s1", "C", 1, "FR"))
+	ok(t, err)
+	claim.Asked = true
+	again, err := claimOne(t.Context(), c, claim)
+	ok(t, err)
+	if diff := cmp.Diff(lost, again); diff != "" || again.Previous == nil || again.Previous.Owner != "A" {
+		t.Errorf("the second answer differs (-first +again):\n%s", diff)
+	}
+	if mine := record("s1", "C", over.Gen, "FR"); !keep(t, c, mine) {
+		t.Error("the session did not stay with who has it")
+	}
+	// Who knows that it had the session, and wants it back, gets it.
+	claim.Gen = again.Gen
+	back, err := claimOne(t.Context(), c, claim)
+	ok(t, err)
+	if back.Gen <= over.Gen || back.Previous == nil || back.Previous.Owner != "C" {
+		t.Errorf("claimed back: %+v", back)
+	}
+	if ms, err := c.rc.Do(t.Context(), c.rc.B().Pttl().Key(claimKey("s1")).Build()).AsInt64(); err != nil || ms <= 0 || ms > claimRepeat.Milliseconds() {
+		t.Errorf("the note lives for %d ms, %v", ms, err)
+	}
+}
+
 // testClaimWindow moves a claim back in time: an answer that old was received.
 func testClaimWindow(t *testing.T, r *rig) {
 	c := open(t, r.url)

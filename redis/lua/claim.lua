@@ -2,7 +2,10 @@
 -- the owner before: {gen, owner, gen, record, claimed at, from whom}; owner '' if
 -- there was none.
 --
--- ARGV: owner, its generation (0: none), its record, TTL ms, repeat ms
+-- KEYS[2]: what the owner before would be told, should it ask again: "owner|gen|gen
+-- before|owner before|" and the record before.
+-- ARGV: owner, its generation (0: none), its record, TTL ms, repeat ms, '1' if it
+-- has asked before and was not answered
 --
 -- A record is "gen|owner|claimed at|gen before|owner before|length of record|"
 -- and the record, then the record before. What was before is kept so that a
@@ -44,6 +47,21 @@ if cowner == owner then
   return {string.format('%.0f', gen), powner, pgen, before, '0', ''}
 end
 
+if ARGV[6] == '1' then
+  -- The claim was carried out, and another owner has come since: the session stays
+  -- with that one. But who had it first is to be told by whom it was claimed.
+  local note = redis.call('GET', KEYS[2])
+  if note then
+    local _, last, nowner, ngen, npgen, npowner = string.find(note, '^([^|]*)|(%d+)|(%d+)|([^|]*)|')
+    if nowner == owner and tonumber(ngen) > gen then
+      return {ngen, npowner, npgen, string.sub(note, last + 1), '0', ''}
+    end
+  end
+end
+
+if powner ~= '' and now - tonumber(cat) <= tonumber(ARGV[5]) then
+  redis.call('SET', KEYS[2], cowner .. '|' .. cgen .. '|' .. pgen .. '|' .. powner .. '|' .. before, 'PX', ARGV[5])
+end
 gen = math.max(tonumber(cgen), gen) + 1
 write(gen, now, cgen, cowner, body)
 return {string.format('%.0f', gen), cowner, cgen, body, powner ~= '' and cat or '0', powner}
