@@ -25,18 +25,31 @@ func twoGateways(t *testing.T, f func(t *testing.T, redis *fakeRedis, a, b *rig)
 	})
 }
 
+// hopper is a viewer that goes from one gateway to the next.
+const hopper = "viewer=v1&device=d1&team=KC&interval_ms=60000"
+
+// threeGateways is twoGateways with a third one. Somebody else watches on b, which
+// has a tally for that.
+func threeGateways(t *testing.T, f func(t *testing.T, redis *fakeRedis, a, b, c *rig)) {
+	twoGateways(t, func(t *testing.T, redis *fakeRedis, a, b *rig) {
+		c := newRig(t, rigConfig{redis: redis, set: func(c *Config) { c.ID = "c" }})
+		other := b.watch("viewer=v2&device=d2&team=SF&interval_ms=60000")
+		f(t, redis, a, b, c)
+		other.leave()
+		c.stop()
+	})
+}
+
 // The third gateway takes a session from the second, which has claimed it but could
 // not tell the first yet: the first counts it, and only the second can list that.
 func TestAReleaseWaitsForTheClaimBefore(t *testing.T) {
-	twoGateways(t, func(t *testing.T, redis *fakeRedis, a, b *rig) {
-		c := newRig(t, rigConfig{redis: redis, set: func(c *Config) { c.ID = "c" }})
-		const query = "viewer=v1&device=d1&team=KC&interval_ms=60000"
-		onA, other := a.watch(query), b.watch("viewer=v2&device=d2&team=SF&interval_ms=60000")
+	threeGateways(t, func(t *testing.T, redis *fakeRedis, a, b, c *rig) {
+		onA := a.watch(hopper)
 		ticked()
 		redis.unheard.Store("a")
-		b.watch(query + "&session=" + onA.session)
+		b.watch(hopper + "&session=" + onA.session)
 		time.Sleep(100 * time.Millisecond)
-		onC := c.watch(query + "&session=" + onA.session)
+		onC := c.watch(hopper + "&session=" + onA.session)
 		for i := range 8 {
 			ticked()
 			for segment, want := range map[string]int{"world": 2, "team:KC": 1, "team:SF": 1} {
@@ -52,29 +65,25 @@ func TestAReleaseWaitsForTheClaimBefore(t *testing.T) {
 			t.Errorf("the second counts %d, want the one who stayed", n)
 		}
 		onC.leave()
-		other.leave()
-		c.stop()
 	})
 }
 
 // The same, but it is the answer to the second's claim that is lost: it asks again
 // when the third has the session already.
 func TestAClaimIsOvertaken(t *testing.T) {
-	twoGateways(t, func(t *testing.T, redis *fakeRedis, a, b *rig) {
-		c := newRig(t, rigConfig{redis: redis, set: func(c *Config) { c.ID = "c" }})
-		const query = "viewer=v1&device=d1&team=KC&interval_ms=60000"
-		onA, other := a.watch(query), b.watch("viewer=v2&device=d2&team=SF&interval_ms=60000")
+	threeGateways(t, func(t *testing.T, redis *fakeRedis, a, b, c *rig) {
+		onA := a.watch(hopper)
 		ticked()
 		a.stop() // it dies: its tally stands
 		redis.deaf.Store("b")
-		b.watch(query + "&session=" + onA.session)
+		b.watch(hopper + "&session=" + onA.session)
 		time.Sleep(100 * time.Millisecond)
-		onC := c.watch(query + "&session=" + onA.session)
+		onC := c.watch(hopper + "&session=" + onA.session)
 		time.Sleep(100 * time.Millisecond)
 		redis.deaf.Store("")
 		for i := range 5 {
 			ticked()
-			if n := redis.count("final", "world"); n != 2 && i > 0 {
+			if n := redis.count("final", "world"); n != 2 && i > 0 { // at first it has not asked again
 				t.Errorf("tick %d: the world counts %d, want 2", i, n)
 			}
 		}
@@ -82,8 +91,6 @@ func TestAClaimIsOvertaken(t *testing.T) {
 			t.Errorf("the session is %s's", r.Owner)
 		}
 		onC.leave()
-		other.leave()
-		c.stop()
 	})
 }
 

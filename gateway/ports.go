@@ -32,7 +32,8 @@ type Sessions interface {
 	// Release appends to owner's release list.
 	Release(ctx context.Context, owner string, rels []grandstand.Release) ([]grandstand.ReleaseID, error)
 
-	// Releases returns owner's release list after an entry, in order.
+	// Releases returns owner's release list after an entry, in order; with an error
+	// the first of it, as far as it could be read.
 	Releases(ctx context.Context, owner string, after grandstand.ReleaseID) ([]grandstand.Release, error)
 }
 
