@@ -75,8 +75,9 @@ func (r *room) dueLocked(s *session, now int64) {
 		s.keepLeaveLocked(leaveLapsed, now)
 		r.removeLocked(s, now)
 	case s.Left || s.own == claiming || now < s.keepAt:
-	case s.own == lost && s.BeatAt <= s.lostAt:
-		// Whoever has it now has it for good, as far as we know.
+	case s.own == lost && (s.BeatAt <= s.lostAt || s.awayLocked()):
+		// Whoever has it now has it for good, as far as we know: a beat that came
+		// late, on a socket that is closed since, does not say otherwise.
 	default:
 		s.keepAt = now + r.g.keepAfter()
 		r.g.keepers.add(s)

@@ -354,6 +354,13 @@ func (f *fakeRedis) manifest(id string) grandstand.Manifest {
 	return grandstand.Manifest{}
 }
 
+// called returns how often a method was called.
+func (f *fakeRedis) called(name string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.calls[name]
+}
+
 func (f *fakeRedis) record(session string) grandstand.Record {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -133,6 +133,47 @@ func TestASessionIsBackAtOnce(t *testing.T) {
 	})
 }
 
+// A viewer goes to another gateway, and what they had sent to the first comes late,
+// on a slow link. They say goodbye where they are: the first gateway must not take
+// its late beat for somebody who is still there.
+func TestALateBeatWinsNothingBack(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		late func(onA *viewer, rest func())
+		want int // after the goodbye
+	}{
+		{"the socket is closed", func(onA *viewer, _ func()) { onA.beat(); onA.cut() }, 0},
+		{"the socket stays", func(onA *viewer, _ func()) { onA.beat() }, 1},
+		{"the player goes on without a socket", func(onA *viewer, rest func()) { onA.cut(); rest() }, 1},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			twoGateways(t, func(t *testing.T, redis *fakeRedis, a, b *rig) {
+				onA := a.watch(hopper)
+				ticked()
+				onB := b.watch(hopper + "&session=" + onA.session)
+				ticked() // a has read that it is lost
+				keeps := redis.called("Keep")
+				tc.late(onA, func() { a.postBeats(t, hopper+"&session="+onA.session, `[{"t":"beat"}]`, 200) })
+				time.Sleep(2 * time.Second)
+				onB.beat()
+				onB.leave()
+				for range 4 {
+					ticked()
+				}
+				for range 10 {
+					if n := redis.count("final", "world"); n != tc.want {
+						t.Errorf("%d sessions after the goodbye, want %d", n, tc.want)
+					}
+					ticked()
+				}
+				if n := redis.called("Keep") - keeps; tc.want == 0 && n != 0 {
+					t.Errorf("its record is asked for %d times", n)
+				}
+			})
+		})
+	}
+}
+
 func TestASessionMovesBetweenGateways(t *testing.T) {
 	twoGateways(t, func(t *testing.T, redis *fakeRedis, a, b *rig) {
 		onA := a.watch("viewer=v1&device=d1&team=KC&country=US")
@@ -379,12 +420,19 @@ func TestOwnershipWhateverTheOrder(t *testing.T) {
 		if s.own != owned {
 			t.Error("not won back")
 		}
+
 		s.keptLocked(true, now)
 		s.keptLocked(false, now)
 		s.keptLocked(true, now)
 		if s.own != owned {
 			t.Error("given up for two doubts with a confirmation between them")
 		}
+
+		// It is nobody's any more, but its viewer has left us while we asked.
+		gone := open()
+		release(gone, gone.Gen)
+		gone.socketed = true
+		gone.keptLocked(false, now)
 
 		// The session ends before the claim is answered: the record goes.
 		s = open()
@@ -396,6 +444,9 @@ func TestOwnershipWhateverTheOrder(t *testing.T) {
 		time.Sleep(1100 * time.Millisecond)
 		if rec := rg.redis.record(s.ID); rec.Owner != "" {
 			t.Errorf("the record of a session that ended: %+v", rec)
+		}
+		if rec := rg.redis.record(gone.ID); gone.own != lost || rec.Owner != "" {
+			t.Errorf("won back, though the viewer is gone: %d, record %+v", gone.own, rec)
 		}
 	})
 }

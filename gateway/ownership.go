@@ -23,9 +23,7 @@ const (
 	// data, and has asked for its records, on a busy machine too.
 	holdFor = memberEvery + 2500*time.Millisecond
 
-	// moveMarginMS is added to the time for which an old owner's last tally may
-	// be in use.
-	moveMarginMS = 30_000
+	moveMarginMS = 30_000 // added to the time for which an old owner's last tally may be in use
 )
 
 // keepAfter returns in how many ms a record is due again.
@@ -214,6 +212,11 @@ func (s *session) keptLocked(isLost bool, now int64) {
 		s.room.dirty.Store(true)
 	}
 	switch {
+	case !isLost && s.own == lost && s.awayLocked():
+		// Nobody has it, and its viewer has left us: it is over.
+		s.Leave()
+		s.forgot = true
+		s.room.g.keepers.addForget(s)
 	case !isLost && s.own == lost:
 		s.own, s.had, s.kept, s.doubted = owned, true, true, false
 		s.keepAt = keepTime(s.ID, now)
@@ -387,7 +390,7 @@ func (s *session) toClaim() bool {
 	if s.previous != nil {
 		return false
 	}
-	if s.socketed && s.sockets == nil && !s.Left && !s.asking {
+	if s.awayLocked() && !s.Left && !s.asking {
 		// The viewer is gone again without a goodbye, and maybe on another
 		// gateway by now: a claim that comes so late would take the session
 		// away from where it is.

@@ -49,7 +49,7 @@ type session struct {
 	patience int                // how often it may say so before the session is claimed
 	forgot   bool               // its record was removed
 	sockets  *conn              // the newest first
-	socketed bool               // it had a socket: it does not live by REST
+	socketed bool               // it had a socket, and has not beaten by REST since
 	rate     bucket             // of REST beats
 	adopt    bool               // if it moves here, it keeps the audience it had
 	lease    *leasing           // nil: nobody pays for it, it needs none
@@ -148,6 +148,8 @@ func (s *session) beat(c *conn, m *grandstand.Message, now int64, w journal.Wait
 	s.Renew(now, m.State, interval)
 	if c != nil {
 		c.beatAt = now
+	} else {
+		s.socketed = false
 	}
 	err := s.keepMessageLocked(m, now, w)
 	if s.Left && !left {
@@ -198,6 +200,9 @@ func (s *session) remove(c *conn, onPurpose bool) {
 		}
 	}
 }
+
+// awayLocked reports whether the viewer watched by sockets, and has none here.
+func (s *session) awayLocked() bool { return s.socketed && s.sockets == nil }
 
 // audience returns the session's audience.
 func (s *session) audience() *grandstand.Audience {
