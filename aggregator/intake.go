@@ -121,7 +121,11 @@ func (a *Aggregator) readAll(ctx context.Context, at int64, takeover bool) error
 	}
 	a.mind(at)
 	for _, g := range a.gateways {
-		g.inTime = !g.overdue(at)
+		late := g.overdue(at)
+		if late && g.inTime {
+			a.cfg.Logger.Info("gateway is late for a tick", "gateway", g.id, "at", at, "ms", at-g.manifest.At)
+		}
+		g.inTime = !late
 	}
 	return err
 }

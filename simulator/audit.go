@@ -34,6 +34,10 @@ type Violation struct {
 	At    int64     `json:"at,omitempty"` // of the state, Redis ms
 	Time  time.Time `json:"time"`         // when it was noticed
 	Text  string    `json:"text"`
+
+	// Suspects are sessions that went lately, if a count was too high: their
+	// ids, and what became of them in seconds from the state on.
+	Suspects []string `json:"suspects,omitempty"`
 }
 
 // Bounds of error, see DESIGN.md, "Honest numbers".
@@ -389,6 +393,9 @@ func (a *audit) compareLocked(s *state, seg grandstand.Segment, n [2]uint64, t b
 	switch {
 	case off > 0:
 		a.violateLocked(checkAbove, s.at, "%s counts %d sessions, the truth is %d to %d", seg, sessions, t.Lo, t.Hi)
+		if last := len(a.violations) - 1; a.violated[checkAbove] <= maxPerCheck && seg != grandstand.WorldSegment {
+			a.violations[last].Suspects = a.truth.suspects(seg, s.when(a.offset.Load()))
+		}
 	case float64(-off) > max(sessionsBelow*float64(t.Lo), float64(few)):
 		a.violateLocked(checkBelow, s.at, "%s counts %d sessions, the truth is %d to %d (%d on the move)", seg, sessions, t.Lo, t.Hi, t.Moving)
 	}

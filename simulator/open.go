@@ -110,6 +110,7 @@ func (p *player) welcome(hello notice, gateway int, asked time.Time) {
 	linger := time.Duration(grandstand.LingerMS(hello.BeatMS)) * time.Millisecond
 	c.greeted(p.tick, linger)
 	p.beats = [2]beatSent{{asked, linger}, {now, linger}}
+	c.truth.name(p.pres, hello.Session)
 	c.truth.confirm(p.pres, ms(now), gateway, p.tick.Milliseconds())
 	if c.cfg.Interval > 0 {
 		p.interval = c.cfg.Interval

@@ -24,6 +24,7 @@ type truth struct {
 	counts  []bounds
 	linger  map[*presence]struct{} // lost their connection, and have not resumed
 	left    []farewell             // the latest goodbyes
+	gone    []farewell             // who went lately, for all that is known
 	suspect map[int]int64          // gateway → when it last dropped somebody
 	crashed map[int]crash          // gateway → its last crash
 	shaken  int64                  // until when the tally of a gateway that is gone counts
@@ -73,6 +74,7 @@ type presence struct {
 	lo, hi  edge
 	moving  bool
 	gateway int // that it was last on
+	trail   trail
 }
 
 // edge is one of the two bounds of a presence: surely, or possibly, watching.
@@ -198,6 +200,7 @@ func (t *truth) offLocked(p *presence, kind edgeKind, at int64) {
 func (t *truth) begin(p *presence, at int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	p.trail.add("asks", at, p.gateway)
 	delete(t.linger, p)
 	t.onLocked(p, possibly, at-slackMS)
 }
@@ -207,6 +210,7 @@ func (t *truth) confirm(p *presence, at int64, gateway int, tick int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	p.gateway = gateway
+	p.trail.add("confirmed", at, gateway)
 	if e := &p.lo; e.on && e.off > at {
 		t.onLocked(p, surely, at)
 	} else {
@@ -221,6 +225,7 @@ func (t *truth) confirm(p *presence, at int64, gateway int, tick int64) {
 func (t *truth) fail(p *presence, at, lapses, linger int64, refused bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	p.trail.add("fails", at, p.gateway)
 	if !refused {
 		lapses = max(lapses, at+linger+t.window)
 	}
@@ -236,6 +241,8 @@ func (t *truth) fail(p *presence, at, lapses, linger int64, refused bool) {
 func (t *truth) drop(p *presence, at, lo, hi int64, moving bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	p.trail.add("lost", at, p.gateway)
+	p.trail.add("lapses", hi, p.gateway)
 	t.offLocked(p, surely, lo-slackMS)
 	t.offLocked(p, possibly, hi+t.window)
 	t.linger[p] = struct{}{}
@@ -249,6 +256,7 @@ func (t *truth) drop(p *presence, at, lo, hi int64, moving bool) {
 func (t *truth) leave(p *presence, at int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	p.trail.add("leaves", at, p.gateway)
 	delete(t.linger, p)
 	t.offLocked(p, surely, at-slackMS)
 	t.offLocked(p, possibly, at+t.window)
@@ -267,6 +275,7 @@ func (t *truth) leave(p *presence, at int64) {
 func (t *truth) disbelieve(p *presence, until int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	p.trail.add("disbelieved", until, p.gateway)
 	t.offLocked(p, surely, until-slackMS)
 }
 
@@ -274,6 +283,7 @@ func (t *truth) disbelieve(p *presence, until int64) {
 func (t *truth) believe(p *presence, by int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	p.trail.add("believed", by, p.gateway)
 	t.onLocked(p, surely, by)
 }
 
@@ -281,6 +291,7 @@ func (t *truth) believe(p *presence, by int64) {
 func (t *truth) abandon(p *presence, at int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	p.trail.add("abandons", at, p.gateway)
 	t.arrivedLocked(p, at)
 }
 
@@ -340,6 +351,7 @@ func (t *truth) unsettled(at int64) bool {
 func (t *truth) doubt(p *presence, until int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	p.trail.add("heard", until, p.gateway)
 	t.extendLocked(p, until+t.window)
 	if i := slices.IndexFunc(t.left, func(f farewell) bool { return f.p == p }); i >= 0 {
 		t.left[i].at = max(t.left[i].at, until)
@@ -419,6 +431,7 @@ func (t *truth) stepLocked(x *delta) {
 		}
 		if x.d < 0 && x.p.hi.off <= x.at {
 			delete(t.linger, x.p)
+			t.wentLocked(x.p, x.at)
 		}
 	}
 }

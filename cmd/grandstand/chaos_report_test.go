@@ -44,6 +44,8 @@ type book struct {
 	fresh   float64  // viewer-seconds outside of heal windows, all crowds
 	seconds float64
 	failed  []string
+
+	suspects []string // sessions that may be what a count had too many
 }
 
 func (b *book) note(format string, args ...any) {
@@ -96,6 +98,7 @@ func (b *book) judge(list []struck, r *simulator.Report, kicks []kick) {
 				one.known++
 				continue
 			}
+			b.suspects = append(b.suspects, v.Suspects...)
 			one.broken = append(one.broken, v.Check+": "+v.Text+v.Time.Format(", seen at 15:04:05"))
 		}
 		seen += len(one.broken) + one.known

@@ -157,7 +157,36 @@ func (s *stand) suffer(section, title string, total time.Duration, script func(p
 	s.judgeAccounts(b, families, thirds)
 	b.promise(b.clean(), "counts above the truth, or over 1 %% below it, or that do not add up: none but those marked as known")
 	s.verify(b, "", acked)
+	s.interrogate(b, "final")
 	b.write(section, title)
+}
+
+// interrogate logs what the archive knows of sessions that may be what a count had
+// too many.
+func (s *stand) interrogate(b *book, event string) {
+	told := map[string]bool{}
+	for _, text := range b.suspects {
+		if id, _, _ := strings.Cut(text, ":"); !told[id] {
+			told[id] = true
+			s.t.Log("suspect ", text)
+		}
+	}
+	if len(told) == 0 {
+		return
+	}
+	cmd := exec.Command(os.Args[0], "archive", "cat", "--archive", s.bucket, event)
+	cmd.Env = append(os.Environ(), beGrandstand+"=1")
+	out, err := cmd.Output()
+	if err != nil {
+		s.t.Errorf("archive cat: %v", err)
+	}
+	for line := range strings.Lines(string(out)) {
+		for id := range told {
+			if strings.Contains(line, id) {
+				s.t.Log("archived ", strings.TrimSpace(line))
+			}
+		}
+	}
 }
 
 // judgeAccounts judges what became of accounts, and of the invariants: thirds is
