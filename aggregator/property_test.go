@@ -214,11 +214,26 @@ func (w *world) kill(g *testGateway, drain bool) {
 	}
 }
 
+// stands reports whether the last tally of a gateway may count: for 2.5 beats, and
+// as long as that of another which fell silent within two ticks after it.
+func (w *world) stands(g *testGateway) bool {
+	linger := grandstand.LingerMS(w.event.BeatMS)
+	with := func(asOf int64, other *testGateway) bool {
+		for _, o := range []int64{other.asOf, other.vouched} {
+			if silent := w.now - o; silent > 4000 && silent < linger && o > asOf && o <= asOf+4000 {
+				return true
+			}
+		}
+		return false
+	}
+	return w.now-g.asOf < linger || slices.ContainsFunc(w.gws, func(o *testGateway) bool { return with(g.asOf, o) || with(g.vouched, o) })
+}
+
 // lapse ends the sessions of dead gateways whose time is up.
 func (w *world) lapse() {
 	linger := grandstand.LingerMS(w.event.BeatMS)
 	for id, g := range w.owner {
-		if g.dead && w.now-max(g.asOf, w.claimed[id]) >= linger {
+		if g.dead && w.now-w.claimed[id] >= linger && !w.stands(g) {
 			delete(w.sessions, id)
 			delete(w.owner, id)
 		}
@@ -358,7 +373,7 @@ func (w *world) check(b *grandstand.Board) {
 				}
 			}
 		}
-		if w.now-g.asOf < grandstand.LingerMS(w.event.BeatMS) {
+		if w.stands(g) {
 			half = half || g.half
 			for _, s := range g.written {
 				w.each(s, func(seg grandstand.Segment) {

@@ -1,6 +1,10 @@
 package aggregator
 
-import "grandstand"
+import (
+	"slices"
+
+	"grandstand"
+)
 
 // standing is how far the contributions to an event can be trusted at a tick.
 type standing struct {
@@ -20,7 +24,7 @@ type standing struct {
 func (e *event) assess(at, grace int64) (s standing) {
 	linger := e.lingerMS()
 	for _, c := range e.from {
-		used := at-c.holding.asOf < linger
+		used := at-c.holding.asOf < linger || e.outlived(c, at)
 		if !used && at < grace {
 			s.hold = true
 			return s
@@ -34,6 +38,22 @@ func (e *event) assess(at, grace int64) (s standing) {
 		}
 	}
 	return s
+}
+
+// outlived reports whether another gateway fell silent after this one, within two
+// ticks, and its last tally still counts. So those of gateways that died together
+// lapse together: sessions that went from one of them to the next before they were
+// counted there are in the tally of the first, whichever gateway it was that they
+// came from in the end (see settle), and would be taken off the second instead.
+func (e *event) outlived(c *contribution, at int64) bool {
+	linger, together := e.lingerMS(), 2*e.tickMS
+	if at-c.holding.asOf >= linger+together {
+		return false
+	}
+	return slices.ContainsFunc(e.from, func(o *contribution) bool {
+		silent, after := at-o.holding.asOf, o.holding.asOf-c.holding.asOf
+		return silent > together && silent < linger && after > 0 && after <= together
+	})
 }
 
 // fresh reports whether the contribution is younger than two ticks, or a last

@@ -119,6 +119,7 @@ type testGateway struct {
 	bare     bool                 // it leaves crosses out
 	written  map[int]*testSession // as of the newest tally in Redis
 	asOf     int64
+	vouched  int64                // asOf of the newest that a manifest vouches for
 	upTo     grandstand.ReleaseID // that the newest tally in Redis tells
 	half     bool                 // a newer one is there that no manifest vouches for
 }
@@ -216,7 +217,7 @@ func (g *testGateway) note() {
 	for id, s := range g.sessions {
 		g.written[id] = s
 	}
-	g.asOf, g.upTo, g.half = g.r.now, g.released, false
+	g.asOf, g.vouched, g.upTo, g.half = g.r.now, g.r.now, g.released, false
 }
 
 // hashOf makes a uniform hash of a small number.
