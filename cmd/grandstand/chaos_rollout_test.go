@@ -128,6 +128,7 @@ func TestChaosRollout(t *testing.T) {
 		}
 		b.promise(len(r.Violated) == 0, "%s: counts never above the truth nor over 1 %% below it, sums and order hold, exact in the end", event)
 		s.verify(b, event+": ", acked[event])
+		s.interrogate(b, event)
 	}
 	s.judgeAccounts(b, families, thirds)
 	share := b.fresh / max(b.seconds, 1)

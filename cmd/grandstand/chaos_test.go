@@ -7,6 +7,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -166,11 +167,12 @@ func (s *stand) suffer(section, title string, total time.Duration, script func(p
 func (s *stand) interrogate(b *book, event string) {
 	told := map[string]bool{}
 	for _, text := range b.suspects {
-		if id, _, _ := strings.Cut(text, ":"); !told[id] {
+		if id, _, _ := strings.Cut(text, ":"); id != "" && !told[id] {
 			told[id] = true
 			s.t.Log("suspect ", text)
 		}
 	}
+	b.suspects = nil
 	if len(told) == 0 {
 		return
 	}
@@ -181,10 +183,12 @@ func (s *stand) interrogate(b *book, event string) {
 		s.t.Errorf("archive cat: %v", err)
 	}
 	for line := range strings.Lines(string(out)) {
-		for id := range told {
-			if strings.Contains(line, id) {
-				s.t.Log("archived ", strings.TrimSpace(line))
-			}
+		var row struct{ Session string }
+		if err := json.Unmarshal([]byte(line), &row); err != nil {
+			s.t.Fatal(err)
+		}
+		if told[row.Session] {
+			s.t.Log("archived ", strings.TrimSpace(line))
 		}
 	}
 }
