@@ -68,6 +68,43 @@ func TestAReleaseWaitsForTheClaimBefore(t *testing.T) {
 	})
 }
 
+// The gateways that viewers come from are told side by side: one that cannot be told
+// holds up nobody who comes from another.
+func TestOwnersAreToldSideBySide(t *testing.T) {
+	threeGateways(t, func(t *testing.T, redis *fakeRedis, a, b, c *rig) {
+		var came []*viewer
+		for i, from := range []*rig{a, b} {
+			v := from.watch(fmt.Sprintf("viewer=v%d&team=KC&interval_ms=60000", 10+i))
+			ticked()
+			v.cut()
+			came = append(came, v)
+		}
+		redis.unheard.Store("a")
+		r := c.g.room(&grandstand.Event{Name: "final", Dims: grandstand.DefaultDims(), TickMS: 2000, BeatMS: 10_000})
+		var batch []due
+		r.mu.Lock()
+		for _, v := range came {
+			s := r.openLocked(&joining{audience: r.intern([]string{"US", "US-CA", "KC"})}, v.session)
+			s.Open(fakeClock{}.Now(), 60_000)
+			s.own, s.moving = claiming, true
+			batch = append(batch, due{s: s})
+		}
+		r.mu.Unlock()
+		go c.g.claim(context.Background(), batch)
+		isOurs := func(s *session) bool {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.own == owned
+		}
+		begin := time.Now()
+		synctest.Wait()
+		if a, b := isOurs(batch[0].s), isOurs(batch[1].s); a || !b || time.Since(begin) != 0 {
+			t.Errorf("after %v: from a, which cannot be told, %v; from b %v", time.Since(begin), a, b)
+		}
+		time.Sleep(2 * time.Second) // a's is given up
+	})
+}
+
 // The same, but it is the answer to the second's claim that is lost: it asks again
 // when the third has the session already.
 func TestAClaimIsOvertaken(t *testing.T) {
@@ -249,6 +286,40 @@ func TestRecordsThatTakeLongAreWrittenBeforeTheTick(t *testing.T) {
 		ticked()
 		if n := redis.count("final", "world"); n != newcomers {
 			t.Errorf("%d of %d who came half a second before the tick are counted", n, newcomers)
+		}
+	})
+}
+
+// A tick is late, on a busy machine. Who came after its phase is in the next tally,
+// not above what the board is of; and whoever takes the session over learns that.
+func TestWhoComesAfterThePhaseIsInTheNextTally(t *testing.T) {
+	inBubble(t, rigConfig{}, func(t *testing.T, rg *rig) {
+		rg.watch("viewer=v1&interval_ms=60000")
+		ticked()
+		at := time.Now().UnixMilli()
+		v := rg.watch("viewer=v2&interval_ms=60000")
+		time.Sleep(300 * time.Millisecond) // its record is written
+		r := rg.g.roomOf("final")
+		now := time.Now().UnixMilli()
+		counted := func(now, phase int64) (n int) {
+			tk := &ticker{g: rg.g, tallier: grandstand.NewTallier()}
+			return tk.count(now, phase)
+		}
+		if n := counted(now, at-100); n != 1 {
+			t.Errorf("%d sessions in the tally of the phase before the second came, want 1", n)
+		}
+		time.Sleep(300 * time.Millisecond)
+		if rec := rg.redis.record(v.session); rec.Since <= now {
+			t.Errorf("the record says that it was here %d ms before the tally that lacks it", now-rec.Since)
+		}
+		if n := counted(now+500, now+500); n != 2 {
+			t.Errorf("%d sessions in the next tally, want 2", n)
+		}
+		for phase, rooms := range map[int64][]*room{10_000: nil, 11_000: {r}} {
+			r.config.Store(&grandstand.Event{Name: "final", TickMS: 1000, BeatMS: 10_000})
+			if got := phaseOf(11_950, rooms); got != phase {
+				t.Errorf("the phase of 11,950 with %d events is %d, want %d", len(rooms), got, phase)
+			}
 		}
 	})
 }
@@ -592,7 +663,7 @@ func TestATakeoverInTheMiddleOfATick(t *testing.T) {
 		w := b.watch("viewer=v2&device=d2&interval_ms=60000")
 		ticked()
 		r, now := b.g.roomOf("final"), fakeClock{}.Now()
-		r.scan(now)
+		r.scan(now, now)
 		again := b.watch("viewer=v1&device=d1&interval_ms=60000&session=" + v.session)
 		synctest.Wait()
 		if len(r.moves) != 1 {
@@ -601,7 +672,7 @@ func TestATakeoverInTheMiddleOfATick(t *testing.T) {
 		if tally := r.build(grandstand.NewTallier()); worldOf(tally) != 1 || len(tally.Moves) != 0 {
 			t.Errorf("the tally under way counts %d and lists %d moves, want 1 and 0", worldOf(tally), len(tally.Moves))
 		}
-		if !r.scan(now) {
+		if !r.scan(now, now) {
 			t.Error("the tick after does not see that anything changed")
 		}
 		if tally := r.build(grandstand.NewTallier()); worldOf(tally) != 2 || len(tally.Moves) != 1 {
