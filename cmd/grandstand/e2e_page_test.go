@@ -86,8 +86,9 @@ func screenshot(t *testing.T, tab context.Context, name string) {
 func TestTwoFansSeeEachOther(t *testing.T) {
 	beside(t) // it mostly waits
 	addr := freeAddr(t)
-	start(t, "all", "all", "--listen", addr, "--admin", "", "--archive", "file:"+archiveOf(t)).ready(addr)
 	url := "http://" + addr
+	site := siteOf(t, `<script type="module" src="`+url+`/live-counts.js"></script><live-counts event="final" segment="team:KC" label="KC fans"></live-counts>`)
+	start(t, "all", "all", "--listen", addr, "--admin", "", "--archive", "file:"+archiveOf(t), "--origins", site).ready(addr)
 	putEvent(t, url, "final", `{"tick_ms":1000,"dims":["country","region",{"name":"team","values":["KC","SF"],"choose":true}]}`)
 
 	browser := chromium(t)
@@ -112,6 +113,11 @@ func TestTwoFansSeeEachOther(t *testing.T) {
 	}
 	if status, badge := request(t, http.MethodGet, url+"/badge/final.svg?segment=team:KC", "", nil); status != http.StatusOK || !strings.Contains(badge, ">2<") {
 		t.Errorf("the badge says %d %s", status, badge)
+	}
+	// So do the lines of the README on a page of another origin, and the page for OBS.
+	for _, page := range []string{site, url + "/overlay/final?segment=team:KC"} {
+		until(t, openTab(t, browser, page), page+" shows the fans of KC",
+			`document.querySelector("live-counts")?.shadowRoot.querySelector("[part=number]")?.textContent === "2"`)
 	}
 	for b := range frames {
 		var f struct {

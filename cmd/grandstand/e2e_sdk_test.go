@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -39,7 +40,7 @@ func TestTheSDKLosesNothing(t *testing.T) {
 	beside(t) // it mostly waits
 	addr, admin, redis, archive := freeAddr(t), freeAddr(t), redistest.StartServer(t).URL(), "file:"+archiveOf(t)
 	between := newLink(t, addr)
-	site := siteOf(t, "http://"+between.addr)
+	site := siteOf(t, withSDK("http://"+between.addr))
 	all := func() *process {
 		return start(t, "all", "all", "--listen", addr, "--admin", admin, "--redis", redis, "--secret", testSecret, "--archive", archive,
 			"--journal-age", "1s", "--drain-over", "1s", "--origins", site).ready(addr)
@@ -110,7 +111,7 @@ func TestTheSDKWithoutWebSockets(t *testing.T) {
 		through.ServeHTTP(w, r)
 	}))
 	t.Cleanup(proxy.Close)
-	site := siteOf(t, proxy.URL)
+	site := siteOf(t, withSDK(proxy.URL))
 	server := start(t, "all", "all", "--listen", addr, "--admin", "", "--redis", redistest.StartServer(t).URL(), "--secret", testSecret, "--archive", archive,
 		"--journal-age", "1s", "--drain-over", "1s", "--origins", site).ready(addr)
 	putEvent(t, "http://"+addr, "final", fast)
@@ -137,17 +138,22 @@ func TestTheSDKWithoutWebSockets(t *testing.T) {
 	archivedOnce(t, archive, 30)
 }
 
-// siteOf returns the address of a page of another origin with one line for the SDK.
-func siteOf(t *testing.T, sdk string) string {
+// siteOf returns the address of a page of another origin.
+func siteOf(t *testing.T, html string) string {
 	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
-		fmt.Fprintf(w, `<script type="module">
-			import { connect } from "%s/sdk.js"
-			window.live = connect({ event: "final", viewer: "v1", device: "d1", onCounts: (c) => { window.world = c.segments.world.sessions } })
-		</script>`, sdk)
+		io.WriteString(w, html)
 	}))
 	t.Cleanup(site.Close)
 	return site.URL
+}
+
+// withSDK is a page with one line for the SDK.
+func withSDK(url string) string {
+	return fmt.Sprintf(`<script type="module">
+			import { connect } from "%s/sdk.js"
+			window.live = connect({ event: "final", viewer: "v1", device: "d1", onCounts: (c) => { window.world = c.segments.world.sessions } })
+		</script>`, url)
 }
 
 func openTab(t *testing.T, browser context.Context, url string) context.Context {
