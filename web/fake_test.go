@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -41,7 +42,7 @@ type fakeGateway struct {
 	sessions  int
 	streams   []string // queries of the streams that were opened
 	timelines []url.Values
-	forgets   bool // there are no timelines
+	forgets   string // there are no timelines of segments that contain it; empty: there are all
 	accounts  *fakeAccounts
 }
 
@@ -148,9 +149,9 @@ func refuse(w http.ResponseWriter, status int) {
 
 // timeline is of a recording of two minutes: 5,000 watch, then 6,000, then 5,500.
 func (f *fakeGateway) timeline(w http.ResponseWriter, r *http.Request) {
-	var forgets bool
+	var forgets string
 	f.locked(func() { f.timelines, forgets = append(f.timelines, r.URL.Query()), f.forgets })
-	if forgets {
+	if forgets != "" && strings.Contains(r.URL.Query().Get("segment"), forgets) {
 		refuse(w, http.StatusServiceUnavailable)
 		return
 	}

@@ -28,6 +28,7 @@ export class Replay {
     this.on = true;
     this.from = from;
     this.now = {}; // counts by segment
+    this.trouble = ""; // said as long as the replay lasts
     this.tracks = segments.map((segment, i) => this.track(segment, path("/timeline.vtt?" + new URLSearchParams({ segment, from: Math.round(from), to: Math.round(to), step: STEP_MS })), i === 0));
   }
 
@@ -45,7 +46,11 @@ export class Replay {
     this.video.append(e);
     e.track.mode = "hidden"; // read, and not painted
     e.addEventListener("load", () => first && this.tell(e.track));
-    e.addEventListener("error", () => first && this.remark("The audience of that time could not be loaded. Go back to live, then try again."));
+    e.addEventListener("error", () => {
+      if (!this.on || (this.trouble && !first)) return; // without the first there is nothing
+      this.trouble = `The audience ${first ? "" : `of ${segment.split(":").pop()} `}at that time could not be loaded. Go back to live, then try again.`;
+      this.remark("");
+    });
     e.track.addEventListener("cuechange", () => this.on && this.show(segment, e.track, first));
     return e;
   }
@@ -61,8 +66,8 @@ export class Replay {
   }
 
   remark(text) {
-    this.moment.textContent = text;
-    this.moment.hidden = text === "";
+    this.moment.textContent = [text, this.trouble].filter(Boolean).join(" · ");
+    this.moment.hidden = this.moment.textContent === "";
   }
 
   // tell lists the moments, to go to.
