@@ -320,7 +320,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 		loops.Go(func() { g.pool.run(ctx) })
 	}
 	loops.Go(func() { g.keepRecords(ctx) })
-	loops.Go(func() { g.moveSessions(ctx) })
+	for range claimers {
+		loops.Go(func() { g.moveSessions(ctx) })
+	}
 	loops.Go(func() { g.keepMember(ctx) })
 	loops.Go(func() { g.tick(ctx) })
 	loops.Go(func() { g.load.run(ctx) })

@@ -8,7 +8,8 @@ import (
 	"grandstand"
 )
 
-// moveSessions takes sessions over from other gateways until ctx ends.
+// moveSessions takes sessions over from other gateways until ctx ends. Several may
+// do so: a session is in the hands of one (session.moving).
 func (g *Gateway) moveSessions(ctx context.Context) {
 	for {
 		select {

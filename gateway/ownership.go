@@ -16,7 +16,8 @@ const (
 	keepEvery   = 250 * time.Millisecond // between two batches of records
 	keepBatch   = 512                    // records in one call
 	keepNewFor  = 200 * time.Millisecond
-	claimBatch  = 1000            // sessions that are claimed in one pipeline, before their old owners are told
+	claimBatch  = 250             // sessions that are claimed in one pipeline, before their old owners are told
+	claimers    = 4               // pipelines under way: who comes waits for none that has begun
 	claimRetry  = 1 * time.Second // after Redis did not answer
 
 	// holdFor is the time in which every gateway notices that Redis lost its
@@ -61,13 +62,18 @@ func (b *backlog) put(d due) {
 	b.mu.Lock()
 	b.queue = append(b.queue, d)
 	b.mu.Unlock()
+	b.signal()
+}
+
+func (b *backlog) signal() {
 	select {
 	case b.wake <- struct{}{}:
 	default:
 	}
 }
 
-// take removes and returns the first n entries, all if n is 0.
+// take removes and returns the first n entries, all if n is 0. If it leaves some
+// it wakes another who takes.
 func (b *backlog) take(n int) []due {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -78,6 +84,7 @@ func (b *backlog) take(n int) []due {
 	}
 	some := b.queue[:n:n]
 	b.queue = b.queue[n:]
+	b.signal()
 	return some
 }
 
