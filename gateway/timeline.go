@@ -41,8 +41,9 @@ type cue struct {
 
 // moment is one remarkable thing. A cue has one of a kind: the greatest.
 type moment struct {
-	Kind   string  `json:"kind"`             // "surge", "drop" or "peak"
-	Change float64 `json:"change,omitempty"` // within a minute: 0.12 is 12 % more
+	Kind     string  `json:"kind"`               // "surge", "drop" or "peak"
+	Change   float64 `json:"change,omitempty"`   // within a minute: 0.12 is 12 % more
+	Sessions int64   `json:"sessions,omitempty"` // of the peak, which a longer cue need not end with
 }
 
 // getTimeline answers GET /v1/events/{event}/timeline.json and .vtt. Its query is
@@ -66,24 +67,32 @@ func (g *Gateway) getTimeline(w http.ResponseWriter, r *http.Request) {
 // timelineOf returns a cue for each point that there is.
 func timelineOf(s *series) *timeline {
 	t := &timeline{Event: s.Event, Segment: s.Segment, From: s.From, To: s.To, Cues: []cue{}}
-	changes, peak := changesOf(s.shown), -1
+	changes, peak := changesOf(s.shown), s.peak()
 	for i, p := range s.Points {
 		c := cue{Start: int64(i) * s.Step, End: min(int64(i+1)*s.Step, s.To-s.From)}
 		for ; len(changes) > 0 && changes[0].at < s.From+c.End; changes = changes[1:] {
 			c.add(changes[0].moment)
 		}
-		if p == nil {
-			continue
+		if at := peak.at - s.From; peak.sessions > 0 && at >= c.Start && at < c.End {
+			c.add(moment{Kind: "peak", Sessions: peak.sessions})
 		}
-		c.Sessions, c.Fans = p[1], p[2]
-		if t.Cues = append(t.Cues, c); peak < 0 || c.Sessions > t.Cues[peak].Sessions {
-			peak = len(t.Cues) - 1
+		if p != nil {
+			c.Sessions, c.Fans = p[1], p[2]
+			t.Cues = append(t.Cues, c)
 		}
-	}
-	if peak >= 0 && t.Cues[peak].Sessions > 0 {
-		t.Cues[peak].add(moment{Kind: "peak"})
 	}
 	return t
+}
+
+// peak returns the first of the highest samples of points that there are; none is
+// 0 at 0.
+func (s *series) peak() (peak sample) {
+	for _, x := range s.shown {
+		if x.sessions > peak.sessions && s.Points[(x.at-s.From)/s.Step] != nil {
+			peak = x
+		}
+	}
+	return peak
 }
 
 // add adds a moment, unless there is a greater one of its kind.

@@ -36,17 +36,17 @@ func TestTimeline(t *testing.T) {
 	}{
 		"nothing":         {points(-1, -1), ""},
 		"nobody":          {points(0, 0), ""},
-		"a steady number": {points(100, 101, 100, 99, 100, 101, 100, 100), "1:peak 0"},
-		"a surge":         {points(100, 100, 100, 100, 100, 100, 110, 112, 113, 114, 114, 114, 114, 114, 114), "7:surge 0.12 9:peak 0"},
-		"it goes on":      {points(100, 100, 100, 100, 100, 100, 112, 120, 130, 140, 150, 160, 170, 170, 170), "6:surge 0.12 12:surge 0.517 12:peak 0"},
-		"a drop":          {points(200, 200, 200, 200, 200, 200, 150), "0:peak 0 6:drop -0.25"},
-		"of a few":        {points(4, 4, 4, 4, 4, 4, 9), "6:peak 0"},
-		"after a gap":     {points(100, -1, -1, -1, -1, -1, 200, 210, -1, 90), "6:surge 1 7:peak 0"},
+		"a steady number": {points(100, 101, 100, 99, 100, 101, 100, 100), "1:peak 101"},
+		"a surge":         {points(100, 100, 100, 100, 100, 100, 110, 112, 113, 114, 114, 114, 114, 114, 114), "7:surge 0.12 9:peak 114"},
+		"it goes on":      {points(100, 100, 100, 100, 100, 100, 112, 120, 130, 140, 150, 160, 170, 170, 170), "6:surge 0.12 12:surge 0.517 12:peak 170"},
+		"a drop":          {points(200, 200, 200, 200, 200, 200, 150), "0:peak 200 6:drop -0.25"},
+		"of a few":        {points(4, 4, 4, 4, 4, 4, 9), "6:peak 9"},
+		"after a gap":     {points(100, -1, -1, -1, -1, -1, 200, 210, -1, 90), "6:surge 1 7:peak 210"},
 	} {
 		var got []string
 		for _, c := range timelineOf(c.of).Cues {
 			for _, m := range c.Moments {
-				got = append(got, fmt.Sprintf("%d:%s %v", c.Start/10_000, m.Kind, m.Change))
+				got = append(got, fmt.Sprintf("%d:%s %v", c.Start/10_000, m.Kind, m.Change+float64(m.Sessions)))
 			}
 		}
 		if text := strings.Join(got, " "); text != c.want {
@@ -76,7 +76,7 @@ NOTE final, world, from 2026-11-21T22:10:40Z
 {"sessions":100,"fans":99}
 
 00:01:00.000 --> 00:01:05.000
-{"sessions":130,"fans":129,"moments":[{"kind":"surge","change":0.3},{"kind":"peak"}]}
+{"sessions":130,"fans":129,"moments":[{"kind":"surge","change":0.3},{"kind":"peak","sessions":130}]}
 `
 	if diff := cmp.Diff(want, string(timelineOf(s).appendVTT(nil))); diff != "" {
 		t.Error(diff)
@@ -85,7 +85,7 @@ NOTE final, world, from 2026-11-21T22:10:40Z
 		t.Error(got)
 	}
 	b, err := json.Marshal(timelineOf(points(7)))
-	if got := string(b); err != nil || got != `{"event":"final","segment":"world","from":1795299040000,"to":1795299050000,"cues":[{"start":0,"end":10000,"sessions":7,"fans":6,"moments":[{"kind":"peak"}]}]}` {
+	if got := string(b); err != nil || got != `{"event":"final","segment":"world","from":1795299040000,"to":1795299050000,"cues":[{"start":0,"end":10000,"sessions":7,"fans":6,"moments":[{"kind":"peak","sessions":7}]}]}` {
 		t.Error(got)
 	}
 }
@@ -104,15 +104,15 @@ func TestTimelineOfLongSteps(t *testing.T) {
 		list []int64
 		want string // minute its cue begins at:moment
 	}{
-		"a calm rise":           {ramp(1000, 2000, 336), "28:peak 0"},
-		"a jump in a calm rise": {join(ramp(1000, 1200, 120), ramp(1500, 1700, 120)), "0:surge 0.26 28:peak 0"},
-		"up and down again":     {join(ramp(1000, 1000, 30), ramp(1200, 1200, 30), ramp(1500, 1500, 30), ramp(1000, 1000, 200)), "0:surge 0.25 0:drop -0.333 0:peak 0"},
-		"where nobody counted":  {join(ramp(1000, 1000, 30), ramp(-1, -1, 200), ramp(2000, 2000, 30)), "28:peak 0"},
+		"a calm rise":           {ramp(1000, 2000, 336), "28:peak 1997"},
+		"a jump in a calm rise": {join(ramp(1000, 1200, 120), ramp(1500, 1700, 120)), "0:surge 0.26 28:peak 1698"},
+		"up and down again":     {join(ramp(1000, 1000, 30), ramp(1200, 1200, 30), ramp(1500, 1500, 30), ramp(1000, 1000, 200)), "0:surge 0.25 0:drop -0.333 0:peak 1500"},
+		"where nobody counted":  {join(ramp(1000, 1000, 30), ramp(-1, -1, 200), ramp(2000, 2000, 30)), "28:peak 2000"},
 	} {
 		var got []string
 		for _, cue := range timelineOf(seriesOf(1795299040000, 28*momentMS, c.list)).Cues {
 			for _, m := range cue.Moments {
-				got = append(got, fmt.Sprintf("%d:%s %v", cue.Start/momentMS, m.Kind, m.Change))
+				got = append(got, fmt.Sprintf("%d:%s %v", cue.Start/momentMS, m.Kind, m.Change+float64(m.Sessions)))
 			}
 		}
 		if text := strings.Join(got, " "); text != c.want {

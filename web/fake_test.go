@@ -158,7 +158,7 @@ func (f *fakeGateway) timeline(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/vtt; charset=utf-8")
 	fmt.Fprint(w, "WEBVTT\n\n"+
 		"00:00:00.000 --> 00:00:40.000\n{\"sessions\":5000,\"fans\":4900}\n\n"+
-		"00:00:40.000 --> 00:01:20.000\n{\"sessions\":6000,\"fans\":5900,\"moments\":[{\"kind\":\"surge\",\"change\":0.2},{\"kind\":\"peak\"}]}\n\n"+
+		"00:00:40.000 --> 00:01:20.000\n{\"sessions\":6000,\"fans\":5900,\"moments\":[{\"kind\":\"surge\",\"change\":0.2},{\"kind\":\"peak\",\"sessions\":6100}]}\n\n"+
 		"00:01:20.000 --> 00:01:50.000\n{\"sessions\":5500,\"fans\":5400}\n\n"+
 		"00:01:50.000 --> 00:02:00.000\n<img src=x onerror=alert(1)>\n")
 }

@@ -69,12 +69,12 @@ func TestReplay(t *testing.T) {
 	until(t, ctx, says("#what-video", "The last 120 seconds"))
 	until(t, ctx, inside("#over-mine", "[part=number]")+` === "5,000"`) // of then
 	until(t, ctx, sessions("team", 4213))                               // of now
-	until(t, ctx, `[...document.querySelectorAll("#moments button")].map((b) => b.textContent).join() === "0:40 +20% in a minute,0:40 The peak: 6,000"`)
+	until(t, ctx, `[...document.querySelectorAll("#moments button")].map((b) => b.textContent).join() === "0:40 +20% in a minute,0:40 The peak: 6,100"`)
 	screenshot(t, ctx, "replay.png")
 	click(t, ctx, "#moments li:nth-child(2) button")
 	until(t, ctx, inside("#over-mine", "[part=number]")+` === "6,000"`)
-	until(t, ctx, inside("#over-mine", "[part=peak]")+` === "peak\u00a06,000"`)
-	until(t, ctx, `!document.querySelector("#moment").hidden && document.querySelector("#moment").textContent === "+20% in a minute · The peak: 6,000"`)
+	until(t, ctx, inside("#over-mine", "[part=peak]")+` === "peak\u00a06,100"`)
+	until(t, ctx, `!document.querySelector("#moment").hidden && document.querySelector("#moment").textContent === "+20% in a minute · The peak: 6,100"`)
 	eval[bool](t, ctx, `(document.querySelector("#video").currentTime = 85), true`)
 	until(t, ctx, inside("#over-mine", "[part=number]")+` === "5,500"`)
 	until(t, ctx, `document.querySelector("#moment").hidden`)
@@ -119,7 +119,7 @@ func TestReplayWithoutATimeline(t *testing.T) {
 	until(t, ctx, inside("#over-mine", "[part=number]")+` === "5,000"`)
 	until(t, ctx, says("#moment", "The audience of SF at that time could not be loaded."))
 	click(t, ctx, "#moments li:nth-child(2) button")
-	until(t, ctx, says("#moment", "The peak: 6,000 · The audience of SF"))
+	until(t, ctx, says("#moment", "The peak: 6,100 · The audience of SF"))
 	click(t, ctx, "#replay")
 	until(t, ctx, says("#mode", "Live")+` && document.querySelector("#moment").hidden`)
 

@@ -9,7 +9,7 @@ const percent = new Intl.NumberFormat(document.documentElement.lang, { style: "p
 
 // words says what was remarkable.
 function words(m, c) {
-  return m.kind === "peak" ? `The peak: ${digits.format(c.sessions)}` : `${percent.format(m.change)} in a minute`;
+  return m.kind === "peak" ? `The peak: ${digits.format(m.sessions)}` : `${percent.format(m.change)} in a minute`;
 }
 
 export class Replay {
@@ -58,7 +58,8 @@ export class Replay {
   show(segment, track, first) {
     const cue = track.activeCues[0];
     const c = cue ? read(cue) : null;
-    const peak = Math.max(0, ...[...track.cues].filter((q) => q.startTime <= (cue ? cue.startTime : 0)).map((q) => read(q).sessions));
+    const before = [...track.cues].filter((q) => q.startTime <= (cue ? cue.startTime : 0)).map(read);
+    const peak = Math.max(0, ...before.flatMap((q) => [q.sessions, ...q.moments.map((m) => m.sessions)]));
     this.now[segment] = c ? { sessions: c.sessions, fans: c.fans, peak } : undefined; // null would say: too few to be shown
     if (cue) this.feed({ at: this.from + cue.startTime * 1000, age: 0, quality: "final", segments: { ...this.now } });
     if (!first) return;
@@ -95,6 +96,9 @@ function read(cue) {
     // As below.
   }
   const count = (v) => (Number.isFinite(v) && v > 0 ? v : 0);
-  const moments = Array.isArray(m?.moments) ? m.moments.filter((x) => x && (x.kind === "peak" || Number.isFinite(x.change))) : [];
-  return { sessions: count(m?.sessions), fans: count(m?.fans), moments };
+  const sessions = count(m?.sessions);
+  const moments = (Array.isArray(m?.moments) ? m.moments : [])
+    .filter((x) => x && (x.kind === "peak" || Number.isFinite(x.change)))
+    .map(({ kind, change, sessions: most }) => ({ kind, change, sessions: kind === "peak" ? count(most) || sessions : 0 }));
+  return { sessions, fans: count(m?.fans), moments };
 }
