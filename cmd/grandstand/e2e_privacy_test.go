@@ -43,7 +43,8 @@ func around(b []byte, text string) []byte {
 
 // Viewer, account and device ids, addresses and tokens stay at the edge: they
 // are in nothing that is sent to Redis or kept by it, in no file of a journal, no
-// row and no check-point of the archive, and no log, whatever its level.
+// row and no check-point of the archive, no span of a trace, and no log, whatever its
+// level.
 func TestIdsStayAtTheEdge(t *testing.T) {
 	beside(t) // it mostly waits
 	server := redistest.StartServer(t)
@@ -56,9 +57,13 @@ func TestIdsStayAtTheEdge(t *testing.T) {
 	loud := []string{"--log-level", "debug"}
 	believing := slices.Concat([]string{"--config", rules, "--auth", "jwt", "--jwt-secret", jwtSecret, "--admin-token", adminToken, "--trusted-proxies", "127.0.0.0/8"}, loud)
 	archive, journals := "file:"+archiveOf(t), t.TempDir()
+	spans, traces := startCollector(t)
 	a := startAggregator(t, "aggregator", server.URL(), loud...)
-	g := startGateway(t, "gateway", server.URL(), append(believing, "--journal", filepath.Join(journals, "gateway"), "--peer", freeAddr(t), "--drain-over", "1s")...)
+	g := startGateway(t, "gateway", server.URL(), append(believing, "--journal", filepath.Join(journals, "gateway"), "--peer", freeAddr(t), "--drain-over", "1s", "--trace", traces)...)
 	b := startBlocker(t, "blocker", server.URL(), append(believing, "--journal", filepath.Join(journals, "blocker"), "--peer", freeAddr(t))...)
+	pages := freeAddr(t)
+	w := start(t, "web", append([]string{"web", "--listen", pages, "--admin", "", "--gateway", g.url}, loud...)...).ready(pages)
+	w.url = "http://" + pages
 	configure(t, g, "final", fast)
 
 	secret := canaries{"an address": "203.0.113.77", "an address in bytes": "\xcb\x00\x71\x4d", "another address": "2001:db8:77::", "a name": "canary-name"}
@@ -84,7 +89,7 @@ func TestIdsStayAtTheEdge(t *testing.T) {
 		h, path := client(n)
 		d := play(t, g, "interval_ms=5000&name=canary-name", h)
 		d.send(`{"t":"beat","seq":1,"state":"playing","interval_ms":5000}`)
-		d.send(`{"t":"event","seq":2,"name":"startup","data":{"ms":812}}`)
+		d.send(`{"t":"event","seq":2,"name":"startup","data":{"ms":812},"traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}`)
 		d.send(`{"t":"event","seq":3,"name":4}`)
 		if last = d; n == 0 {
 			first, its = h, path
@@ -100,6 +105,9 @@ func TestIdsStayAtTheEdge(t *testing.T) {
 		}
 		request(t, "GET", b.url+path, "", h)
 		request(t, "GET", b.url+"/v1/accounts/canary-account/decisions", "", h)
+		for _, page := range []string{"/", "/overlay/final", "/badge/final.svg", "/badge/%ff", "/no-such-page"} {
+			request(t, "GET", w.url+page+"?viewer=canary-viewer-1&device=canary-device-1&account=canary-account&key="+strings.TrimPrefix(h.Get("Authorization"), "Bearer "), "", h)
+		}
 	}
 	r := last.blocked(0, 5*time.Second, grandstand.BlockDeviceLimit)
 	mark := last.mark()
@@ -158,7 +166,7 @@ func TestIdsStayAtTheEdge(t *testing.T) {
 	}
 	secret.search(t, "the journal", files)
 
-	archiving := start(t, "archiver", append([]string{"archiver", "--admin", "", "--redis", server.URL(), "--secret", testSecret, "--archive", archive}, loud...)...)
+	archiving := start(t, "archiver", append([]string{"archiver", "--admin", "", "--redis", server.URL(), "--secret", testSecret, "--archive", archive, "--trace", traces}, loud...)...)
 	for _, p := range []*process{g, a, b} {
 		p.signal(syscall.SIGTERM)
 		p.wait(40 * time.Second)
@@ -174,7 +182,16 @@ func TestIdsStayAtTheEdge(t *testing.T) {
 	}
 	secret.search(t, "the archive", kept)
 	keys := canaries{"the admin token": adminToken, "the secret of tokens": jwtSecret, "the cluster's secret": testSecret}
-	for _, p := range []*process{g, a, b, archiving} {
+	archiving.signal(syscall.SIGTERM)
+	archiving.wait(40 * time.Second)
+	traced := spans.bytes(t)
+	for _, stage := range []string{"gateway.event", "archiver.file"} {
+		if !bytes.Contains(traced, []byte(stage)) {
+			t.Errorf("there is no span of %s in what is searched of the traces", stage)
+		}
+	}
+	secret.search(t, "a span", traced)
+	for _, p := range []*process{g, a, b, w, archiving} {
 		keys.search(t, "the log of "+p.name, []byte(p.log.String()))
 		secret.search(t, "the log of "+p.name, []byte(p.log.String()))
 	}

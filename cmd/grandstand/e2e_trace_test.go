@@ -54,6 +54,21 @@ func startCollector(t *testing.T) (*collector, string) {
 	return c, "otlp://" + server.Listener.Addr().String()
 }
 
+// bytes returns all spans, as they came.
+func (c *collector) bytes(t *testing.T) (all []byte) {
+	t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.spans {
+		b, err := proto.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, b...)
+	}
+	return all
+}
+
 // of returns the spans of a trace by name, and how many there are of others.
 func (c *collector) of(trace string) (spans map[string]*tracepb.Span, others int) {
 	c.mu.Lock()
