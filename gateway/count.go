@@ -4,11 +4,10 @@ import (
 	"grandstand"
 )
 
-// scan goes over a room's sessions as they are at now, for boards that are of the
-// phase just before. It reports whether the room's tally changed, notes which
-// sessions are counted, lets go of those that ended, closes what is silent or
-// expired, and queues what is due in Redis.
-func (r *room) scan(now, phase int64) (changed bool) {
+// scan goes over a room's sessions as they are at now. It reports whether the
+// room's tally changed, notes which sessions are counted, lets go of those that
+// ended, closes what is silent or expired, and queues what is due in Redis.
+func (r *room) scan(now int64) (changed bool) {
 	var ends []ending
 	r.mu.Lock()
 	clear(r.blocked)
@@ -17,9 +16,6 @@ func (r *room) scan(now, phase int64) (changed bool) {
 		s := r.list[i]
 		s.mu.Lock()
 		s.straightenLocked(now)
-		if s.since > phase && s.since <= now {
-			s.comesLaterLocked(now)
-		}
 		// One without a record is not counted: nobody who took it over would
 		// know that this gateway's tally has it. Nor is one that came after the
 		// tally's time: whoever took it over would know that it is not there.
@@ -52,16 +48,6 @@ func (r *room) scan(now, phase int64) (changed bool) {
 		e.do(r.g)
 	}
 	return changed
-}
-
-// comesLaterLocked puts a session that came after the phase, while the tick waited
-// for Redis or its turn, into the next tally: when half a stadium comes, the board
-// would be above what it is of. Its record is to say that this tally lacks it.
-func (s *session) comesLaterLocked(now int64) {
-	s.since = now + 1
-	if s.recorded && s.own == owned {
-		s.keepAt = 0
-	}
 }
 
 // dueLocked lets go of a session that has ended, and queues what is due for its

@@ -97,11 +97,7 @@ func (t *ticker) once(ctx context.Context, last bool) {
 	t.readReleases(ctx)
 	t.g.keepNew(ctx)
 	now := t.takeTime()
-	phase := now // nothing comes after the last one
-	if !last {
-		phase = phaseOf(now, t.g.allRooms())
-	}
-	sessions := t.count(now, phase)
+	sessions := t.count(now)
 	t.g.load.ticked(t.late+t.g.clock.Now()-now, t.period)
 
 	boot := t.g.bootOf()
@@ -166,19 +162,9 @@ func (t *ticker) holds(id grandstand.ReleaseID) bool {
 	return time.Since(t.heldAt) < holdReleases
 }
 
-// phaseOf returns the newest phase of any event that is here, and of the default
-// tick: what the boards are of that are made of tallies as of now.
-func phaseOf(now int64, rooms []*room) int64 {
-	at := now - now%grandstand.DefaultTickMS
-	for _, r := range rooms {
-		at = max(at, now-now%r.event().TickMS)
-	}
-	return at
-}
-
-// count scans all rooms and builds the tallies that changed, for boards of the
-// phase. It returns the number of sessions that are watching.
-func (t *ticker) count(now, phase int64) (sessions int) {
+// count scans all rooms and builds the tallies that changed. It returns the
+// number of sessions that are watching.
+func (t *ticker) count(now int64) (sessions int) {
 	rooms := t.g.allRooms()
 	anew := t.g.load.sheds(dropCrosses) != t.tallier.NoCrosses
 	t.tallier.NoCrosses = anew != t.tallier.NoCrosses
@@ -189,7 +175,7 @@ func (t *ticker) count(now, phase int64) (sessions int) {
 			shard.pending = true
 			continue
 		}
-		if r.scan(now, phase) || r.tally == nil || anew {
+		if r.scan(now) || r.tally == nil || anew {
 			r.tally = r.build(t.tallier)
 			shard.pending = true
 		}
