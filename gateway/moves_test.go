@@ -170,6 +170,85 @@ func TestASessionIsBackAtOnce(t *testing.T) {
 	})
 }
 
+// A viewer loses the connection before the session is claimed, and comes back while
+// others are: it is claimed then, not counted beside the tally of where it was.
+func TestAClaimThatWasGivenUpIsMadeAnew(t *testing.T) {
+	threeGateways(t, func(t *testing.T, redis *fakeRedis, a, b, c *rig) {
+		onA := a.watch(hopper)
+		ticked()
+		r := c.g.room(&grandstand.Event{Name: "final", Dims: grandstand.DefaultDims(), TickMS: 2000, BeatMS: 10_000})
+		aud := r.intern([]string{"US", "US-CA", "KC"})
+		arrive := func(id string) *session {
+			s := r.openLocked(&joining{audience: aud}, id)
+			s.Open(fakeClock{}.Now(), 60_000)
+			s.own, s.moving = claiming, true
+			return s
+		}
+		r.mu.Lock()
+		gone, other := arrive(onA.session), arrive(grandstand.NewSessionID(r.key, grandstand.Key{}, grandstand.Key{}))
+		gone.socketed = true // and its socket is closed
+		other.Leave()
+		r.mu.Unlock()
+		redis.setDown(true) // for as long as one call takes
+		go c.g.claim(context.Background(), []due{{s: gone}, {s: other}})
+		time.Sleep(200 * time.Millisecond)
+		r.join(&joining{session: onA.session, audience: aud, intervalMS: 60_000})
+		time.Sleep(100 * time.Millisecond)
+		redis.setDown(false)
+		for i := range 6 {
+			ticked()
+			if n := redis.count("final", "team:KC"); n != 1 {
+				t.Errorf("tick %d: %d sessions, want 1", i, n)
+			}
+		}
+		if rec := redis.record(onA.session); rec.Owner != "c" {
+			t.Errorf("it is the session of %s", rec.Owner)
+		}
+	})
+}
+
+// Who comes back to a gateway that they watched on before is not taken for gone by
+// a claimer that is faster than the handshake.
+func TestWhoIsOnTheirWayIsNotGone(t *testing.T) {
+	inBubble(t, rigConfig{}, func(t *testing.T, rg *rig) {
+		r := rg.g.room(&grandstand.Event{Name: "final", Dims: grandstand.DefaultDims(), TickMS: 2000, BeatMS: 10_000})
+		j := &joining{session: grandstand.NewSessionID(r.key, grandstand.Key{}, grandstand.Key{}), audience: r.intern([]string{"US", "US-CA", "KC"}), intervalMS: 60_000}
+		s := r.join(j)
+		synctest.Wait()
+		s.mu.Lock()
+		s.socketed = true // it had a socket, and lost it
+		s.loseLocked(fakeClock{}.Now())
+		s.mu.Unlock()
+		r.join(j)
+		if synctest.Wait(); s.own != owned {
+			t.Errorf("who has just come back is %d", s.own)
+		}
+	})
+}
+
+// Who says goodbye and comes back at once is counted when their record, which was to
+// go, is there again.
+func TestBackRightAfterAGoodbye(t *testing.T) {
+	inBubble(t, rigConfig{}, func(t *testing.T, rg *rig) {
+		v := rg.watch("viewer=v1&interval_ms=60000")
+		ticked()
+		s := rg.g.roomOf("final").find(v.session)
+		v.send(`{"t":"beat","seq":1,"state":"ended"}`)
+		time.Sleep(1950 * time.Millisecond) // a tick has forgotten it, its record is not removed yet
+		r, now := rg.g.roomOf("final"), time.Now().UnixMilli()
+		r.scan(now)
+		r.join(&joining{session: v.session, audience: s.Audience, intervalMS: 60_000})
+		if r.scan(now); s.counted {
+			t.Error("counted, though its record is to go")
+		}
+		time.Sleep(600 * time.Millisecond)
+		r.scan(time.Now().UnixMilli())
+		if rec := rg.redis.record(v.session); !s.counted || rec.Owner != rg.g.ID() {
+			t.Errorf("counted: %v; record %+v", s.counted, rec)
+		}
+	})
+}
+
 // A viewer goes to another gateway, and what they had sent to the first comes late,
 // on a slow link. They say goodbye where they are: the first gateway must not take
 // its late beat for somebody who is still there.

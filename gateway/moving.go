@@ -38,22 +38,26 @@ func (g *Gateway) moveAgain(list []*session) {
 // and only then has them counted here. It returns the sessions for which that
 // is to be tried again.
 func (g *Gateway) claim(ctx context.Context, batch []due) (again []*session) {
-	again = g.claimRecords(ctx, batch)
+	list := make([]*session, 0, len(batch))
+	for _, d := range batch {
+		if d.s.stillToMove() {
+			list = append(list, d.s)
+		}
+	}
+	again = g.claimRecords(ctx, list)
 
 	var nobody []*session
 	byOwner := map[string][]*session{}
-	for _, d := range batch {
-		d.s.mu.Lock()
+	for _, s := range list {
+		s.mu.Lock()
 		switch {
-		case d.s.asking: // it is among those to be tried again
-		case d.s.own == lost:
-			d.s.moving = false
-		case d.s.previous == nil:
-			nobody = append(nobody, d.s)
+		case s.asking: // it is among those to be tried again
+		case s.previous == nil:
+			nobody = append(nobody, s)
 		default:
-			byOwner[d.s.previous.Owner] = append(byOwner[d.s.previous.Owner], d.s)
+			byOwner[s.previous.Owner] = append(byOwner[s.previous.Owner], s)
 		}
-		d.s.mu.Unlock()
+		s.mu.Unlock()
 	}
 	g.hold(ctx, nobody)
 	return append(again, g.takeAllOver(ctx, byOwner)...)
@@ -115,11 +119,11 @@ func (g *Gateway) settled(ctx context.Context) bool {
 
 // claimRecords has the sessions' records name this gateway. It returns those of
 // which it is not known whether they do.
-func (g *Gateway) claimRecords(ctx context.Context, batch []due) (unknown []*session) {
+func (g *Gateway) claimRecords(ctx context.Context, all []*session) (unknown []*session) {
 	var list []*session
-	for _, d := range batch {
-		if d.s.toClaim() {
-			list = append(list, d.s)
+	for _, s := range all {
+		if s.toClaim() {
+			list = append(list, s)
 		}
 	}
 	if len(list) == 0 {
@@ -149,22 +153,27 @@ func (g *Gateway) claimRecords(ctx context.Context, batch []due) (unknown []*ses
 	return unknown
 }
 
+// stillToMove reports whether the session is still to be taken over.
+func (s *session) stillToMove() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.previous == nil && s.awayLocked() && !s.Left && !s.asking {
+		// The viewer is gone again without a goodbye, and maybe on another
+		// gateway by now: a claim that comes so late would take the session
+		// away from where it is. Who comes back here meanwhile has it moved anew.
+		s.loseLocked(s.room.g.clock.Now())
+		s.moving = false
+		return false
+	}
+	return true
+}
+
 // toClaim reports whether the session's record has to be claimed still.
 func (s *session) toClaim() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.previous != nil {
-		return false
-	}
-	if s.awayLocked() && !s.Left && !s.asking {
-		// The viewer is gone again without a goodbye, and maybe on another
-		// gateway by now: a claim that comes so late would take the session
-		// away from where it is.
-		s.loseLocked(s.room.g.clock.Now())
-		return false
-	}
-	s.asking = true
-	return true
+	s.asking = s.asking || s.previous == nil
+	return s.previous == nil
 }
 
 // unanswered says that a claim may have been carried out all the same.

@@ -126,10 +126,17 @@ func (r *room) join(j *joining) *session {
 	if s.own == lost {
 		s.own = claiming
 	}
-	if s.own == claiming && !s.moving {
+	if s.own == claiming {
+		s.socketed = s.sockets != nil // this one is on its way: it is not gone
+	}
+	again := s.forgot // its record goes, or is gone: it is not counted without
+	s.forgot = false
+	switch {
+	case s.own == claiming && !s.moving:
 		s.moving = true
 		r.g.movers.add(s)
-	} else if kind == "new" {
+	case kind == "new" || again && s.own == owned:
+		s.recorded = false
 		r.g.keepers.add(s)
 		s.keepAt = now + r.g.keepAfter()
 	}
