@@ -28,7 +28,7 @@ func (t *trail) add(what string, at int64, gateway int) {
 	t.n++
 }
 
-// tell returns the steps in their order, with their times in seconds before at.
+// tell returns the steps in their order, with their times in seconds from at on.
 func (t *trail) tell(at int64) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s:", t.session)

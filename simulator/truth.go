@@ -316,24 +316,49 @@ func (t *truth) died(gateway int, at, tick, linger int64, crashed bool) {
 		return
 	}
 	t.suspect[gateway] = at
+	until := at + linger + tick + t.window
 	if crashed {
-		t.crashed[gateway] = crash{at, at + linger + tick + t.window}
+		t.crashed[gateway] = crash{at, until}
 	}
-	since := at - tick - tick/8 - t.window // the last tally may be so old
+	t.standLocked(gateway, t.lastTold(at, tick), until, crashed)
 	for p := range t.linger {
-		if p.gateway != gateway {
-			continue
-		}
-		if p.hi.off > since {
-			t.extendLocked(p, at+linger+tick+t.window)
-		}
-		if p.lo.off != never && p.lo.off > at {
+		if p.gateway == gateway && p.lo.off != never && p.lo.off > at {
 			t.offLocked(p, surely, min(p.lo.off, at+linger-2*tick))
 		}
 	}
+	// The tallies of those that died just before it count for as long.
+	for other, died := range t.suspect {
+		if other == gateway || at-died > tick+diedTogetherMS {
+			continue
+		}
+		if c, is := t.crashed[other]; is && at-c.at <= tick+diedTogetherMS {
+			t.crashed[other] = crash{c.at, max(c.until, until)}
+			t.standLocked(other, t.lastTold(c.at, tick), until, true)
+		} else {
+			t.standLocked(other, t.lastTold(died, tick), until, false)
+		}
+	}
+}
+
+// diedTogetherMS is how far apart the deaths of gateways may be whose tallies lapse
+// together (DESIGN.md, "When a gateway dies").
+const diedTogetherMS = 3_000
+
+// lastTold returns how old the last tally of a gateway may be that is gone.
+func (t *truth) lastTold(gone, tick int64) int64 { return gone - tick - tick/8 - t.window }
+
+// standLocked has the last tally of a gateway, told not before since, count until
+// then: with those of its sessions that had lost their connection, and goodbyes that
+// only it knew of.
+func (t *truth) standLocked(gateway int, since, until int64, goodbyes bool) {
+	for p := range t.linger {
+		if p.gateway == gateway && p.hi.off > since {
+			t.extendLocked(p, until)
+		}
+	}
 	for _, f := range t.left {
-		if crashed && f.p.gateway == gateway && f.at > since {
-			t.extendLocked(f.p, at+linger+tick+t.window)
+		if goodbyes && f.p.gateway == gateway && f.at > since {
+			t.extendLocked(f.p, until)
 		}
 	}
 }

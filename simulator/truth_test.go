@@ -258,3 +258,22 @@ func TestTruthOfABeatThatMayNotHaveBeenRead(t *testing.T) {
 		})
 	}
 }
+
+// Gateways that die within seconds count on together: until the tally of the last of
+// them lapses.
+func TestTruthOfGatewaysThatDieTogether(t *testing.T) {
+	for after, want := range map[int64]int64{1_000: 11_000 + 27_300, 5_000: 15_000 + 27_300, 5_100: 10_000 + 27_300} {
+		truth := newTruth(300, 0)
+		p := truth.add(&person{})
+		truth.begin(p, 1000)
+		truth.confirm(p, 1010, 0, 2000)
+		truth.leave(p, 9_000) // its gateway took that along
+		truth.died(0, 10_000, 2000, 25_000, true)
+		truth.died(1, 10_000+after, 2000, 25_000, true)
+		for i, hi := range []int{1, 0} {
+			if b := truth.at(want - 1 + int64(i))[grandstand.WorldSegment]; b.Hi != hi {
+				t.Errorf("the other died %d ms after it: %d may count at %d, want %d", after, b.Hi, want-1+int64(i), hi)
+			}
+		}
+	}
+}
