@@ -7,6 +7,8 @@
 package main
 
 import (
+	"bufio"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -158,38 +160,42 @@ func (s *stand) suffer(section, title string, total time.Duration, script func(p
 	s.judgeAccounts(b, families, thirds)
 	b.promise(b.clean(), "counts above the truth, or over 1 %% below it, or that do not add up: none but those marked as known")
 	s.verify(b, "", acked)
-	s.interrogate(b, "final")
 	b.write(section, title)
+	s.interrogate(b.suspects, "final")
 }
 
 // interrogate logs what the archive knows of sessions that may be what a count had
 // too many.
-func (s *stand) interrogate(b *book, event string) {
+func (s *stand) interrogate(suspects []string, event string) {
 	told := map[string]bool{}
-	for _, text := range b.suspects {
+	for _, text := range suspects {
 		if id, _, _ := strings.Cut(text, ":"); id != "" && !told[id] {
 			told[id] = true
 			s.t.Log("suspect ", text)
 		}
 	}
-	b.suspects = nil
 	if len(told) == 0 {
 		return
 	}
 	cmd := exec.Command(os.Args[0], "archive", "cat", "--archive", s.bucket, event)
 	cmd.Env = append(os.Environ(), beGrandstand+"=1")
-	out, err := cmd.Output()
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
 	if err != nil {
 		s.t.Errorf("archive cat: %v", err)
+		return
 	}
-	for line := range strings.Lines(string(out)) {
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
 		var row struct{ Session string }
-		if err := json.Unmarshal([]byte(line), &row); err != nil {
-			s.t.Fatal(err)
+		if json.Unmarshal(lines.Bytes(), &row) == nil && told[row.Session] {
+			s.t.Log("archived ", lines.Text())
 		}
-		if told[row.Session] {
-			s.t.Log("archived ", strings.TrimSpace(line))
-		}
+	}
+	if err := cmp.Or(lines.Err(), cmd.Wait()); err != nil {
+		s.t.Errorf("archive cat: %v", err)
 	}
 }
 
