@@ -55,7 +55,7 @@ func (h *holding) knows(r grandstand.ReleaseID) bool {
 }
 
 // maxLingerMS is the longest time that a tally can stand in for its gateway.
-var maxLingerMS = grandstand.LingerMS(grandstand.MaxBeatMS)
+var maxLingerMS = grandstand.LingerMS(grandstand.MaxBeatMS) + grandstand.MaxTickMS + diedTogetherMS
 
 // left reports whether the gateway has shut down on purpose.
 func (g *gateway) left() bool { return g.manifest != nil && g.manifest.Left }

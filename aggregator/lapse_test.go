@@ -6,7 +6,7 @@ import (
 	"grandstand"
 )
 
-// Two gateways die within a tick or two, and everybody comes back to a third. One
+// Two gateways die within seconds, and everybody comes back to a third. One
 // went from the first to the second before, which died before it counted them: the
 // move names the second, while the tally of the first has them. So both tallies
 // lapse with the later one, or somebody else would be taken off that.
@@ -85,6 +85,40 @@ func TestAGatewayThatDiedLongBeforeLapsesAlone(t *testing.T) {
 				t.Errorf("%d ticks between: %d sessions on board %d, want %d", tc.ticks, got, i, want)
 			}
 			r.tick(agg)
+		}
+	}
+}
+
+// Ticks are not made on the dot, and what has lapsed does not come back.
+func TestWhoFellSilentTogether(t *testing.T) {
+	const first = int64(1_000_000)
+	for _, tc := range []struct {
+		tick, beat, after int64
+		want              string // what counts at each tick from 2.5 beats on
+	}{
+		{2000, 10_000, 4280, "+++-"},
+		{2000, 10_000, 5010, "---"},
+		{1000, 5000, 2300, "+++-"},
+		{5000, 5000, 7900, "---"}, // who is silent for a tick and a half might be late
+		{10_000, 10_000, 10_200, "---"},
+		{10_000, 60_000, 10_200, "++-"},
+	} {
+		e := newEvent("final", first)
+		e.cfg, e.tickMS = &grandstand.Event{BeatMS: tc.beat}, tc.tick
+		for _, asOf := range []int64{first, first + tc.after} {
+			e.from = append(e.from, &contribution{tally: &grandstand.Tally{}, used: true, holding: &holding{gateway: &gateway{}, asOf: asOf}})
+		}
+		got := ""
+		for at := first + grandstand.LingerMS(tc.beat); len(got) < len(tc.want); at += tc.tick {
+			e.assess(at, 0)
+			if e.from[0].used {
+				got += "+"
+			} else {
+				got += "-"
+			}
+		}
+		if got != tc.want {
+			t.Errorf("a tick of %d ms, beats of %d: %d ms after it the other fell silent, too: it counts %s, want %s", tc.tick, tc.beat, tc.after, got, tc.want)
 		}
 	}
 }

@@ -215,12 +215,12 @@ func (w *world) kill(g *testGateway, drain bool) {
 }
 
 // stands reports whether the last tally of a gateway may count: for 2.5 beats, and
-// as long as that of another which fell silent within two ticks after it.
+// as long as that of another which fell silent within a tick and three seconds.
 func (w *world) stands(g *testGateway) bool {
 	linger := grandstand.LingerMS(w.event.BeatMS)
 	with := func(asOf int64, other *testGateway) bool {
 		for _, o := range []int64{other.asOf, other.vouched} {
-			if silent := w.now - o; silent > 4000 && silent < linger && o > asOf && o <= asOf+4000 {
+			if silent := w.now - o; silent > 3000 && silent < linger && o > asOf && o <= asOf+5000 {
 				return true
 			}
 		}

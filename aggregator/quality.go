@@ -40,19 +40,24 @@ func (e *event) assess(at, grace int64) (s standing) {
 	return s
 }
 
-// outlived reports whether another gateway fell silent after this one, within two
-// ticks, and its last tally still counts. So those of gateways that died together
-// lapse together: sessions that went from one of them to the next before they were
-// counted there are in the tally of the first, whichever gateway it was that they
-// came from in the end (see settle), and would be taken off the second instead.
+// diedTogetherMS is how far apart the deaths of gateways are that died together.
+// Their last ticks are up to a tick further apart.
+const diedTogetherMS = 3000
+
+// outlived reports whether another gateway fell silent soon after this one, and its
+// last tally still counts. So those of gateways that died together lapse together:
+// sessions that went from one of them to the next before they were counted there are
+// in the tally of the first, whichever gateway it was that they came from in the end
+// (see settle), and would be taken off the second instead. What has lapsed does not
+// come back for that.
 func (e *event) outlived(c *contribution, at int64) bool {
-	linger, together := e.lingerMS(), 2*e.tickMS
-	if at-c.holding.asOf >= linger+together {
+	linger, together := e.lingerMS(), e.tickMS+diedTogetherMS
+	if !c.used || at-c.holding.asOf >= linger+together {
 		return false
 	}
 	return slices.ContainsFunc(e.from, func(o *contribution) bool {
 		silent, after := at-o.holding.asOf, o.holding.asOf-c.holding.asOf
-		return silent > together && silent < linger && after > 0 && after <= together
+		return silent > e.tickMS*3/2 && silent < linger && after > 0 && after <= together
 	})
 }
 

@@ -68,8 +68,7 @@ func TestAReleaseWaitsForTheClaimBefore(t *testing.T) {
 	})
 }
 
-// The gateways that viewers come from are told side by side: one that cannot be told
-// holds up nobody who comes from another.
+// The gateways that viewers of one batch come from are told side by side.
 func TestOwnersAreToldSideBySide(t *testing.T) {
 	threeGateways(t, func(t *testing.T, redis *fakeRedis, a, b, c *rig) {
 		var came []*viewer

@@ -17,7 +17,7 @@ const (
 	keepBatch   = 512                    // records in one call
 	keepNewFor  = 200 * time.Millisecond
 	claimBatch  = 250             // sessions that are claimed in one pipeline, before their old owners are told
-	claimers    = 4               // pipelines under way: who comes waits for none that has begun
+	claimers    = 4               // pipelines under way at once
 	claimRetry  = 1 * time.Second // after Redis did not answer
 
 	// holdFor is the time in which every gateway notices that Redis lost its

@@ -42,7 +42,7 @@ type session struct {
 	kept     bool               // its record has been in Redis, as far as we know
 	recorded bool               // its record was in Redis once; before, it is not counted
 	had      bool               // it was owned here once: our tallies tell from whom it came
-	since    int64              // ms at which it was opened here; 0: it moved here
+	since    int64              // ms from which on it has been here; 0: it moved here
 	confirm  bool               // Keep is to be asked again soon: Redis lost its data
 	doubted  bool               // Keep has said once that it is somebody else's
 	asked    int                // how often Keep has said so since it was lost

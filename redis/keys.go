@@ -39,7 +39,7 @@ import (
 // The slot of {members} takes a few commands per member and second, whatever
 // the audience.
 const (
-	recordTTL   = 360 * time.Second // refreshed within 180 s; a session counts for up to 150 s after its gateway died
+	recordTTL   = 360 * time.Second // refreshed within 180 s; a session counts for up to 163 s after its gateway died
 	releaseTTL  = 180 * time.Second
 	tallyTTL    = 180 * time.Second
 	registryTTL = 7 * 24 * time.Hour
@@ -74,7 +74,7 @@ const (
 // Redis TIME within scripts, not left to key expiry.
 const (
 	memberLease  = 5 * time.Second   // who did not renew for so long is not alive
-	memberListed = 180 * time.Second // and is forgotten after so long: its last tally counts for up to 150 s
+	memberListed = 180 * time.Second // and is forgotten after so long: its last tally counts for up to 163 s
 	shardLease   = 4 * time.Second   // a holder that stops is replaced within 5 s by one who asks each second
 
 	claimRepeat = 10 * time.Second // a claim asked again within it is answered as the first time
