@@ -203,7 +203,9 @@ func (a *Aggregator) offer(sh *shard, at int64) *offer {
 	}
 	sb := &grandstand.ShardBoard{Shard: sh.id, At: at, Epoch: epoch}
 	for _, e := range sh.list {
-		if e.shown(at) {
+		// A board that is held, or not due yet, may be of before the clock was set
+		// back: in the new epoch it would stand in front of all that come until then.
+		if e.shown(at) && e.board.At <= at {
 			e.board.Epoch = epoch
 			sb.Boards = append(sb.Boards, e.board)
 		}

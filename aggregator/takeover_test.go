@@ -772,8 +772,17 @@ func TestBoardsOfBeforeTheClockWasSetBackAreReplaced(t *testing.T) {
 	const now = 1_800_000_000_000
 	for ahead, offered := range map[int64]bool{-1: true, 0: false, poisonedMS - 1: false, poisonedMS: true, 3_000: true, 8_000: true} {
 		sh := &shard{epoch: 3, at: now + ahead, used: true}
-		if got := new(Aggregator).offer(sh, now) != nil; got != offered {
+		for name, at := range map[string]int64{"counted": now, "slow": now - 4000, "held": now + max(ahead, 1)} {
+			e := newEvent(name, now)
+			e.board = &grandstand.Board{Event: name, At: at}
+			sh.list = append(sh.list, e)
+		}
+		o := new(Aggregator).offer(sh, now)
+		if got := o != nil; got != offered {
 			t.Errorf("the newest board is %d ms ahead: offered is %v", ahead, got)
+		}
+		if o != nil && (len(o.boards.Boards) != 2 || o.boards.Boards[0].At > now || o.boards.Boards[1].At > now) {
+			t.Errorf("%d ms ahead: offered are %d boards, with those of before the clock was set back", ahead, len(o.boards.Boards))
 		}
 	}
 }

@@ -271,7 +271,7 @@ func (a *audit) stateLocked(at, epoch int64, now time.Time) *state {
 
 func (a *audit) shownLocked(s *state, seg grandstand.Segment, n [2]uint64) {
 	if old, known := s.counts[seg]; known && old != n {
-		a.violateLocked(checkAgree, s.at, "%s is %v to one and %v to another", seg, old, n)
+		a.violateLocked(checkAgree, s.at, "%s is %v to one and %v to another at %d in epoch %d", seg, old, n, s.at, s.epoch)
 	}
 	s.counts[seg] = n
 }
