@@ -68,6 +68,27 @@ func TestAReleaseWaitsForTheClaimBefore(t *testing.T) {
 	})
 }
 
+// Who takes a part of a backlog wakes another who takes the rest.
+func TestABacklogIsSharedOut(t *testing.T) {
+	b := newBacklog()
+	for range 5 {
+		b.add(&session{})
+	}
+	for i, want := range []struct {
+		n    int
+		wake bool
+	}{{2, true}, {2, true}, {1, false}, {0, false}} {
+		select {
+		case <-b.wake:
+		default:
+		}
+		n := len(b.take(2))
+		if wake := len(b.wake) > 0; n != want.n || wake != want.wake {
+			t.Errorf("call %d takes %d and wakes another: %v, want %+v", i, n, wake, want)
+		}
+	}
+}
+
 // The gateways that viewers of one batch come from are told side by side.
 func TestOwnersAreToldSideBySide(t *testing.T) {
 	threeGateways(t, func(t *testing.T, redis *fakeRedis, a, b, c *rig) {
