@@ -15,8 +15,9 @@ COMPOSE     ?= docker compose
 ALONE       := ^TestMovesAreNeverCountedTwice$$
 # Packages that take longest: whatever else there is goes beside them.
 LONG        := /(redis|web)$$
-# Packages whose tests need what .ci/build-tools builds.
-LATE        := /(archiver|cmd/grandstand)$$
+# Packages whose tests need what .ci/build-tools builds, and some that mostly wait:
+# beside cmd/grandstand, which takes longest of all, there is room for them.
+LATE        := /(archiver|cmd/grandstand|simulator|gateway|gateway/journal|redis/redistest|blocker)$$
 GOBIN_DIR   := $(shell $(GO) env GOPATH)/bin
 
 .PHONY: demo build up down test check unit packages tools web clip sdk fuzz measure chaos chaos-hour bench bench-full bench-go compose-test manifests audit clean help

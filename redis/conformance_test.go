@@ -136,7 +136,10 @@ func TestEmbedded(t *testing.T) { conform(t, embeddedRig(t)) }
 func TestServer(t *testing.T)   { conform(t, serverRig(t)) }
 func TestCluster(t *testing.T)  { conform(t, clusterRig(t)) }
 
+// conform runs beside the other two: each has a server of its own, and much of it
+// waits for leases to end.
 func conform(t *testing.T, r *rig) {
+	t.Parallel()
 	for _, c := range conformance {
 		t.Run(c.name, func(t *testing.T) {
 			r.flush()

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -30,6 +31,9 @@ type machine struct {
 	refs    []grandstand.LeaseRef      // that a verdict or the account named once
 	met     map[string]int             // verdicts
 }
+
+// modelling is held by who plays the model: rapid's flags belong to the process.
+var modelling sync.Mutex
 
 var machines int
 
@@ -277,6 +281,8 @@ func (mc *machine) decisions(t *rapid.T) {
 // testLeaseModel compares the scripts with the model, step by step.
 func testLeaseModel(t *testing.T, r *rig) {
 	c := open(t, r.url)
+	modelling.Lock()
+	t.Cleanup(modelling.Unlock)
 	set := func(name, value string) {
 		f := flag.Lookup("rapid." + name)
 		if f.Value.String() != f.DefValue {
