@@ -3,7 +3,6 @@ package simulator
 import (
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -73,6 +72,7 @@ type audit struct {
 
 	violations []Violation
 	violated   map[string]int
+	excused    []Excused
 	judged     int
 	boards     int
 
@@ -332,6 +332,7 @@ func (a *audit) judgeLocked(s *state, truth map[grandstand.Segment]bounds) {
 	if !s.live {
 		a.lateUntil = s.at + catchUpMS
 	}
+	excused := 0
 	for seg, n := range s.counts {
 		if a.folded[seg.Dim] && seg.Value == grandstand.Other {
 			continue // who is in it is not known here
@@ -343,10 +344,10 @@ func (a *audit) judgeLocked(s *state, truth map[grandstand.Segment]bounds) {
 		if !known {
 			b = b.with(a.cfg.Guests)
 		}
-		if s.at < a.lateUntil {
-			b = b.late()
-		}
-		a.compareLocked(s, seg, n, b)
+		excused += a.compareLocked(s, seg, n, b)
+	}
+	if excused > 0 {
+		a.excused = append(a.excused, Excused{At: s.at, Time: time.Now(), Counts: excused})
 	}
 	if a.finalFrom > 0 && s.full != nil && s.live && s.at+a.offset.Load() >= a.finalFrom {
 		a.finishLocked(s, truth)
@@ -375,60 +376,6 @@ func (a *audit) completeLocked(s *state, truth map[grandstand.Segment]bounds) {
 			a.violateLocked(checkPeak, s.at, "the peak of %s is %d, there were never more than %d", seg, c.Peak, t.Peak)
 		}
 	}
-}
-
-// compareLocked compares one segment with the truth.
-func (a *audit) compareLocked(s *state, seg grandstand.Segment, n [2]uint64, t bounds) {
-	sessions, fans := int(n[0]), int(n[1])
-	off := outside(sessions, t.Lo, t.Hi)
-	if seg == grandstand.WorldSegment {
-		a.worldError.add(math.Abs(float64(off)) / float64(max(t.Lo, 1)))
-	} else if t.Lo >= relativeFrom {
-		a.segmentError.add(math.Abs(float64(off)) / float64(t.Lo))
-	}
-	few := 1 // sessions that a segment may be short of, however small it is
-	if seg != grandstand.WorldSegment {
-		few += t.Moving
-	}
-	switch {
-	case off > 0:
-		a.violateLocked(checkAbove, s.at, "%s counts %d sessions, the truth is %d to %d", seg, sessions, t.Lo, t.Hi)
-		if last := len(a.violations) - 1; a.violated[checkAbove] <= maxPerCheck && seg != grandstand.WorldSegment {
-			a.violations[last].Suspects = a.truth.suspects(seg, s.when(a.offset.Load()))
-		}
-	case float64(-off) > max(sessionsBelow*float64(t.Lo), float64(few)):
-		a.violateLocked(checkBelow, s.at, "%s counts %d sessions, the truth is %d to %d (%d on the move)", seg, sessions, t.Lo, t.Hi, t.Moving)
-	}
-	// Fans are measured against what is counted: sessions that are missing are
-	// reported above, and take their fans with them.
-	missing := max(-off, 0)
-	fansOff := outside(fans, t.FansLo-missing, t.FansHi)
-	if t.FansHi <= fansExact {
-		above := 1
-		if !s.live || a.truth.unsettled(s.at+a.offset.Load()) {
-			above = max(3, int(fansErrorMax*float64(t.FansHi)))
-		}
-		if fansOff > above || fansOff < -1-few {
-			a.violateLocked(checkFans, s.at, "%s counts %d fans, the truth is %d to %d", seg, fans, t.FansLo, t.FansHi)
-		}
-		return
-	}
-	relative := math.Abs(float64(fansOff)) / float64(t.FansHi)
-	a.fansError.add(relative)
-	if relative > fansErrorMax {
-		a.violateLocked(checkFans, s.at, "%s counts %d fans, the truth is %d to %d", seg, fans, t.FansLo, t.FansHi)
-	}
-}
-
-// outside returns how far n lies above hi, or below lo as a negative number.
-func outside(n, lo, hi int) int {
-	switch {
-	case n > hi:
-		return n - hi
-	case n < lo:
-		return n - lo
-	}
-	return 0
 }
 
 // settle asks for the final verdict: the first live full board of a state not

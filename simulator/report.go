@@ -64,6 +64,7 @@ type Report struct {
 
 	Violations []Violation    `json:"violations"` // at most 1000 of each check
 	Violated   map[string]int `json:"violated"`   // how many there were, by check
+	Excused    []Excused      `json:"excused"`    // boards with counts that are no violations only by Config.Late
 }
 
 // Failed reports whether any check failed.
@@ -89,6 +90,7 @@ func (c *crowd) report(started time.Time) *Report {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	r.States, r.FullBoards, r.Final = a.judged, a.boards, a.finalText
+	r.Excused = a.excused
 	r.WorldError, r.SegmentError, r.FansError = a.worldError.quantiles(), a.segmentError.quantiles(), a.fansError.quantiles()
 	r.Violations, r.Violated = a.violations, a.violated
 	c.truth.mu.Lock()
@@ -136,6 +138,9 @@ func (r *Report) WriteTable(w io.Writer) error {
 		}
 	}
 	fmt.Fprintf(t, "\nchecked\t%d states against the truth, the sums of %d boards\n", r.States, r.FullBoards)
+	if len(r.Excused) > 0 {
+		fmt.Fprintf(t, "excused\t%d boards have counts that are off, and say so\n", len(r.Excused))
+	}
 	if r.Final != "" {
 		fmt.Fprintf(t, "in the end\t%s\n", r.Final)
 	}

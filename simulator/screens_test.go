@@ -119,6 +119,8 @@ func TestLateTalliesAreNoLieOnBoardsThatSaySo(t *testing.T) {
 			}
 			if r := run(t, f, cfg); r.Failed() == honest {
 				t.Errorf("boards that say %q:\n%s", quality, table(r))
+			} else if excused := len(r.Excused) > 0; excused != honest {
+				t.Errorf("boards that say %q are excused: %v", quality, excused)
 			}
 		})
 	}
