@@ -25,6 +25,7 @@ type families struct {
 	t     *testing.T
 	stand *stand
 	life  context.Context
+	since time.Time // that two of each play
 	all   sync.WaitGroup
 	beats atomic.Int64
 
@@ -39,14 +40,17 @@ type kick struct {
 	text string
 }
 
-const familyCount = 12
+const (
+	familyCount = 12
+	deviceBeat  = 5 * time.Second
+)
 
 // gatherFamilies returns when the two of every account play and its third is
 // blocked.
 func gatherFamilies(s *stand) (*families, context.CancelFunc) {
 	life, cancel := context.WithCancel(context.Background())
 	s.t.Cleanup(cancel)
-	f := &families{t: s.t, stand: s, life: life, blocked: map[string]bool{}}
+	f := &families{t: s.t, stand: s, life: life, since: time.Now(), blocked: map[string]bool{}}
 	for i := range familyCount {
 		account := fmt.Sprint("family-", i)
 		for d := range 2 {
@@ -101,6 +105,9 @@ func (f *families) kicked() []kick {
 	return append([]kick(nil), f.kicks...)
 }
 
+// playing returns for how long two of every account have played.
+func (f *families) playing() time.Duration { return time.Since(f.since) }
+
 func (f *families) kick(format string, args ...any) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -138,7 +145,7 @@ func (f *families) connection(gateway, account, device string, session *string, 
 	life, end := context.WithCancel(f.life)
 	defer end()
 	go func() {
-		tick := time.NewTicker(5 * time.Second)
+		tick := time.NewTicker(deviceBeat)
 		defer tick.Stop()
 		for beat(life, c, 1) == nil {
 			f.beats.Add(1)
@@ -182,8 +189,8 @@ func (f *families) note(account string, third, blocked bool) {
 // playByREST sends heartbeats to the blocker. What is not answered is no verdict.
 func (f *families) playByREST(account, device string) {
 	client := &http.Client{Timeout: 3 * time.Second}
-	said := map[string]any{"event": "family", "limit": 2, "interval_ms": 5000}
-	tick := time.NewTicker(5 * time.Second)
+	said := map[string]any{"event": "family", "limit": 2, "interval_ms": deviceBeat.Milliseconds()}
+	tick := time.NewTicker(deviceBeat)
 	defer tick.Stop()
 	for {
 		body, _ := json.Marshal(said)

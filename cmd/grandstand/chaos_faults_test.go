@@ -54,7 +54,7 @@ func (s *stand) linkFaults() (list []fault) {
 		{"players – a gateway", func() *link { return s.player[s.relay()] }, faultLasts, false},
 		{"the relay – Redis", func() *link { return s.gatewayRedis[s.relay()] }, faultLasts, true},
 		{"a gateway – Redis", func() *link { return s.gatewayRedis[s.leaf()] }, faultLasts, true},
-		{"the aggregator at work – Redis", func() *link { return s.aggregatorRedis[s.atWork()] }, takeoverLasts, true},
+		{"the aggregator at work – Redis", func() *link { return s.aggregatorRedis[s.atWork()] }, takeoverLasts, false},
 		{"the blocker – Redis", func() *link { return s.blockerRedis }, faultLasts, false},
 		{"the archiver – Redis", func() *link { return s.archiverRedis }, faultLasts, false},
 		{"gateways, archiver – the relay's peer port", func() *link { return s.peer[s.relay()] }, faultLasts, false},
@@ -62,6 +62,7 @@ func (s *stand) linkFaults() (list []fault) {
 		{"archiver – MinIO", func() *link { return s.store }, faultLasts, false},
 		{"gateways, aggregators, blocker – MinIO", func() *link { return s.othersStore }, faultLasts, false},
 		{"devices – the blocker", func() *link { return s.device }, faultLasts, false},
+		{"the web – a gateway", func() *link { return s.badges }, faultLasts, false},
 	} {
 		var bad *link
 		toxic := func(kind, attributes string) func() {

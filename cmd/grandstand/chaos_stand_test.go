@@ -80,9 +80,9 @@ func (p *unit) drain() {
 //	                      │ ▲ └──peer──▶ gateways
 //	                      │ └─────────────peer── archiver ──store──▶ MinIO
 //	devices ──device──▶ blocker    gateways, aggregators ──others' store──▶ MinIO
+//	visitors ──▶ web ──counts──▶ the first gateway
 //
-// The links of the gateways are by gateway. The role web stands beside: a page that
-// is open needs it no more.
+// The links of the gateways are by gateway.
 type stand struct {
 	t           *testing.T
 	redis       *redistest.Server
@@ -101,6 +101,7 @@ type stand struct {
 	blockerRedis, device       *link // device may be nil
 	archiverRedis              *link
 	store, othersStore         *link
+	badges                     *link
 
 	clock string // file of how far ahead the clock of Redis is
 	saved struct {
@@ -151,7 +152,8 @@ func openStand(t *testing.T) *stand {
 	s.device = newLink(t, s.blocker.addr)
 	s.archiverRedis = newLink(t, s.redis.Addr())
 	s.archiver = newUnit(t, "archiver", 1, "--redis", "redis://"+s.archiverRedis.addr, "--archive", s.through(s.store))
-	s.web = newUnit(t, "web", 1, "--gateway", s.gateways[0].url)
+	s.badges = newLink(t, s.gateways[0].addr)
+	s.web = newUnit(t, "web", 1, "--gateway", "http://"+s.badges.addr)
 	putEvent(t, s.gateways[0].url, "final", fast)
 	return s
 }
@@ -241,6 +243,24 @@ func (s *stand) scrape() (sum float64) {
 		sum += n
 	}
 	return sum
+}
+
+// scrapeAll is scrape when every part is there: each of them has to answer, but for
+// the role web, which counts nothing.
+func (s *stand) scrapeAll() {
+	s.t.Helper()
+	for _, p := range s.parts() {
+		if p == s.web {
+			continue
+		}
+		eventually(s.t, 10*time.Second, p.name+" tells its invariants", func() error {
+			if len(brokenInvariants(http.DefaultClient, p.admin)) == 0 {
+				return errNotYet
+			}
+			return nil
+		})
+	}
+	s.scrape()
 }
 
 // skewClock has redis-server, started from now on, look at a file for how far
