@@ -147,6 +147,7 @@ func (s *stand) suffer(section, title string, total time.Duration, script func(p
 		t.Fatalf("the crowd ended with code %d", code)
 	}
 	part()
+	visits.stop()
 	families.all.Wait()
 	s.scrapeAll()
 	for _, g := range s.gateways {

@@ -68,9 +68,8 @@ func visitPage(url, has string) error {
 	return err
 }
 
-// judge promises that outside of heal windows every visit found what it came for.
+// judge promises, once they are stopped, that outside of heal windows every visit found what it came for.
 func (v *visits) judge(b *book, list []struck) {
-	v.stop()
 	n, failed := 0, 0
 	for _, one := range v.made {
 		if one.at.Before(list[0].from) || heals(list, one.at) {
