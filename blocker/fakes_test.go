@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"grandstand"
@@ -26,6 +27,11 @@ var (
 type fakeClock struct{}
 
 func (fakeClock) Now() int64 { return time.Now().UnixMilli() }
+
+// jumpyClock is a clock of Redis that can be set.
+type jumpyClock struct{ ahead atomic.Int64 }
+
+func (c *jumpyClock) Now() int64 { return time.Now().UnixMilli() + c.ahead.Load() }
 
 var errDown = grandstand.WrapError(grandstand.CodeUnavailable, errors.New("redis is down"), "not now")
 

@@ -71,7 +71,7 @@ type Caller struct {
 	Limit   int      // streams of the account, 1 to grandstand.MaxStreams; 0: not said
 	Plan    string   // of the account; "": not said
 	Events  []string // that it may play; nil: any
-	Expires int64    // Unix ms; 0: never
+	Expires int64    // Unix ms of the wall clock; 0: never
 }
 
 // anyone reports whether the caller may act for every account.

@@ -80,8 +80,7 @@ type stream struct {
 func (st *stream) follow() (end string) {
 	var expired <-chan time.Time
 	if at := st.q.caller.Expires; at != 0 {
-		const most = 1 << 40 // ms, which a time.Duration can hold
-		timer := time.NewTimer(time.Duration(min(at-st.b.cfg.Clock.Now(), most)) * time.Millisecond)
+		timer := time.NewTimer(time.Until(time.UnixMilli(at))) // by the clock of who let it in, not that of Redis
 		defer timer.Stop()
 		expired = timer.C
 	}

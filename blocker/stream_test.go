@@ -253,6 +253,27 @@ func TestAStreamEndsWithItsToken(t *testing.T) {
 	})
 }
 
+// Redis may be an hour off, or become so: who was let in stays for as long as the
+// token is good, and no longer.
+func TestAStreamEndsWithItsTokenWhateverRedisSaysTheTimeIs(t *testing.T) {
+	for _, c := range []struct{ before, amid time.Duration }{
+		{time.Hour, time.Hour}, {-time.Hour, -time.Hour}, {0, time.Hour}, {0, -time.Hour},
+	} {
+		clock := &jumpyClock{}
+		clock.ahead.Store(c.before.Milliseconds())
+		t.Run(fmt.Sprintf("%v, then %v ahead", c.before, c.amid), func(t *testing.T) {
+			inBubble(t, func(cfg *Config) { limited(cfg); cfg.Clock = clock }, func(t *testing.T, rg *rig) {
+				rd := rg.follow(fmt.Sprint("acc=a1;exp=", time.Now().Add(time.Minute).UnixMilli()))
+				rd.next(0)
+				rd.quiet(30 * time.Second)
+				clock.ahead.Store(c.amid.Milliseconds())
+				rd.quiet(29 * time.Second)
+				rd.wantEnd(2 * time.Second)
+			})
+		})
+	}
+}
+
 func TestStreamsAreBounded(t *testing.T) {
 	set := func(c *Config) { limited(c); c.MaxStreams, c.MaxAccountStreams = 3, 2 }
 	inBubble(t, set, func(t *testing.T, rg *rig) {

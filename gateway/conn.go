@@ -22,8 +22,8 @@ type conn struct {
 	// guarded by session.mu
 	older   *conn  // of the same session
 	beatAt  int64  // ms of the last beat of this socket
-	expires int64  // ms at which the token does; 0: never
-	renewAt int64  // ms at which a new one is asked for; 0: it was
+	expires int64  // ms of the wall clock at which the token does; 0: never
+	renewAt int64  // and at which a new one is asked for; 0: it was
 	greeted bool   // hello was sent: other messages may follow
 	granted *Grant // of the token; nil: there is none
 

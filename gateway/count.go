@@ -9,6 +9,7 @@ import (
 // ended, closes what is silent or expired, and queues what is due in Redis.
 func (r *room) scan(now int64) (changed bool) {
 	var ends []ending
+	wall := r.g.cfg.Now().UnixMilli()
 	r.mu.Lock()
 	clear(r.blocked)
 	changed = r.dirty.Swap(false)
@@ -28,7 +29,7 @@ func (r *room) scan(now int64) (changed bool) {
 		if rule, is := s.blockedByLocked(); is {
 			r.blocked[rule]++
 		}
-		ends = s.dueSocketsLocked(ends, now)
+		ends = s.dueSocketsLocked(ends, now, wall)
 		r.dueLocked(s, now)
 		s.mu.Unlock()
 	}
@@ -104,15 +105,17 @@ func (e ending) do(g *Gateway) {
 
 var renewMessage = appendText(nil, grandstand.AppendRenew(nil))
 
-// dueSocketsLocked appends what is due for the session's sockets.
-func (s *session) dueSocketsLocked(ends []ending, now int64) []ending {
+// dueSocketsLocked appends what is due for the session's sockets. Tokens end at
+// wall, by the clock that they are let in by: by another, whoever was closed would
+// be let in and closed again.
+func (s *session) dueSocketsLocked(ends []ending, now, wall int64) []ending {
 	for c := s.sockets; c != nil; c = c.older {
 		switch {
 		case now >= c.beatAt+grandstand.LingerMS(s.IntervalMS), now >= s.Deadline(): // the session goes now, and nobody would look at its sockets again
 			ends = append(ends, ending{c, closeSilent})
-		case c.expires != 0 && now >= c.expires:
+		case c.expires != 0 && wall >= c.expires:
 			ends = append(ends, ending{c, closeExpired})
-		case c.renewAt != 0 && now >= c.renewAt:
+		case c.renewAt != 0 && wall >= c.renewAt:
 			c.renewAt = 0
 			ends = append(ends, ending{c, 0})
 		}

@@ -106,6 +106,9 @@ type Config struct {
 	// RedisTimeout bounds every call to Redis. Default 1 s.
 	RedisTimeout time.Duration
 
+	// Now is the wall clock by which tokens end: that of Auth. Default time.Now.
+	Now func() time.Time
+
 	// Tracer takes the spans of what clients want followed. Default: nothing is.
 	Tracer trace.Tracer
 
@@ -139,6 +142,9 @@ func (c *Config) validate() error {
 	defaultTo(&c.SlowLimit, 10*time.Second)
 	defaultTo(&c.DrainOver, 20*time.Second)
 	defaultTo(&c.RedisTimeout, time.Second)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
 	if c.Violated == nil {
 		c.Violated = func(grandstand.Invariant, ...any) {}
 	}

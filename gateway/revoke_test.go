@@ -329,3 +329,106 @@ func TestExpiryReachesSocketsInTime(t *testing.T) {
 		rg.stop()
 	})
 }
+
+// TestTokensEndByTheClockThatLetThemIn: whatever Redis says the time is, and
+// whenever it begins to, a socket stays while its token is good, is asked for a new
+// one before, and is closed when it would not be let in again.
+func TestTokensEndByTheClockThatLetThemIn(t *testing.T) {
+	for _, ahead := range []time.Duration{time.Hour, -time.Hour} {
+		for _, amid := range []bool{false, true} {
+			clock := &jumpyClock{}
+			if !amid {
+				clock.ahead.Store(ahead.Milliseconds())
+			}
+			t.Run(fmt.Sprintf("%v ahead, amid %t", ahead, amid), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { playBesideRedis(t, clock, ahead) })
+			})
+		}
+	}
+}
+
+// playBesideRedis watches to the end of two tokens. From the tenth second on Redis
+// is so far ahead.
+func playBesideRedis(t *testing.T, clock *jumpyClock, ahead time.Duration) {
+	j := newTestJWT(t, JWTConfig{Secret: testSecret, Now: time.Now})
+	rg := newRig(t, rigConfig{set: func(c *Config) { c.Auth, c.Clock = j, clock }})
+	defer rg.stop()
+	time.Sleep(10 * time.Millisecond)
+	end := time.Unix(time.Now().Unix()+120, 0)
+	token := func() string { return hs(t, "exp", end.Unix()) }
+	try := func() (*viewer, error) {
+		return rg.try("final", "interval_ms=60000", http.Header{"Authorization": {"Bearer " + token()}})
+	}
+	v, err := try()
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.keep(20 * time.Second)
+	time.Sleep(10 * time.Second)
+	clock.ahead.Store(ahead.Milliseconds())
+	asked := func() {
+		t.Helper()
+		v.nextWithin("renew", time.Until(end))
+		if left := time.Until(end); left < 42*time.Second || left > 75*time.Second {
+			t.Errorf("a new token is asked for %v before the end", left)
+		}
+	}
+	asked()
+	end = end.Add(2 * time.Minute)
+	v.send(`{"t":"auth","token":"` + token() + `"}`)
+	v.next("ok")
+	asked()
+	v.wantClose(4002, time.Until(end)+10*time.Second)
+	if early := time.Until(end); early > 0 {
+		t.Errorf("closed %v before the end of its token", early)
+	}
+	if _, err := try(); err == nil {
+		t.Error("let in with the token that it was closed for")
+	}
+}
+
+// TestTokensFollowTheClockOfTheGateway: one that is set ends the tokens of live
+// sockets too, and only those that it would refuse.
+func TestTokensFollowTheClockOfTheGateway(t *testing.T) {
+	wall := &jumpyClock{}
+	now := func() time.Time { return time.UnixMilli(wall.Now()) }
+	synctest.Test(t, func(t *testing.T) {
+		j := newTestJWT(t, JWTConfig{Secret: testSecret, Now: now})
+		rg := newRig(t, rigConfig{set: func(c *Config) { c.Auth, c.Now = j, now }})
+		time.Sleep(10 * time.Millisecond)
+		watch := func(life time.Duration) (v *viewer, again func() error) {
+			t.Helper()
+			header := http.Header{"Authorization": {"Bearer " + hs(t, "exp", time.Now().Add(life).Unix())}}
+			v, err := rg.try("final", "interval_ms=60000", header)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return v.keep(20 * time.Second), func() error {
+				v, err := rg.try("final", "", header)
+				if err == nil {
+					v.leave()
+				}
+				return err
+			}
+		}
+		short, againShort := watch(30 * time.Minute)
+		long, againLong := watch(2 * time.Hour)
+		time.Sleep(time.Minute)
+		wall.ahead.Store(time.Hour.Milliseconds())
+		if againShort() == nil || againLong() != nil {
+			t.Error("the clock of the gateway does not say who is let in")
+		}
+		short.wantClose(4002, 10*time.Second)
+		wall.ahead.Store(-time.Hour.Milliseconds())
+		time.Sleep(2*time.Hour + 30*time.Minute)
+		select {
+		case err := <-long.closed:
+			t.Errorf("closed an hour ahead of the gateway's clock: %v", err)
+		default:
+		}
+		if againLong() != nil {
+			t.Error("the clock of the gateway does not say who is let in")
+		}
+		rg.stop()
+	})
+}
