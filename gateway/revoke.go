@@ -19,8 +19,9 @@ import (
 // RevocationStore keeps revocations for all nodes. Its errors have CodeConflict if
 // there is no room, and CodeUnavailable.
 type RevocationStore interface {
-	// Revoke adds to what is kept. Doing so twice changes nothing.
-	Revoke(ctx context.Context, list []grandstand.Revocation) error
+	// Revoke adds to what is kept. Doing so twice changes nothing. now is the
+	// wall clock in Unix ms: what is not over by it is not forgotten.
+	Revoke(ctx context.Context, now int64, list []grandstand.Revocation) error
 
 	// Revocations returns all that is kept and its version, and no list if that is
 	// the version that is known.
@@ -30,7 +31,6 @@ type RevocationStore interface {
 // RevocationsConfig says how Revocations work. What has no default is required.
 type RevocationsConfig struct {
 	Secret []byte // keys the ids; the same on every node
-	Clock  Clock
 	Store  RevocationStore
 
 	// MaxLife is for how long a revocation stands: the longest that a token is
@@ -43,16 +43,23 @@ type RevocationsConfig struct {
 	// Timeout bounds every call to the store. Default 1 s.
 	Timeout time.Duration
 
+	// Now is the wall clock: tokens say by it, not by that of Redis, when they
+	// were issued and when they end. Default time.Now.
+	Now func() time.Time
+
 	Logger *slog.Logger // default: discard
 }
 
 func (c *RevocationsConfig) validate() error {
-	if len(c.Secret) == 0 || c.Clock == nil || c.Store == nil {
-		return errors.New("revocations: Secret, Clock and Store are required")
+	if len(c.Secret) == 0 || c.Store == nil {
+		return errors.New("revocations: Secret and Store are required")
 	}
 	setDefault(&c.MaxLife, 30*24*time.Hour)
 	setDefault(&c.Every, 2*time.Second)
 	setDefault(&c.Timeout, time.Second)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -87,6 +94,8 @@ func NewRevocations(cfg RevocationsConfig) (*Revocations, error) {
 	r.all.Store(&map[grandstand.RevocationName]grandstand.Revocation{})
 	return r, nil
 }
+
+func (r *Revocations) now() int64 { return r.cfg.Now().UnixMilli() }
 
 // Follow has f called after every change, whoever made it.
 func (r *Revocations) Follow(f func()) {
@@ -135,13 +144,13 @@ func (r *Revocations) Load(ctx context.Context) error {
 	if len(lost) == 0 {
 		return nil
 	}
-	return r.cfg.Store.Revoke(ctx, lost)
+	return r.cfg.Store.Revoke(ctx, r.now(), lost)
 }
 
 // merge adds a list to what is known, and takes what is over away. It returns what
 // the list lacks.
 func (r *Revocations) merge(list []grandstand.Revocation, version int64) (lost []grandstand.Revocation) {
-	now := r.cfg.Clock.Now()
+	now := r.now()
 	r.mu.Lock()
 	before := *r.all.Load()
 	next := make(map[grandstand.RevocationName]grandstand.Revocation, len(list))
@@ -177,7 +186,7 @@ func (r *Revocations) merge(list []grandstand.Revocation, version int64) (lost [
 func (r *Revocations) add(ctx context.Context, v grandstand.Revocation) error {
 	call, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
 	defer cancel()
-	if err := r.cfg.Store.Revoke(call, []grandstand.Revocation{v}); err != nil {
+	if err := r.cfg.Store.Revoke(call, r.now(), []grandstand.Revocation{v}); err != nil {
 		return err
 	}
 	return r.Load(ctx)
@@ -249,7 +258,7 @@ type revocationBody struct {
 }
 
 func (b *revocationBody) revocation(r *Revocations) (v grandstand.Revocation, err error) {
-	now, n := r.cfg.Clock.Now(), 0
+	now, n := r.now(), 0
 	for _, by := range []struct {
 		kind grandstand.RevocationKind
 		id   string

@@ -22,7 +22,7 @@ type fakeStore struct {
 	all     map[grandstand.RevocationName]grandstand.Revocation
 }
 
-func (f *fakeStore) Revoke(_ context.Context, list []grandstand.Revocation) error {
+func (f *fakeStore) Revoke(_ context.Context, _ int64, list []grandstand.Revocation) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.err != nil {
@@ -71,7 +71,7 @@ const revokedFor = 2 * time.Minute
 
 func newRevocations(t *testing.T, store RevocationStore) *Revocations {
 	t.Helper()
-	r, err := NewRevocations(RevocationsConfig{Secret: []byte("0123456789abcdef"), Clock: fakeClock{}, Store: store, MaxLife: revokedFor})
+	r, err := NewRevocations(RevocationsConfig{Secret: []byte("0123456789abcdef"), Store: store, MaxLife: revokedFor})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -246,6 +246,50 @@ func TestRevocationsAreSaidPlainly(t *testing.T) {
 			t.Errorf("without tokens: %d %s", status, text)
 		}
 	})
+}
+
+// TestRevocationsAreOfTheClockOfTokens: an hour that Redis is off neither lets in
+// whose token was issued before a revocation, nor keeps out who signs in again, nor
+// has it forgotten before the token ends.
+func TestRevocationsAreOfTheClockOfTokens(t *testing.T) {
+	for _, ahead := range []time.Duration{time.Hour, -time.Hour} {
+		t.Run(fmt.Sprintf("%v ahead", ahead), func(t *testing.T) {
+			clock := &jumpyClock{}
+			clock.ahead.Store(ahead.Milliseconds())
+			synctest.Test(t, func(t *testing.T) {
+				r := newRevocations(t, &fakeStore{})
+				j := newTestJWT(t, JWTConfig{Secret: testSecret, AdminToken: "admin", Revocations: r, Now: time.Now})
+				rg := newRig(t, rigConfig{set: func(c *Config) { c.Auth, c.Revocations, c.Clock = j, r, clock }})
+				defer rg.stop()
+				time.Sleep(10 * time.Millisecond)
+				in := func(jti string, issued time.Time) bool {
+					v, err := rg.try("final", "", http.Header{"Authorization": {"Bearer " + hs(t, "exp", time.Now().Unix()+600, "iat", issued.Unix(), "sub", "v1", "jti", jti)}})
+					if err == nil {
+						v.leave()
+					}
+					return err == nil
+				}
+				revoke := func(body string) {
+					t.Helper()
+					if status, text := rg.admin(http.MethodPut, "/v1/revocations", body); status != 200 {
+						t.Errorf("PUT %s: %d %s", body, status, text)
+					}
+				}
+				begin := time.Now()
+				revoke(`{"sub":"v1"}`)
+				revoke(fmt.Sprintf(`{"jti":"t1","until":%d}`, begin.Add(5*time.Minute).UnixMilli()))
+				time.Sleep(time.Second)
+				if in("t2", begin.Add(-10*time.Second)) || !in("t2", time.Now()) || in("t1", time.Now()) {
+					t.Error("who was revoked is let in, or who signed in again is not")
+				}
+				time.Sleep(4 * time.Minute)
+				revoke(`{"acc":"a1"}`) // those that are over are forgotten
+				if in("t1", time.Now()) {
+					t.Error("a revocation was forgotten before its end")
+				}
+			})
+		})
+	}
 }
 
 // TestStreamsEndWithTheirToken: Server-Sent Events go on no longer than what let

@@ -94,6 +94,7 @@ var conformance = []struct {
 	{"FollowSurvivesLostData", testFollowFlush},
 	{"EventsAreOrderedByUpdate", testEvents},
 	{"RevocationsAreKept", testRevocations},
+	{"RevocationsOfAnotherClockAreKept", testRevocationsOfAnotherClock},
 	{"HistoryComesBackInOrder", testHistory},
 	{"ReachComesBack", testReach},
 	{"ClockFollowsRedis", testClock},

@@ -50,7 +50,7 @@ func testKeys(t *testing.T, r *rig) {
 	ok(t, err)
 	ok(t, c.WatchAccount(ctx, acct(1), "A"))
 	ok(t, c.Ask(ctx, []grandstand.Ask{asks(1, "tv", "s1")})[0].Err)
-	ok(t, c.Revoke(ctx, []grandstand.Revocation{{Name: grandstand.RevocationName{Kind: grandstand.RevokeAll}, Until: c.Now() + 60_000}}))
+	ok(t, c.Revoke(ctx, c.Now(), []grandstand.Revocation{{Name: grandstand.RevocationName{Kind: grandstand.RevokeAll}, Until: c.Now() + 60_000}}))
 
 	var keys []string
 	for _, n := range c.rc.Nodes() {

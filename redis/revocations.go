@@ -10,12 +10,13 @@ import (
 	"grandstand"
 )
 
-// Revoke keeps revocations until they are over. Doing so twice changes nothing.
+// Revoke keeps revocations until they are over, by now and by the time of Redis:
+// it may be ahead of the clock that tokens end by. Doing so twice changes nothing.
 // The error has CodeConflict if there would be more than MaxRevocations: those that
 // are there already, and the first ones that there is room for, are kept.
-func (c *Client) Revoke(ctx context.Context, list []grandstand.Revocation) error {
-	args := make([]string, 1, 1+3*len(list))
-	args[0] = strconv.Itoa(grandstand.MaxRevocations)
+func (c *Client) Revoke(ctx context.Context, now int64, list []grandstand.Revocation) error {
+	args := make([]string, 0, 2+3*len(list))
+	args = append(args, strconv.Itoa(grandstand.MaxRevocations), strconv.FormatInt(now, 10))
 	for _, r := range list {
 		args = append(args, string(r.Name.Kind)+"/"+r.Name.Key.Text(), strconv.FormatInt(r.Before, 10), strconv.FormatInt(r.Until, 10))
 	}

@@ -105,7 +105,7 @@ func (n *node) door(p *public, b *believing, s *serving) (*door, error) {
 
 // revocations are known before anybody is let in.
 func (n *node) revocations() (*gateway.Revocations, error) {
-	r, err := gateway.NewRevocations(gateway.RevocationsConfig{Secret: n.secret, Clock: n.redis, Store: n.redis, Logger: n.log})
+	r, err := gateway.NewRevocations(gateway.RevocationsConfig{Secret: n.secret, Store: n.redis, Logger: n.log})
 	if err != nil {
 		return nil, err
 	}
