@@ -264,8 +264,8 @@ func (s *stand) scrapeAll() {
 }
 
 // skewClock has redis-server, started from now on, look at a file for how far
-// ahead its wall clock is. Our own processes follow its TIME, and read no other
-// wall clock that they act upon.
+// ahead its wall clock is. Our own processes follow its TIME. They read their own
+// wall clock too, for what tokens say: exp, nbf, iat and revocations.
 func skewClock(t *testing.T) (file string) {
 	t.Helper()
 	dir := t.TempDir()
