@@ -121,7 +121,9 @@ func (c *Client) sampleClock(ctx context.Context) error {
 		return c.fail(timeScript.op, err)
 	}
 	offset := c.clock.add(micros, begin, end)
-	c.m.offset.Set(float64(offset-c.clock.base.UnixMicro()) / 1e6)
+	// By the wall clock of now, not of the start: tokens end by it, and it may be set.
+	redisNow := offset + end.Sub(c.clock.base).Microseconds()
+	c.m.offset.Set(float64(redisNow-end.UnixMicro()) / 1e6)
 	return nil
 }
 
