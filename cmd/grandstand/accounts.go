@@ -20,7 +20,7 @@ type blockerCmd struct {
 
 // Run serves the accounts' routes alone.
 func (c *blockerCmd) Run(ctx context.Context, f *file) error {
-	if err := thisMachine.check(c.logger(), exposed{&c.common, &c.public, &c.believing, &c.journalling}); err != nil {
+	if err := thisMachine.check(c.logger(), c.exposed()); err != nil {
 		return err
 	}
 	if c.Redis == "" {

@@ -99,7 +99,20 @@ type exposed struct {
 	*common
 	*public
 	*believing
+	limits *limiting
 	*journalling
+}
+
+func (c *allCmd) exposed() exposed {
+	return exposed{&c.common, &c.public, &c.believing, &c.limiting, &c.journalling}
+}
+
+func (c *gatewayCmd) exposed() exposed {
+	return exposed{&c.common, &c.public, &c.believing, &c.limiting, &c.journalling}
+}
+
+func (c *blockerCmd) exposed() exposed {
+	return exposed{&c.common, &c.public, &c.believing, &c.limiting, &c.journalling}
 }
 
 // check refuses a start that would let strangers in, in sentences that say what
@@ -177,10 +190,10 @@ func (e exposed) token(m machine) (string, error) {
 }
 
 func (e exposed) proxies(machine) (string, error) {
-	if e.believing == nil {
+	if e.limits == nil {
 		return "", nil
 	}
-	for _, text := range e.TrustedProxies {
+	for _, text := range e.limits.TrustedProxies {
 		if p, err := netip.ParsePrefix(text); err == nil && p.Bits() == 0 {
 			return "--trusted-proxies " + text + " believes whatever address a stranger claims: name the networks of the proxies", nil
 		}

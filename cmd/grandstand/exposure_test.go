@@ -124,6 +124,7 @@ func TestUnsafeStartsAreRefused(t *testing.T) {
 		{"a long token", rented, jwt + "--admin-token 0123456789abcdef", ""},
 		{"proxies anywhere", rented, jwt + "--trusted-proxies 10.0.0.0/8,0.0.0.0/0", "--trusted-proxies 0.0.0.0/0"},
 		{"proxies anywhere, of IPv6", rented, jwt + "--trusted-proxies ::/0", "--trusted-proxies ::/0"},
+		{"proxies anywhere, of pages", rented, "web --trusted-proxies 0.0.0.0/0", "--trusted-proxies 0.0.0.0/0"},
 		{"proxies", rented, jwt + "--trusted-proxies 10.0.0.0/8", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -135,17 +136,19 @@ func TestUnsafeStartsAreRefused(t *testing.T) {
 				var e exposed
 				switch role, _, _ := strings.Cut(args, " "); role {
 				case "all":
-					e = exposed{&parsed.All.common, &parsed.All.public, &parsed.All.believing, &parsed.All.journalling}
+					e = parsed.All.exposed()
 				case "gateway":
-					e = exposed{&parsed.Gateway.common, &parsed.Gateway.public, &parsed.Gateway.believing, &parsed.Gateway.journalling}
+					e = parsed.Gateway.exposed()
 				case "blocker":
-					e = exposed{&parsed.Blocker.common, &parsed.Blocker.public, &parsed.Blocker.believing, &parsed.Blocker.journalling}
+					e = parsed.Blocker.exposed()
 				case "demo":
 					e = exposed{common: &parsed.Demo.common, public: &parsed.Demo.public}
 				case "aggregator":
 					e = exposed{common: &parsed.Aggregator.common}
 				case "archiver":
 					e = exposed{common: &parsed.Archiver.common}
+				case "web":
+					e = exposed{common: &common{Insecure: parsed.Web.Insecure}, limits: &parsed.Web.limiting}
 				}
 				var log bytes.Buffer
 				err = c.m.check(slog.New(slog.NewTextHandler(&log, nil)), e)
@@ -184,7 +187,7 @@ func TestTokensInClearAreSaid(t *testing.T) {
 		}
 		var log bytes.Buffer
 		g := &c.Gateway
-		if err := rented.check(slog.New(slog.NewTextHandler(&log, nil)), exposed{&g.common, &g.public, &g.believing, &g.journalling}); err != nil {
+		if err := rented.check(slog.New(slog.NewTextHandler(&log, nil)), g.exposed()); err != nil {
 			t.Errorf("%s: %v", args, err)
 		}
 		if got := strings.Contains(log.String(), "tokens arrive in clear"); got != want {
@@ -199,7 +202,7 @@ func TestEveryRiskIsNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	g := &c.Gateway
-	err = rented.check(slog.New(slog.DiscardHandler), exposed{&g.common, &g.public, &g.believing, &g.journalling})
+	err = rented.check(slog.New(slog.DiscardHandler), g.exposed())
 	for _, flag := range []string{"--auth", "--admin :2", "--peer :3", "--origins", "--trusted-proxies", "--admin-token", "--insecure"} {
 		if err == nil || !strings.Contains(err.Error(), flag) {
 			t.Errorf("%s is not named: %v", flag, err)

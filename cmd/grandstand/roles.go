@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"net/http"
+
+	"grandstand/gateway"
 )
 
 type allCmd struct {
@@ -27,7 +29,7 @@ func (c *allCmd) Run(ctx context.Context, f *file) error {
 
 // start starts every role and returns the public address.
 func (c *allCmd) start(ctx context.Context, f *file) (*node, string, error) {
-	if err := thisMachine.check(c.logger(), exposed{&c.common, &c.public, &c.believing, &c.journalling}); err != nil {
+	if err := thisMachine.check(c.logger(), c.exposed()); err != nil {
 		return nil, "", err
 	}
 	n, err := newNode(ctx, &c.common, f)
@@ -86,7 +88,7 @@ type gatewayCmd struct {
 }
 
 func (c *gatewayCmd) Run(ctx context.Context, f *file) error {
-	if err := thisMachine.check(c.logger(), exposed{&c.common, &c.public, &c.believing, &c.journalling}); err != nil {
+	if err := thisMachine.check(c.logger(), c.exposed()); err != nil {
 		return err
 	}
 	if c.Redis == "" {
@@ -140,6 +142,7 @@ func errNeedsRedis(role string) error {
 
 type webCmd struct {
 	public
+	limiting
 	Admin     string `help:"Address of metrics, health and pprof; empty: none."`
 	Gateway   string `help:"URL of a gateway, which badges are asked of. Default: there are no badges." placeholder:"URL"`
 	LogLevel  string `help:"debug, info, warn or error." enum:"debug,info,warn,error" default:"info"`
@@ -150,23 +153,28 @@ type webCmd struct {
 // Run serves the pages alone; they find the gateway behind the same name.
 func (c *webCmd) Run(ctx context.Context, f *file) error {
 	cfg := common{Admin: c.Admin, LogLevel: c.LogLevel, LogFormat: c.LogFormat, Insecure: c.Insecure}
-	if err := thisMachine.check(cfg.logger(), exposed{common: &cfg}); err != nil {
+	if err := thisMachine.check(cfg.logger(), exposed{common: &cfg, limits: &c.limiting}); err != nil {
 		return err
 	}
 	log := cfg.logger()
 	log.Info("starting", f.shown...)
 	registry := newRegistry()
 	n := &node{life: newLife(log), cfg: &cfg, registry: registry, metrics: newServerMetrics(registry)}
+	edge, err := gateway.NewEdge(gateway.EdgeConfig{TrustedProxies: c.TrustedProxies})
+	if err != nil {
+		return wrongUsef("--trusted-proxies: %w", err)
+	}
+	limits := gateway.NewLimits(gateway.LimitsConfig{Edge: edge, AddressRate: c.AddressRate, Registerer: registry})
 	var counts asker
 	if c.Gateway != "" {
-		counts = askOver(c.Gateway)
+		counts = newBadgeCounts(askOver(c.Gateway)).ask
 	}
 	pages, err := n.pages(counts, nil)
 	if err == nil && c.Admin != "" {
 		err = n.serveAdmin(c.Admin)
 	}
 	if err == nil {
-		_, err = n.listen(&c.public, handlers{players: http.NotFoundHandler(), pages: pages})
+		_, err = n.listen(&c.public, handlers{limits: limits, players: http.NotFoundHandler(), pages: pages})
 	}
 	if err != nil {
 		return n.orStop(err)

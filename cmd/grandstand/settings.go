@@ -33,18 +33,23 @@ type public struct {
 
 // believing are the settings of the roles that ask who somebody is.
 type believing struct {
-	Auth           string   `help:"none: identity comes from the query, for demos and tests. jwt: signed tokens." enum:"none,jwt" default:"none"`
-	JWTSecret      string   `help:"Secret of HS256 tokens." name:"jwt-secret" placeholder:"TEXT"`
-	JWKSURL        string   `help:"URL of the key set of RS, ES and EdDSA tokens." name:"jwks-url" placeholder:"URL"`
-	JWTIssuer      string   `help:"Required issuer of tokens; empty: any." name:"jwt-issuer" placeholder:"TEXT"`
-	JWTAudience    []string `help:"Audiences of which tokens must name one; none: any." name:"jwt-audience" placeholder:"TEXT"`
-	AdminToken     string   `help:"Token that may configure and end events, and act for every account." placeholder:"TEXT"`
-	TrustedProxies []string `help:"Addresses (CIDR) of proxies whose headers are believed." placeholder:"CIDR"`
+	Auth        string   `help:"none: identity comes from the query, for demos and tests. jwt: signed tokens." enum:"none,jwt" default:"none"`
+	JWTSecret   string   `help:"Secret of HS256 tokens." name:"jwt-secret" placeholder:"TEXT"`
+	JWKSURL     string   `help:"URL of the key set of RS, ES and EdDSA tokens." name:"jwks-url" placeholder:"URL"`
+	JWTIssuer   string   `help:"Required issuer of tokens; empty: any." name:"jwt-issuer" placeholder:"TEXT"`
+	JWTAudience []string `help:"Audiences of which tokens must name one; none: any." name:"jwt-audience" placeholder:"TEXT"`
+	AdminToken  string   `help:"Token that may configure and end events, and act for every account." placeholder:"TEXT"`
+	limiting
 
 	AddressConns int `help:"Sockets and streams that one network address may have open; of IPv6, one network of 64 bits." default:"2000"`
-	AddressRate  int `help:"Messages a second from one network address, with bursts of ten seconds' worth; a request counts as ten." default:"2000"`
 	AccountConns int `help:"Sockets that one account may have open." default:"100"`
 	AccountRate  int `help:"Messages a second from one account, as above." default:"100"`
+}
+
+// limiting are the settings of all roles that strangers reach.
+type limiting struct {
+	TrustedProxies []string `help:"Addresses (CIDR) of proxies whose headers are believed." placeholder:"CIDR"`
+	AddressRate    int      `help:"Messages a second from one network address, with bursts of ten seconds' worth; a request counts as ten." default:"2000"`
 }
 
 // serving are the settings of a gateway.
