@@ -137,21 +137,24 @@ func (n *node) peersEndpoint(address string, handler http.Handler) endpoint {
 }
 
 // complaints is the log of an http.Server, which names the addresses of clients:
-// they are left out.
+// they are left out. An error of the network names both ends once more.
 type complaints struct{ log *slog.Logger }
 
-var clientAddress = regexp.MustCompile(`\b(from|serving) \S+: `)
+var clientAddress = func() *regexp.Regexp {
+	const one = `(?:\b\d{1,3}(?:\.\d{1,3}){3}|\[[0-9A-Fa-f:.]+(?:%[^\]\s]*)?\]):\d+`
+	return regexp.MustCompile(one + `(?:->` + one + `)?`)
+}()
 
 // Write implements io.Writer: one call for each line.
 func (c complaints) Write(line []byte) (int, error) {
-	level := slog.LevelDebug
-	switch {
-	case bytes.HasPrefix(line, []byte("http: panic")):
-		level = slog.LevelError
-	case bytes.HasPrefix(line, []byte("http: Accept error")): // no file descriptors, as a rule
-		level = slog.LevelWarn
+	level, text := slog.LevelDebug, bytes.TrimSpace(line)
+	if bytes.HasPrefix(line, []byte("http: Accept error")) { // no file descriptors, as a rule; the address is ours
+		c.log.Warn(string(text))
+		return len(line), nil
 	}
-	text := clientAddress.ReplaceAll(bytes.TrimSpace(line), []byte("$1 a client: "))
-	c.log.Log(context.Background(), level, string(text))
+	if bytes.HasPrefix(line, []byte("http: panic")) {
+		level = slog.LevelError
+	}
+	c.log.Log(context.Background(), level, string(clientAddress.ReplaceAll(text, []byte("a client"))))
 	return len(line), nil
 }

@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"crypto/tls"
+	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -62,6 +64,78 @@ func TestComplaintsNameNobody(t *testing.T) {
 		if level := "level=ERROR"; strings.Contains(line, "panic serving") && !strings.Contains(line, level) {
 			t.Errorf("want %s: %s", level, line)
 		}
+	}
+}
+
+func TestComplaintsWithoutAddresses(t *testing.T) {
+	for line, want := range map[string]string{
+		"http: TLS handshake error from 203.0.113.7:4711: EOF":                                                              "http: TLS handshake error from a client: EOF",
+		"http: TLS handshake error from 203.0.113.7:4711: read tcp 10.0.0.4:443->203.0.113.7:4711: i/o timeout":             "http: TLS handshake error from a client: read tcp a client: i/o timeout",
+		"http: TLS handshake error from [2001:db8::7]:4711: write tcp [::1]:443->[2001:db8::7]:4711: broken pipe":           "http: TLS handshake error from a client: write tcp a client: broken pipe",
+		"http: TLS handshake error from [fe80::1%eth0]:4711: read tcp [fe80::2%eth0]:443->[fe80::1%eth0]:4711: reset":       "http: TLS handshake error from a client: read tcp a client: reset",
+		"http: TLS handshake error from [::ffff:203.0.113.7]:4711: EOF":                                                     "http: TLS handshake error from a client: EOF",
+		"http: panic serving 203.0.113.7:4711: of a test\ngoroutine 7 [running]:\nnet/http.(*conn).serve\n\tserver.go:1947": "http: panic serving a client: of a test\ngoroutine 7 [running]:\nnet/http.(*conn).serve\n\tserver.go:1947",
+		"http: Accept error: accept tcp 0.0.0.0:443: accept4: too many open files; retrying in 5ms":                         "http: Accept error: accept tcp 0.0.0.0:443: accept4: too many open files; retrying in 5ms",
+	} {
+		var log bytes.Buffer
+		leaveOut := func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key != slog.MessageKey {
+				return slog.Attr{}
+			}
+			return a
+		}
+		c := complaints{slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: leaveOut}))}
+		if n, err := c.Write([]byte(line + "\n")); n != len(line)+1 || err != nil {
+			t.Errorf("%d are written (%v) of %q", n, err, line)
+		}
+		if got := strings.TrimSpace(log.String()); got != fmt.Sprintf("msg=%q", want) {
+			t.Errorf("%q is in the log as %s", line, got)
+		}
+	}
+}
+
+// Errors of the network name both ends of a connection: a client that hangs within
+// the handshake, and one that resets it.
+func TestBrokenHandshakesNameNobody(t *testing.T) {
+	c, _, err := newCredentials(t, newAuthority(t).player(t.TempDir()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", c.server())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text lockedBuffer
+	server := &http.Server{
+		ReadHeaderTimeout: 100 * time.Millisecond,
+		ErrorLog:          log.New(complaints{slog.New(slog.NewTextHandler(&text, &slog.HandlerOptions{Level: slog.LevelDebug}))}, "", 0),
+	}
+	var serving sync.WaitGroup
+	serving.Go(func() { server.Serve(listener) })
+	defer serving.Wait()
+	defer server.Close()
+	for _, reset := range []bool{false, true} {
+		client, err := net.Dial("tcp", listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		client.Write([]byte{22, 3, 1, 2, 0, 1}) // a record of 512 bytes, and one of them
+		want := "i/o timeout"
+		if reset {
+			want = "connection reset"
+			client.(*net.TCPConn).SetLinger(0)
+			client.Close()
+		}
+		eventually(t, 10*time.Second, want+" is in the log", func() error {
+			if !strings.Contains(text.String(), want) {
+				return errNotYet
+			}
+			return nil
+		})
+	}
+	if s := text.String(); strings.Contains(s, "127.0.0.1") {
+		t.Errorf("the address of a client is in the log:\n%s", s)
 	}
 }
 
