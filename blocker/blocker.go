@@ -54,6 +54,11 @@ type Config struct {
 	// takes about 12 KB besides its connection (BenchmarkStreams).
 	MaxStreams, MaxAccountStreams int
 
+	// OpenStream is asked before a stream is served, and its end called when it
+	// is over. Its errors have a code, and refuse the stream. Default: none is
+	// refused.
+	OpenStream func(r *http.Request) (end func(), err error)
+
 	// RequestRate and RequestBurst bound the requests for one account, per
 	// second. Default 20 and 100.
 	RequestRate, RequestBurst float32
@@ -92,6 +97,9 @@ func (c *Config) validate() error {
 	}
 	if c.ClientAddr == nil {
 		c.ClientAddr = func(*http.Request) netip.Addr { return netip.Addr{} }
+	}
+	if c.OpenStream == nil {
+		c.OpenStream = func(*http.Request) (func(), error) { return func() {}, nil }
 	}
 	defaultTo(&c.MaxStreams, 10_000)
 	defaultTo(&c.MaxAccountStreams, 32)

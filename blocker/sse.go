@@ -39,6 +39,12 @@ func (b *Blocker) streamDevices(w http.ResponseWriter, r *http.Request) {
 	st := &stream{b: b, w: w, rc: http.NewResponseController(w), wake: make(chan struct{}, 1)}
 	q, err := b.admit(r)
 	if err == nil {
+		var end func()
+		if end, err = b.cfg.OpenStream(r); err == nil {
+			defer end()
+		}
+	}
+	if err == nil {
 		st.q = q
 		st.watch, err = b.join(q.account, st)
 	}

@@ -376,3 +376,45 @@ func TestStreamsConverge(t *testing.T) {
 		})
 	}
 }
+
+// A stream counts where it is asked for, until it is over or refused for another
+// reason.
+func TestAStreamIsAskedFor(t *testing.T) {
+	const most = 2
+	open := 0
+	set := func(c *Config) {
+		c.MaxAccountStreams = 1
+		c.OpenStream = func(*http.Request) (func(), error) {
+			if open == most {
+				return nil, grandstand.Errorf(grandstand.CodeRateLimited, "too many of your address")
+			}
+			open++
+			return func() { open-- }, nil
+		}
+	}
+	inBubble(t, set, func(t *testing.T, rg *rig) {
+		opened := func(want int) {
+			t.Helper()
+			synctest.Wait()
+			if open != want {
+				t.Errorf("%d streams are open, want %d", open, want)
+			}
+		}
+		rg.do("GET", "a1/devices/stream", "", "").want(t, 401, "unauthorized")
+		opened(0)
+		rd := rg.follow("acc=a1")
+		rd.next(0)
+		opened(1)
+		rg.do("GET", "a1/devices/stream", "acc=a1", "").want(t, 429, "rate_limited") // of the account
+		opened(1)
+		open = most
+		a := rg.do("GET", "a2/devices/stream", "acc=a2", "").want(t, 429, "rate_limited")
+		if !strings.Contains(a.text, "too many of your address") {
+			t.Errorf("answered %s", a.text)
+		}
+		open = 1
+		rd.cancel()
+		rd.wantEnd(time.Second)
+		opened(0)
+	})
+}

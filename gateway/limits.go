@@ -178,6 +178,13 @@ func (l *Limits) close(s share) {
 	}
 }
 
+// Stream counts a stream that answers r against the address it comes from, until
+// end. Its errors have CodeRateLimited.
+func (l *Limits) Stream(r *http.Request) (end func(), err error) {
+	s, err := l.open(l.networkOf(r), grandstand.Key{})
+	return func() { l.close(s) }, err
+}
+
 // message reports whether a message of a connection is within what its address
 // and its account may send.
 func (l *Limits) message(s share) bool {

@@ -136,7 +136,7 @@ func (n *node) addBlocker(d *door, w *gatewayJournal) (*accounts, error) {
 	b, err := blocker.New(blocker.Config{
 		Member: randomText(8), Secret: n.secret, Clock: n.redis,
 		Leases: n.redis, Accounts: n.redis, Notices: n.redis, Events: n.redis,
-		Auth: d, Rules: n.rules.now.Load, ClientAddr: d.edge.Client, Keep: w.keep,
+		Auth: d, Rules: n.rules.now.Load, ClientAddr: d.edge.Client, Keep: w.keep, OpenStream: d.limits.Stream,
 		Logger: n.log.With("role", "blocker"), Registerer: n.registry,
 	})
 	if err != nil {

@@ -321,16 +321,17 @@ func TestLimitsHoldInEveryRole(t *testing.T) {
 			if get("grandstand_limits_refused_total", `what="request"`) < float64(len(paths)) {
 				t.Error("the metrics do not say what was refused")
 			}
-			streams := 0
-			if role == "all" || role == "gateway" {
-				streams = 1
-			}
-			if get("grandstand_limits_refused_total", `what="connection"`) != float64(streams) || get("grandstand_limits_remembered", `party="address"`) != float64(len(paths)+1+streams) {
+			streams := streamsOf[role]
+			if get("grandstand_limits_refused_total", `what="connection"`) != float64(len(streams)) || get("grandstand_limits_remembered", `party="address"`) != float64(len(paths)+1+len(streams)) {
 				t.Error("the metrics do not say who was refused")
 			}
 		})
 	}
 }
+
+const countsStream, devicesStream = "/v1/events/final/counts/stream", "/v1/accounts/acme/devices/stream"
+
+var streamsOf = map[string][]string{"all": {countsStream, devicesStream}, "gateway": {countsStream}, "blocker": {devicesStream}}
 
 // limitsHold asks a role, which believes the address that this machine says it
 // asks for, more often than one may.
@@ -379,18 +380,20 @@ func limitsHold(t *testing.T, role, url string, paths [][2]string) {
 	if resp := do("203.0.113.9", paths[0][0], paths[0][1], ""); resp.StatusCode == http.StatusTooManyRequests {
 		t.Errorf("another address is answered %s", resp.Status)
 	}
-	if role != "all" && role != "gateway" {
-		return
+	if paths[0][1] == "/v1/events" {
+		if resp := do("203.0.113.9", "GET", "/v1/events", ""); resp.StatusCode != http.StatusOK {
+			t.Errorf("another address is answered %s", resp.Status)
+		}
 	}
-	if resp := do("203.0.113.9", "GET", "/v1/events", ""); resp.StatusCode != http.StatusOK {
-		t.Errorf("another address is answered %s", resp.Status)
-	}
-	// One stream, and no second.
-	if resp := do("203.0.113.10", "GET", "/v1/events/final/counts/stream", ""); resp.StatusCode != http.StatusOK {
-		t.Errorf("a stream is answered %s", resp.Status)
-	}
-	if resp := do("203.0.113.10", "GET", "/v1/events/final/counts/stream", ""); resp.StatusCode != http.StatusTooManyRequests {
-		t.Errorf("a second stream is answered %s, want 429", resp.Status)
+	for i, path := range streamsOf[role] { // one stream, and no second
+		from := fmt.Sprintf("203.0.113.%d", 10+i)
+		first := do(from, "GET", path, "")
+		if first.StatusCode != http.StatusOK {
+			t.Errorf("%s is answered %s", path, first.Status)
+		}
+		if resp := do(from, "GET", path, ""); resp.StatusCode != http.StatusTooManyRequests || resp.Header.Get("Retry-After") == "" {
+			t.Errorf("%s is answered %s with %v for a second time, want 429 with Retry-After", path, resp.Status, resp.Header)
+		}
 	}
 }
 
