@@ -100,26 +100,27 @@ type exposed struct {
 	*public
 	*believing
 	limits *limiting
+	*serving
 	*journalling
 }
 
 func (c *allCmd) exposed() exposed {
-	return exposed{&c.common, &c.public, &c.believing, &c.limiting, &c.journalling}
+	return exposed{&c.common, &c.public, &c.believing, &c.limiting, &c.serving, &c.journalling}
 }
 
 func (c *gatewayCmd) exposed() exposed {
-	return exposed{&c.common, &c.public, &c.believing, &c.limiting, &c.journalling}
+	return exposed{&c.common, &c.public, &c.believing, &c.limiting, &c.serving, &c.journalling}
 }
 
 func (c *blockerCmd) exposed() exposed {
-	return exposed{&c.common, &c.public, &c.believing, &c.limiting, &c.journalling}
+	return exposed{&c.common, &c.public, &c.believing, &c.limiting, nil, &c.journalling}
 }
 
-// check refuses a start that would let strangers in, in sentences that say what
+// check refuses a start that would let strangers in, or listen, in sentences that say what
 // to do, or warns of each with --insecure.
 func (m machine) check(log *slog.Logger, e exposed) error {
 	var risks []string
-	for _, ask := range []func(machine) (risk string, err error){e.admin, e.listen, e.pages, e.token, e.proxies, e.peer} {
+	for _, ask := range []func(machine) (risk string, err error){e.admin, e.listen, e.pages, e.token, e.readKeys, e.proxies, e.peer} {
 		risk, err := ask(m)
 		if err != nil {
 			return wrongUse{err}
@@ -128,6 +129,11 @@ func (m machine) check(log *slog.Logger, e exposed) error {
 			risks = append(risks, risk)
 		}
 	}
+	outwards, err := e.outwards(m)
+	if err != nil {
+		return err
+	}
+	risks = append(risks, outwards...)
 	if e.tokensInClear(m) {
 		log.Warn("tokens arrive in clear: give --tls-cert and --tls-key, or have a proxy end TLS and name it in --trusted-proxies")
 	}
@@ -187,6 +193,17 @@ func (e exposed) token(m machine) (string, error) {
 		return "", settingError("--listen", e.Listen, err)
 	}
 	return "--admin-token can be guessed: take 16 characters or more, such as openssl rand -hex 16 prints", nil
+}
+
+func (e exposed) readKeys(m machine) (string, error) {
+	if e.serving == nil || !slices.ContainsFunc(e.ReadKeys, func(key string) bool { return len(key) < minSecret }) {
+		return "", nil
+	}
+	r, err := m.reachOf(e.Listen)
+	if err != nil || r == here {
+		return "", settingError("--listen", e.Listen, err)
+	}
+	return "--read-keys has one that can be guessed: take 16 characters or more, such as openssl rand -hex 16 prints", nil
 }
 
 func (e exposed) proxies(machine) (string, error) {

@@ -122,6 +122,36 @@ func TestUnsafeStartsAreRefused(t *testing.T) {
 		{"a token that can be guessed", rented, jwt + "--admin-token letmein", "--admin-token can be guessed"},
 		{"a token that can be guessed here", rented, "gateway --admin-token letmein", ""},
 		{"a long token", rented, jwt + "--admin-token 0123456789abcdef", ""},
+		{"a key that can be guessed", rented, jwt + "--read-keys 0123456789abcdef,tv", "--read-keys has one"},
+		{"a key that can be guessed here", rented, "gateway --read-keys tv", ""},
+		{"long keys", rented, jwt + "--read-keys 0123456789abcdef,0123456789abcdef", ""},
+		{"token keys in clear", rented, jwt + "--jwks-url http://live.example.com/jwks.json", "--jwks-url has live.example.com in clear"},
+		{"token keys in clear, of accounts", rented, "blocker --auth jwt --jwks-url HTTP://user@203.0.113.4:80/a@b", "--jwks-url has 203.0.113.4 in clear"},
+		{"token keys over TLS", rented, jwt + "--jwks-url https://live.example.com/jwks.json", ""},
+		{"token keys inside", rented, jwt + "--jwks-url http://10.0.0.4:80/jwks.json", ""},
+		{"token keys of this machine", rented, jwt + "--jwks-url http://localhost:80/jwks.json", ""},
+		{"token keys nowhere", rented, jwt + "--jwks-url http://nowhere.example/jwks.json", "no such host"},
+		{"token keys that nobody asks for", rented, "gateway --jwks-url http://live.example.com/jwks.json", ""},
+		{"a relay in clear", rented, jwt + "--upstream ws://203.0.113.4:9091", "--upstream has 203.0.113.4 in clear"},
+		{"a relay in clear, of IPv6", rented, jwt + "--upstream ws://[2001:db8::1]:9091", "--upstream has 2001:db8::1 in clear"},
+		{"a relay over TLS", rented, jwt + "--upstream wss://203.0.113.4:9091", ""},
+		{"a relay with certificates", rented, jwt + "--upstream ws://203.0.113.4:9091 --peer-cert a --peer-key b --peer-ca c", ""},
+		{"a relay inside", rented, jwt + "--upstream ws://gateway-1:9091", ""},
+		{"the tree", rented, jwt + "--upstream auto", ""},
+		{"Redis in clear", rented, jwt + "--redis redis://user:secret@live.example.com:6379", "--redis has live.example.com in clear"},
+		{"Redis in clear, the second node", rented, "aggregator --redis redis://user:a/b@10.0.0.4,[2001:db8::1]:7000/0", "--redis has 2001:db8::1 in clear"},
+		{"Redis in clear, for an archiver", rented, "archiver --redis redis://203.0.113.4", "--redis has 203.0.113.4 in clear"},
+		{"Redis over TLS", rented, jwt + "--redis rediss://user:secret@live.example.com:6379", ""},
+		{"Redis inside", rented, jwt + "--redis redis://user:secret@10.0.0.4:6379,gateway-1", ""},
+		{"Redis of a container that does not run", pod, jwt + "--redis redis://user:secret@redis:6379", ""},
+		{"Redis of a cluster", pod, jwt + "--redis redis://redis.grandstand.svc.cluster.local:6379,redis.svc:1,redis.internal.:1", ""},
+		{"Redis nowhere", rented, jwt + "--redis redis://user:secret@nowhere.example:6379", "no such host"},
+		{"a bucket in clear", rented, "archiver --archive s3://b/p?endpoint=http://live.example.com:9000&region=r", "--archive has live.example.com in clear"},
+		{"a bucket over TLS", rented, "archiver --archive s3://b/p?endpoint=https://live.example.com:9000", ""},
+		{"a bucket of Amazon", rented, "archiver --archive s3://b/p", ""},
+		{"a bucket inside", pod, "archiver --archive s3://b/p?endpoint=http://minio:9000", ""},
+		{"spans in clear", rented, jwt + "--trace otlp://live.example.com:4318", "--trace has live.example.com in clear"},
+		{"spans over TLS", rented, jwt + "--trace otlps://live.example.com:4318", ""},
 		{"proxies anywhere", rented, jwt + "--trusted-proxies 10.0.0.0/8,0.0.0.0/0", "--trusted-proxies 0.0.0.0/0"},
 		{"proxies anywhere, of IPv6", rented, jwt + "--trusted-proxies ::/0", "--trusted-proxies ::/0"},
 		{"proxies anywhere, of pages", rented, "web --trusted-proxies 0.0.0.0/0", "--trusted-proxies 0.0.0.0/0"},
@@ -158,6 +188,9 @@ func TestUnsafeStartsAreRefused(t *testing.T) {
 			var wrong wrongUse
 			if c.want == "" && (err != nil || strings.Contains(log, "INSECURE")) {
 				t.Errorf("it is refused: %v %s", err, log)
+			}
+			if err != nil && strings.Contains(err.Error(), "secret@") {
+				t.Errorf("it is refused with a password: %v", err)
 			}
 			if c.want != "" && (err == nil || !errors.As(err, &wrong) || !strings.Contains(err.Error(), c.want)) {
 				t.Errorf("it is refused with %v, want %q", err, c.want)

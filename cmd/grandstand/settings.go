@@ -61,7 +61,7 @@ type serving struct {
 	NoShed     bool          `help:"Shed nothing when overloaded. Default: later acknowledgements, then crosses of dimensions, then newcomers (docs/drill.md)."`
 	DrainOver  time.Duration `help:"Time over which viewers are sent elsewhere at SIGTERM." default:"20s"`
 
-	Upstream string `help:"Where boards come from. auto: from Redis, or from another gateway as the fan-out tree says. redis. Or ws://host:port, the --peer of a gateway, for a remote region." default:"auto" placeholder:"auto|redis|URL"`
+	Upstream string `help:"Where boards come from. auto: from Redis, or from another gateway as the fan-out tree says. redis. Or wss://host:port (ws:// in an inner network), the --peer of a gateway, for a remote region." default:"auto" placeholder:"auto|redis|URL"`
 	Fanout   int    `help:"Gateways for each one that reads boards from Redis and serves them to the others on --peer; the same on every gateway." default:"16"`
 
 	CountryHeader string `help:"Edge header that holds the country, such as CF-IPCountry." placeholder:"NAME"`
