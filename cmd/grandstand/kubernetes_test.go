@@ -23,7 +23,7 @@ type manifest struct {
 	Metadata struct{ Name, Namespace string }
 	Data     map[string]string
 	Spec     struct {
-		Replicas int
+		Replicas *int
 		Selector struct {
 			MatchLabels map[string]string `yaml:"matchLabels"`
 		}
@@ -214,6 +214,9 @@ func TestManifestsKnowEachOther(t *testing.T) {
 			target := roles[m.Spec.ScaleTargetRef.Name]
 			if target == nil || target.Kind != m.Spec.ScaleTargetRef.Kind {
 				t.Errorf("%s scales %+v, which is not there", m.Metadata.Name, m.Spec.ScaleTargetRef)
+			}
+			if target != nil && target.Spec.Replicas != nil {
+				t.Errorf("each apply would set %s back to %d pods, which %s has scaled", target.Metadata.Name, *target.Spec.Replicas, m.Metadata.Name)
 			}
 			scaled[m.Metadata.Name] = true
 			for _, metric := range m.Spec.Metrics {
