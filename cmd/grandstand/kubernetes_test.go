@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -36,7 +37,14 @@ type manifest struct {
 			MatchLabels      map[string]string           `yaml:"matchLabels"`
 			MatchExpressions []struct{ Values []string } `yaml:"matchExpressions"`
 		} `yaml:"podSelector"`
-		Ingress []struct{ Ports []struct{ Port any } }
+		Ingress []struct {
+			From []struct {
+				NamespaceSelector struct {
+					MatchLabels map[string]string `yaml:"matchLabels"`
+				} `yaml:"namespaceSelector"`
+			}
+			Ports []struct{ Port any }
+		}
 	}
 }
 
@@ -255,4 +263,131 @@ func portOf(policy *manifest, roles map[string]*manifest, port any) bool {
 		}
 	}
 	return false
+}
+
+// scrapeJob is what the example of Prometheus on Kubernetes has of a job.
+type scrapeJob struct {
+	Name       string `yaml:"job_name"`
+	Discovered []struct {
+		Role       string
+		Namespaces struct{ Names []string }
+		Selectors  []struct{ Role, Label string }
+	} `yaml:"kubernetes_sd_configs"`
+	Relabel []struct {
+		Source        []string `yaml:"source_labels"`
+		Regex, Action string
+		Target        string `yaml:"target_label"`
+	} `yaml:"relabel_configs"`
+}
+
+// discovers says whether the job asks Kubernetes for pods like these.
+func (j *scrapeJob) discovers(m *manifest) bool {
+	for _, d := range j.Discovered {
+		for _, s := range d.Selectors {
+			name, value, _ := strings.Cut(s.Label, "=")
+			if d.Role == "pod" && s.Role == "pod" && slices.Contains(d.Namespaces.Names, m.Metadata.Namespace) && m.Spec.Template.Metadata.Labels[name] == value {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// target relabels what was discovered, as Prometheus does. It returns nil for what
+// is not scraped.
+func (j *scrapeJob) target(found map[string]string) map[string]string {
+	labels := map[string]string{"job": j.Name}
+	for _, r := range j.Relabel {
+		var values []string
+		for _, name := range r.Source {
+			values = append(values, found[name])
+		}
+		value := strings.Join(values, ";")
+		matches := r.Regex == "" || regexp.MustCompile("^(?:"+r.Regex+")$").MatchString(value)
+		switch {
+		case r.Action == "" && r.Regex == "":
+			labels[r.Target] = value
+		case r.Action == "keep" && !matches, r.Action == "drop" && matches:
+			return nil
+		}
+	}
+	return labels
+}
+
+// Prometheus finds each pod once, where it is let in, and gives it the labels that
+// alerts and the adapter ask for.
+func TestPrometheusFindsThePods(t *testing.T) {
+	text := readRepo(t, "deploy/prometheus/kubernetes.yml")
+	var config struct {
+		Jobs []scrapeJob `yaml:"scrape_configs"`
+	}
+	if err := yaml.Unmarshal([]byte(text), &config); err != nil || len(config.Jobs) != 1 {
+		t.Fatalf("%d jobs, %v", len(config.Jobs), err)
+	}
+	job := &config.Jobs[0]
+	if alerts := readRepo(t, "deploy/prometheus/rules/alerts.yml"); !strings.Contains(alerts, `up{job="`+job.Name+`"}`) {
+		t.Errorf("no alert asks for the job %s", job.Name)
+	}
+	for role, m := range workloads(t) {
+		if !job.discovers(m) {
+			t.Errorf("Prometheus does not look for the pods of %s", role)
+		}
+		var targets []map[string]string
+		for _, port := range m.Spec.Template.Spec.Containers[0].Ports {
+			pod := map[string]string{
+				"__meta_kubernetes_namespace": m.Metadata.Namespace, "__meta_kubernetes_pod_name": role + "-0",
+				"__meta_kubernetes_pod_container_port_name": port.Name, "__meta_kubernetes_pod_phase": "Running",
+			}
+			for name, value := range m.Spec.Template.Metadata.Labels {
+				pod["__meta_kubernetes_pod_label_"+regexp.MustCompile(`\W`).ReplaceAllString(name, "_")] = value
+			}
+			labels := job.target(pod)
+			if labels == nil {
+				continue
+			}
+			targets = append(targets, labels)
+			if !admits(t, m, port.Name, text) {
+				t.Errorf("no network policy lets Prometheus in at %s of %s", port.Name, role)
+			}
+			pod["__meta_kubernetes_pod_phase"] = "Failed"
+			if job.target(pod) != nil {
+				t.Errorf("a pod of %s that was evicted would be down for ever", role)
+			}
+		}
+		want := map[string]string{"job": "grandstand", "role": role, "namespace": "grandstand", "pod": role + "-0"}
+		if len(targets) != 1 || !maps.Equal(targets[0], want) {
+			t.Errorf("the targets of a pod of %s are %v, want %v", role, targets, want)
+		}
+	}
+}
+
+// admits says whether a policy lets a namespace that the text names in at the port.
+func admits(t *testing.T, m *manifest, port, text string) bool {
+	t.Helper()
+	for _, policy := range manifests(t) {
+		if policy.Kind != "NetworkPolicy" || !selects(policy, m) {
+			continue
+		}
+		for _, in := range policy.Spec.Ingress {
+			for _, p := range in.Ports {
+				for _, from := range in.From {
+					namespace := from.NamespaceSelector.MatchLabels["kubernetes.io/metadata.name"]
+					if p.Port == port && namespace != "" && strings.Contains(text, "namespace `"+namespace+"`") {
+						return true
+					}
+				}
+			}
+		}
+	}
+	return false
+}
+
+// selects says whether the policy is for these pods, by labels alone.
+func selects(policy, m *manifest) bool {
+	for name, value := range policy.Spec.PodSelector.MatchLabels {
+		if m.Spec.Template.Metadata.Labels[name] != value {
+			return false
+		}
+	}
+	return len(policy.Spec.PodSelector.MatchExpressions) == 0
 }

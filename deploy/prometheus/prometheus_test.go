@@ -234,6 +234,26 @@ func TestPrometheusTakesTheRules(t *testing.T) {
 	promtool(t, append([]string{"check", "rules"}, "rules/recording.yml", "rules/alerts.yml")...)
 }
 
+// Debian's promtool knows no kubernetes_sd_configs: it is shown the rest, and
+// TestPrometheusFindsThePods (cmd/grandstand) looks at what is left out.
+func TestPrometheusTakesTheExampleForKubernetes(t *testing.T) {
+	text := read(t, "deploy/prometheus/kubernetes.yml")
+	discovery := regexp.MustCompile(`(?m)^    kubernetes_sd_configs:\n(?:      .*\n)+`)
+	if len(discovery.FindAllString(text, -1)) != 1 {
+		t.Fatal("the example does not discover pods once")
+	}
+	here, err := filepath.Abs(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = strings.ReplaceAll(discovery.ReplaceAllString(text, ""), "  - rules/", "  - "+here+"/rules/")
+	rest := filepath.Join(t.TempDir(), "kubernetes.yml")
+	if err := os.WriteFile(rest, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	promtool(t, "check", "config", rest)
+}
+
 // Each alert fires when it should, and is silent about what only looks alike.
 func TestAlertsFire(t *testing.T) {
 	tests := read(t, "deploy/prometheus/tests/alerts_test.yml")
