@@ -180,6 +180,21 @@ func TestComposeRunsWhatThereIs(t *testing.T) {
 	}
 }
 
+// Who has the password of the user replica may copy all that Redis holds.
+func TestOnlyNodesOfTheClusterMayCopyRedis(t *testing.T) {
+	c, text := readCompose(t)
+	secret := dotEnv(t)["REDIS_REPLICA_PASSWORD"]
+	if secret == "" || strings.Count(text, "${REDIS_REPLICA_PASSWORD") != 1 {
+		t.Errorf("the password is %q, and stands %d times in docker-compose.yml", secret, strings.Count(text, "${REDIS_REPLICA_PASSWORD"))
+	}
+	for name, s := range c.Services {
+		_, has := s.Environment["REDIS_REPLICA_PASSWORD"]
+		if node := slices.Equal(s.Command, []string{"cluster.conf"}); has != node {
+			t.Errorf("%s has the password: %v; it is a node of the cluster: %v", name, has, node)
+		}
+	}
+}
+
 func TestSecretsAreNew(t *testing.T) {
 	first, second := dotEnv(t), dotEnv(t)
 	for name, value := range first {
