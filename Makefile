@@ -10,6 +10,8 @@ KUSTOMIZE   := sigs.k8s.io/kustomize/kustomize/v5@v5.7.1
 KUBECONFORM := github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0
 KUBERNETES  := v1.34.0
 COMPOSE     ?= docker compose
+# Nodes that `make up CLUSTER=1` has joined before anybody asks them.
+JOINED      := redis-1:6379,redis-2:6379,redis-3:6379
 # Three gateways and a crowd are compared to the second: a gateway that other
 # tests keep from its tick counts late.
 ALONE       := ^TestMovesAreNeverCountedTwice$$
@@ -31,8 +33,9 @@ demo: ## run everything on this machine, with a simulated crowd
 build: ## build bin/grandstand
 	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN)/grandstand ./cmd/grandstand
 
-up: .env ## start docker-compose.yml: everything with real parts (CROWD=1: with an audience)
-	$(COMPOSE) $(if $(CROWD),--profile crowd) up --build --detach
+up: .env ## start docker-compose.yml: everything with real parts (CROWD=1: with an audience, CLUSTER=1: with a Redis Cluster)
+	$(if $(CLUSTER),$(COMPOSE) --profile cluster run --rm -T cluster)
+	$(if $(CLUSTER),REDIS_NODES=$(JOINED) )$(COMPOSE) $(if $(CROWD),--profile crowd) up --build --detach
 	@echo "open http://127.0.0.1:$${PORT:-8080}"
 
 down: ## stop it; the volumes stay

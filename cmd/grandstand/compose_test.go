@@ -209,10 +209,8 @@ func TestComposeStack(t *testing.T) {
 // master is killed.
 func TestComposeCluster(t *testing.T) {
 	buildImages(t)
-	nodes := []string{"redis-1", "redis-2", "redis-3", "redis-4", "redis-5", "redis-6"}
-	s := newStack(t, "VIEWERS=200", "REDIS_NODES=redis-1:6379,redis-2:6379,redis-3:6379")
-	s.compose(append([]string{"--profile", "cluster", "up", "-d", "--no-build", "cluster"}, nodes...)...)
-	s.healthy(nodes...)
+	s := newStack(t, "VIEWERS=200", "REDIS_NODES="+redisNodes)
+	s.compose(strings.Fields(joinCluster)...)
 	s.compose(append([]string{"up", "-d", "--no-build"}, everyService...)...)
 	s.healthy(everyService...)
 	s.compose("--profile", "crowd", "up", "-d", "--no-build", "crowd")

@@ -195,6 +195,38 @@ func TestOnlyNodesOfTheClusterMayCopyRedis(t *testing.T) {
 	}
 }
 
+// joinCluster has compose start the nodes of the profile cluster, join them, and
+// return when they are. redisNodes is where they are found then.
+const (
+	joinCluster = "--profile cluster run --rm -T cluster"
+	redisNodes  = "redis-1:6379,redis-2:6379,redis-3:6379"
+)
+
+// A gateway that asks nodes which are not joined yet does not start, so the command
+// of docs/production.md joins them first, as TestComposeCluster does.
+func TestClusterIsJoinedBeforeItIsUsed(t *testing.T) {
+	const command = "make up CLUSTER=1"
+	if !strings.Contains(readRepo(t, "docs/production.md"), "\n    "+command+"\n") {
+		t.Errorf("docs/production.md does not say %s", command)
+	}
+	printed := func(args ...string) string {
+		cmd := exec.Command("make", append([]string{"-n", "-C", repo, "COMPOSE=docker compose", "up"}, args...)...)
+		cmd.Env = append(os.Environ(), "MAKEFLAGS=") // of the make that runs this test
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("make -n up: %v", err)
+		}
+		return string(out)
+	}
+	join, use := "docker compose "+joinCluster+"\n", "REDIS_NODES="+redisNodes+" docker compose "
+	if _, then, joined := strings.Cut(printed("CLUSTER=1"), join); !joined || !strings.Contains(then, use) {
+		t.Errorf("%s runs\n%s\nwant %q, then %q", command, printed("CLUSTER=1"), join, use)
+	}
+	if single := printed(); strings.Contains(single, "cluster") || strings.Contains(single, "REDIS_NODES") {
+		t.Errorf("make up runs\n%s", single)
+	}
+}
+
 func TestSecretsAreNew(t *testing.T) {
 	first, second := dotEnv(t), dotEnv(t)
 	for name, value := range first {
