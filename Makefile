@@ -57,6 +57,7 @@ check: ## vet, staticcheck and gofmt
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
+	$(GO) vet -tags chaos,measure,compose ./... # tests that make test does not run
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) mod verify
 	@for dir in . archiver/testdata/duckcheck; do \
