@@ -146,12 +146,15 @@ func (c *conn) showNewest(v *grandstand.View) {
 }
 
 // expiresAt notes when the token ends, and when to ask for a new one: 45 to 75 s
-// before, so that those who came together do not renew together.
+// before, so that those who came together do not renew together. Whoever was asked
+// and has none that ends later is not asked again.
 func (c *conn) expiresAt(at int64) {
 	c.session.mu.Lock()
 	defer c.session.mu.Unlock()
+	asked := c.expires != 0 && c.renewAt == 0
+	later := at > c.expires
 	c.expires, c.renewAt = at, 0
-	if at != 0 {
+	if at != 0 && (later || !asked) {
 		c.renewAt = max(at-45_000-rand.Int64N(30_000), 1)
 	}
 }

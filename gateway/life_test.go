@@ -189,6 +189,29 @@ func TestTokensAreRenewedInBand(t *testing.T) {
 	})
 }
 
+// Whoever has no token that ends later is asked for one once, not at every scan of
+// the last minute.
+func TestWhoHasNoLaterTokenIsAskedOnce(t *testing.T) {
+	inBubble(t, rigConfig{}, func(t *testing.T, rg *rig) {
+		end := time.Now().Add(5 * time.Minute).UnixMilli()
+		rg.auth.identify = func(id *Identity) error { id.Expires = end; return nil }
+		rg.auth.renew = func(_ string, old *Identity) (*Identity, error) {
+			id := *old
+			id.Expires = end
+			return &id, nil
+		}
+		v := rg.watch("interval_ms=60000&viewer=fixed").keep(40 * time.Second)
+		v.nextWithin("renew", 5*time.Minute)
+		v.send(`{"t":"auth","token":"the same"}`)
+		if m := v.next("ok"); m["re"] != "auth" {
+			t.Errorf("auth is answered %v", m)
+		}
+		time.Sleep(40 * time.Second)
+		v.silent("renew")
+		v.wantClose(4002, 40*time.Second)
+	})
+}
+
 func TestFramesAreSentWhenTheySaySomething(t *testing.T) {
 	inBubble(t, rigConfig{}, func(t *testing.T, rg *rig) {
 		v := rg.watch("viewer=v1&team=KC&interval_ms=60000")
