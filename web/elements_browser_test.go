@@ -3,6 +3,8 @@ package web
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -107,6 +109,47 @@ func TestElementsAreHonest(t *testing.T) {
 	until(t, ctx, `/^\d+ seconds? ago$/.test(`+inside("live-counts", "[part=note]")+`)`)
 	f.locked(func() { f.quality = "final" })
 	until(t, ctx, `!document.querySelector("live-counts").hasAttribute("stale") && `+inside("live-counts", "[part=note]")+` === ""`)
+}
+
+// Numbers that nobody renews grow old by the page's own clock, which here goes 20
+// times as fast, and say what has become of their event.
+func TestElementsGrowOld(t *testing.T) {
+	t.Parallel()
+	f, ctx := newFakeGateway(t), browser(t)
+	runFirst(t, ctx, `{
+		const now = performance.now.bind(performance), later = setTimeout
+		performance.now = () => 20 * now()
+		globalThis.setTimeout = (run, ms) => later(run, ms / 20)
+	}`)
+	onAPage(t, ctx, f, "en", "ltr", "", `<live-counts event="final"></live-counts>`)
+	number, note := inside("live-counts", "[part=number]"), inside("live-counts", "[part=note]")
+	until(t, ctx, number+` === "8,200" && `+note+` === ""`)
+	eval[bool](t, ctx, `(() => {
+		window.ages = []
+		const note = document.querySelector("live-counts").shadowRoot.querySelector("[part=note]")
+		new MutationObserver(() => ages.push(parseInt(note.textContent) || 0)).observe(note, {childList: true, characterData: true, subtree: true})
+		return true
+	})()`)
+	f.locked(func() { f.refuse = 404 })
+	f.CloseClientConnections()
+	until(t, ctx, `/^\d+ seconds ago · There is no such event\.$/.test(`+note+`)`)
+	until(t, ctx, `ages.at(-1) > 120`) // it was asked again meanwhile
+	if got := eval[[]int](t, ctx, `ages`); !slices.IsSorted(got) {
+		t.Errorf("it grew younger: %v s", got)
+	}
+	if got := eval[string](t, ctx, number); got != "8,200" {
+		t.Errorf("the last good number is %q", got)
+	}
+	late := eval[string](t, ctx, `(() => {
+		const e = document.querySelector("live-counts").cloneNode()
+		document.body.append(e)
+		return e.shadowRoot.querySelector("[part=note]").textContent
+	})()`)
+	if age, _, _ := strings.Cut(late, " "); len(age) < 3 || !strings.HasSuffix(late, " seconds ago · There is no such event.") {
+		t.Errorf("an element that comes later says %q", late)
+	}
+	f.locked(func() { f.refuse = 0 })
+	until(t, ctx, `[...document.querySelectorAll("live-counts")].every((e) => !e.hasAttribute("stale") && e.shadowRoot.querySelector("[part=note]").textContent === "")`)
 }
 
 // A number runs to the next one, unless its reader wants it to hold still; a

@@ -133,7 +133,7 @@ function counts(c) {
 // show feeds the elements: they ask for segments by their full names.
 function show(c) {
   const own = Object.fromEntries(cards.dims.map((dim) => [segmentOf(dim), c.segments[dim]]));
-  newest = { at: c.at, age: c.age, quality: c.quality, least: teams.least, segments: own };
+  newest = { at: c.at, age: c.age, arrived: performance.now(), quality: c.quality, least: teams.least, segments: own };
   cards.paint(newest);
   feedOverlay();
 }

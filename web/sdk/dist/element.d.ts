@@ -12,7 +12,6 @@ export declare class LiveElement extends HTMLElement {
     stop: () => void;
     /** @type {Board | undefined} */
     board: Board | undefined;
-    arrived: number;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     aging: ReturnType<typeof setTimeout> | undefined;
     numbers: Intl.NumberFormat | undefined;
@@ -44,13 +43,14 @@ export declare class LiveElement extends HTMLElement {
     take(b: Board): void;
     /**
      * Shows counts of the page's own, if it has the attribute fed.
-     * @param {{at: number, age: number, quality: Board["quality"], least?: number, segments: Record<string, import("./source.js").Shown | null | undefined>}} counts least: as min_cohort of GET counts
+     * @param {{at: number, age: number, quality: Board["quality"], least?: number, arrived?: number, segments: Record<string, import("./source.js").Shown | null | undefined>}} counts least: as min_cohort of GET counts; arrived: as in Board, if they are not new
      */
-    feed({ at, age, quality, least, segments }: {
+    feed({ at, age, quality, least, arrived, segments }: {
         at: number;
         age: number;
         quality: Board["quality"];
         least?: number;
+        arrived?: number;
         segments: Record<string, import("./source.js").Shown | null | undefined>;
     }): void;
     age(): void;

@@ -20,6 +20,10 @@ export type Board = {
      */
     age: number;
     /**
+     * when that was, of performance.now(): it may be shown again later, and is no younger then
+     */
+    arrived: number;
+    /**
      * "": there is none yet
      */
     quality: "live" | "partial" | "stale" | "final" | "";

@@ -48,7 +48,6 @@ export class LiveElement extends HTMLElement {
     this.stop = () => {};
     /** @type {Board | undefined} */
     this.board = undefined;
-    this.arrived = 0;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.aging = undefined;
   }
@@ -134,7 +133,6 @@ export class LiveElement extends HTMLElement {
   /** @param {Board} b */
   take(b) {
     this.board = b;
-    this.arrived = performance.now();
     this.show(b);
     this.age();
     this.announce();
@@ -142,10 +140,10 @@ export class LiveElement extends HTMLElement {
 
   /**
    * Shows counts of the page's own, if it has the attribute fed.
-   * @param {{at: number, age: number, quality: Board["quality"], least?: number, segments: Record<string, import("./source.js").Shown | null | undefined>}} counts least: as min_cohort of GET counts
+   * @param {{at: number, age: number, quality: Board["quality"], least?: number, arrived?: number, segments: Record<string, import("./source.js").Shown | null | undefined>}} counts least: as min_cohort of GET counts; arrived: as in Board, if they are not new
    */
-  feed({ at, age, quality, least, segments }) {
-    this.take({ at, age, quality, least, segments: new Map(Object.entries(segments)) });
+  feed({ at, age, quality, least, arrived = performance.now(), segments }) {
+    this.take({ at, age, quality, least, arrived, segments: new Map(Object.entries(segments)) });
   }
 
   // age says how old the numbers are, if they are; a word on each trouble. It looks
@@ -154,11 +152,11 @@ export class LiveElement extends HTMLElement {
     clearTimeout(this.aging);
     const b = this.board;
     if (!b) return;
-    const age = positive(b.age) + performance.now() - this.arrived;
+    const age = positive(b.age) + performance.now() - b.arrived;
     const old = b.quality !== "final" && b.quality !== "" && (b.quality === "stale" || age > OLD_MS);
     if (this.hasAttribute("stale") !== old) this.toggleAttribute("stale", old);
-    const text = b.quality === "" ? b.trouble || "" : old ? this.ages?.format(-Math.max(1, Math.round(age / 1000)), "second") || "" : "";
-    write(this.note, text);
+    const ago = old && this.ages?.format(-Math.max(1, Math.round(age / 1000)), "second");
+    write(this.note, [ago, (old || b.quality === "") && b.trouble].filter(Boolean).join(" · "));
     if (b.quality !== "final" && b.quality !== "") this.aging = setTimeout(() => this.age(), old ? 1000 : OLD_MS - age + 1);
   }
 

@@ -13,6 +13,7 @@ import { STRANGE, backoff, parse, unanswered } from "./protocol.js";
  * @typedef {object} Board
  * @property {number} at Unix ms of the state that was counted
  * @property {number} age ms when it came
+ * @property {number} arrived when that was, of performance.now(): it may be shown again later, and is no younger then
  * @property {"live" | "partial" | "stale" | "final" | ""} quality "": there is none yet
  * @property {Map<string, Shown | null | undefined>} segments by "team:KC" or "world"; null for one too small to be shown
  * @property {number} [least] what null is less than
@@ -24,7 +25,7 @@ const MOST = 16; // segments of a stream, as servers have it
 const TOO_MANY = `A page shows at most ${MOST} segments of an event, and this is one more.`;
 
 /** @type {Board} */
-const NONE = { at: 0, age: 0, quality: "", segments: new Map() };
+const NONE = { at: 0, age: 0, arrived: 0, quality: "", segments: new Map() };
 
 /** @type {Map<string, Source>} */
 const sources = new Map();
@@ -126,7 +127,7 @@ class Source {
       if (dim === "world") put(dim, of);
       else if (of && typeof of === "object") for (const [value, c] of Object.entries(of)) put(dim + ":" + value, c);
     }
-    this.show({ at: m.at, age: m.age_ms, quality: m.quality, segments, least: m.min_cohort });
+    this.show({ at: m.at, age: m.age_ms, arrived: performance.now(), quality: m.quality, segments, least: m.min_cohort });
   }
 
   /** @param {Board} b */

@@ -152,3 +152,78 @@ onPage("a screen reader hears a number, and the next after 20 s", async () => {
     clock.mock.restore();
   }
 });
+
+// clocked runs a test whose clock stands still but for pass(ms).
+const clocked = async (run) => {
+  let now = 1_000;
+  const clock = mock.method(performance, "now", () => now);
+  const pass = async (ms) => {
+    now += ms;
+    await wait(ms);
+  };
+  try {
+    await run(pass);
+  } finally {
+    clock.mock.restore();
+  }
+};
+const seconds = (e) => Number(/^(\d+) seconds? ago/.exec(e.note.textContent)?.[1] || 0);
+const board = (n) => ({ dims: { world: of(n) }, quality: "live", at: 1, age_ms: 0 });
+
+onPage("numbers grow old, whatever is asked meanwhile and whoever comes later", () =>
+  clocked(async (pass) => {
+    globalThis.fetch = async () => new Response("<h1>Bad gateway</h1>", { status: 502 });
+    const at = src(), e = put("live-counts", { event: "final", src: at });
+    await pass(150);
+    streams.at(-1).say(board(3000));
+    assert.deepEqual([e.number.textContent, e.note.textContent], ["3,000", ""]);
+    let before = 0, asked = 0;
+    for (let i = 0; i < 120; i++) {
+      if (streams.at(-1).readyState === 1) {
+        asked++;
+        streams.at(-1).refuse();
+      }
+      if (i === 60) e.setAttribute("label", "fans");
+      await pass(1000);
+      assert.ok(seconds(e) >= before && e.hasAttribute("stale") === i >= 10, `after ${i + 1} s: ${e.note.textContent}`);
+      before = seconds(e);
+    }
+    assert.ok(asked > 3, `asked ${asked} times`);
+    assert.match(e.note.textContent, /^120 seconds ago · This is no gateway/);
+    const later = put("live-counts", { event: "final", src: at });
+    assert.deepEqual([later.number.textContent, later.note.textContent], ["3,000", e.note.textContent]);
+    e.disconnectedCallback();
+    later.disconnectedCallback();
+    await pass(600_000);
+    const latest = put("live-counts", { event: "final", src: at });
+    assert.ok(latest.hasAttribute("stale") && seconds(latest) === 720, latest.note.textContent);
+    await pass(150);
+    streams.at(-1).say(board(4000));
+    for (let i = 0; i < 3; i++) await pass(300); // the steps of a number that moves
+    assert.deepEqual([latest.number.textContent, latest.note.textContent, latest.hasAttribute("stale")], ["4,000", "", false]);
+    latest.disconnectedCallback();
+  }));
+
+onPage("an event that is taken away says so beside its last numbers", () =>
+  clocked(async (pass) => {
+    globalThis.fetch = async () => new Response(`{"message":"there is no such event"}`, { status: 404 });
+    const e = put("live-counts", { event: "final", src: src() });
+    await pass(150);
+    streams.at(-1).say(board(3000));
+    streams.at(-1).refuse();
+    await pass(9_000);
+    assert.equal(e.note.textContent, "");
+    await pass(3_000);
+    assert.deepEqual([e.number.textContent, e.note.textContent], ["3,000", "12 seconds ago · There is no such event."]);
+    e.disconnectedCallback();
+  }));
+
+onPage("what is fed again is as old as it was", () =>
+  clocked(async (pass) => {
+    const e = put("live-counts", { fed: "" }), arrived = performance.now();
+    const feed = () => e.feed({ at: 1, age: 500, arrived, quality: "live", segments: { world: of(3000) } });
+    feed();
+    await pass(20_000);
+    feed();
+    assert.equal(seconds(e), 21);
+  }));
