@@ -35,6 +35,16 @@ func TestOverlayShowsANumber(t *testing.T) {
 	until(t, ctx, `document.querySelector("live-counts").hasAttribute("stale") && /vor \d+ Sekunde/.test(`+inside("live-counts", "[part=note]")+`)`)
 }
 
+// A language that is none is the page's, and not the end of it.
+func TestOverlayInNoLanguage(t *testing.T) {
+	t.Parallel()
+	f, ctx := newFakeGateway(t), browser(t)
+	for _, lang := range []string{"en-", "en_US", "", "-"} {
+		do(t, ctx, chromedp.Navigate(f.URL+"/overlay/final?lang="+lang))
+		until(t, ctx, inside("live-counts", "[part=number]")+` === "8,200" && document.documentElement.lang === "en"`)
+	}
+}
+
 func TestOverlayShowsRivalsAndTheTop(t *testing.T) {
 	t.Parallel()
 	f, ctx := newFakeGateway(t), browser(t)

@@ -18,13 +18,22 @@ element.setAttribute("event", decoded(location.pathname.split("/").pop()));
 for (const attribute of ["segment", "label", "value", "peak", "mine", "theirs", "dim", "most", "minutes", "key"]) {
   if (params.get(attribute)) element.setAttribute(attribute, params.get(attribute));
 }
-if (/^[A-Za-z0-9-]{2,35}$/.test(params.get("lang") || "")) document.documentElement.lang = params.get("lang");
+if (isLanguage(params.get("lang"))) document.documentElement.lang = params.get("lang");
 if (params.get("dir") === "rtl") document.documentElement.dir = "rtl";
 const size = Number(params.get("size"));
 if (size >= 8 && size <= 400) document.body.style.setProperty("--live-size", size + "px");
 const theme = params.get("theme");
 document.body.dataset.theme = ["card", "light", "plain"].includes(theme) ? theme : "outline";
 document.body.append(element);
+
+// isLanguage tells a language from what is written like none, such as en-.
+function isLanguage(tag) {
+  try {
+    return Boolean(tag && Intl.getCanonicalLocales(tag));
+  } catch {
+    return false;
+  }
+}
 
 // decoded returns the text of a part of a path. One that is none, such as %ff, is
 // taken as it stands: no event has such a name, and the element says so.

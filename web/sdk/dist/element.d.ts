@@ -37,6 +37,7 @@ export declare class LiveElement extends HTMLElement {
     blank(c: object | null | undefined): string;
     /** Drops what is shown: other numbers will come. */
     forget(): void;
+    /** The address of the event; "": src is none of a server. */
     get base(): string;
     follow(): void;
     /** @param {Board} b */

@@ -34,6 +34,15 @@ export function write(e, text) {
   else if (node.data !== text) node.data = text;
 }
 
+/** A language that numbers can be written in; undefined: the browser's, for one such as en_US, too. @param {string | undefined} tag */
+function language(tag) {
+  try {
+    return Intl.getCanonicalLocales(tag || [])[0];
+  } catch {
+    return undefined;
+  }
+}
+
 /** Follows the segments of its attributes. A subclass says which, and shows them. */
 export class LiveElement extends HTMLElement {
   static observedAttributes = ["event", "src", "key", "segment", "mine", "theirs", "value", "label", "lang", "minutes", "dim", "most", "peak", "fed", "quiet"];
@@ -109,14 +118,21 @@ export class LiveElement extends HTMLElement {
     this.removeAttribute("stale");
   }
 
+  /** The address of the event; "": src is none of a server. */
   get base() {
-    return new URL(this.of("src") || import.meta.url).origin + "/v1/events/" + encodeURIComponent(this.of("event"));
+    let origin = "";
+    try {
+      origin = new URL(this.of("src") || import.meta.url).origin;
+    } catch {
+      // As if it were of another scheme.
+    }
+    return /^https?:/.test(origin) ? origin + "/v1/events/" + encodeURIComponent(this.of("event")) : "";
   }
 
   follow() {
     this.stop();
     this.stop = () => {};
-    const lang = /** @type {HTMLElement | null} */ (this.closest("[lang]"))?.lang || undefined;
+    const lang = language(/** @type {HTMLElement | null} */ (this.closest("[lang]"))?.lang);
     this.numbers = new Intl.NumberFormat(lang);
     this.shares = new Intl.NumberFormat(lang, { style: "percent" });
     this.ages = new Intl.RelativeTimeFormat(lang, { numeric: "always" });
@@ -125,6 +141,8 @@ export class LiveElement extends HTMLElement {
       if (this.board) this.show(this.board);
     } else if (!this.of("event")) {
       this.note.textContent = "Say which event: <" + this.localName + " event=\"…\">";
+    } else if (!this.base) {
+      this.note.textContent = "src is an address: https://…";
     } else {
       this.stop = sourceOf(this.base, this.of("key"), this.of("dim")).follow(this.segments(), (b) => this.take(b));
     }

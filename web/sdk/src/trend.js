@@ -40,9 +40,10 @@ export class LiveTrend extends LiveElement {
   // the viewer may be wrong.
   /** @param {number} to */
   async earlier(to) {
-    const url = new URL(this.base + "/history"), { points } = this, step = Math.max(LEAST_STEP_MS, Math.ceil(this.span / WANTED_POINTS));
-    for (const [k, v] of Object.entries({ segment: this.of("segment", "world"), from: to - this.span, to, step, key: this.of("key") })) if (v) url.searchParams.set(k, String(v));
+    const { points } = this, step = Math.max(LEAST_STEP_MS, Math.ceil(this.span / WANTED_POINTS));
     try {
+      const url = new URL(this.base + "/history");
+      for (const [k, v] of Object.entries({ segment: this.of("segment", "world"), from: to - this.span, to, step, key: this.of("key") })) if (v) url.searchParams.set(k, String(v));
       const answer = await fetch(url);
       const said = parse(await answer.text());
       if (points !== this.points || !Array.isArray(said.points)) return;

@@ -227,3 +227,26 @@ onPage("what is fed again is as old as it was", () =>
     feed();
     assert.equal(seconds(e), 21);
   }));
+
+onPage("a language that is none is the browser's, and a src that is no address is said", async () => {
+  for (const lang of ["en_US", "en-", "", undefined, "…"]) {
+    document.lang = lang;
+    const e = put("live-counts", { fed: "" });
+    e.feed({ at: 1, age: 0, quality: "live", segments: { world: of(3000) } });
+    assert.equal(e.number.textContent, new Intl.NumberFormat().format(3000), lang);
+  }
+  document.lang = "de";
+  const german = put("live-counts", { fed: "" });
+  german.feed({ at: 1, age: 0, quality: "live", segments: { world: of(3000) } });
+  assert.equal(german.number.textContent, "3.000");
+  document.lang = "en";
+  for (const bad of ["live.example.com", "localhost:8080", "//", "https://", "/v1"]) {
+    const e = put("live-counts", { event: "final", src: bad });
+    assert.equal(e.note.textContent, "src is an address: https://…", bad);
+    e.setAttribute("src", src());
+    assert.equal(e.note.textContent, "", bad);
+    await wait(150);
+    assert.equal(streams.at(-1)?.url.host, new URL(e.getAttribute("src")).host);
+    e.disconnectedCallback();
+  }
+});

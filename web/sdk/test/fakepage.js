@@ -62,7 +62,7 @@ class FakeElement {
     else this.attributes.delete(name);
   }
   closest() {
-    return { lang: "en" };
+    return { lang: document.lang };
   }
   attachShadow() {
     return Object.assign(new FakeElement(), { adoptedStyleSheets: [] });
@@ -94,7 +94,7 @@ class FakeEventSource {
 const elements = new Map();
 
 const page = {
-  document: { hidden: false, createElement: (name) => Object.assign(new (elements.get(name) || FakeElement)(), { localName: name }) },
+  document: { hidden: false, lang: "en", createElement: (name) => Object.assign(new (elements.get(name) || FakeElement)(), { localName: name }) },
   HTMLElement: FakeElement, Text: FakeText, EventSource: FakeEventSource,
   CSSStyleSheet: class {
     replaceSync() {}
