@@ -3,6 +3,9 @@ package web
 import (
 	"context"
 	"fmt"
+	"image"
+	"image/png"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -76,9 +79,38 @@ func TestElementsSpeakThePagesLanguage(t *testing.T) {
 		const e = document.querySelector("live-counts"), box = e.shadowRoot.querySelector("[part=label]").getBoundingClientRect()
 		return getComputedStyle(e).direction === "rtl" && Math.abs(box.right - e.getBoundingClientRect().right) < 1
 	})()`)
+	if wide := eval[float64](t, ctx, `document.documentElement.scrollWidth - innerWidth`); wide > 0 {
+		t.Errorf("the page is %v px wider than the window", wide)
+	}
 	screenshot(t, ctx, "elements-arabic.png")
+	at := eval[[]int](t, ctx, `(() => { const b = document.querySelector("live-counts").getBoundingClientRect(); return [b.left, b.top, b.right, b.bottom].map(Math.floor) })()`)
+	if !inked(t, "../artifacts/elements-arabic.png", image.Rect(at[0], at[1], at[2], at[3])) {
+		t.Errorf("nothing is painted at %v, where the number is", at)
+	}
 	f.locked(func() { f.quality = "stale" })
 	until(t, ctx, `/قبل|منذ/.test(`+inside("live-counts", "[part=note]")+`)`)
+}
+
+// inked says whether a picture has something dark in a place.
+func inked(t *testing.T, file string, in image.Rectangle) bool {
+	t.Helper()
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	picture, err := png.Decode(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for x := in.Min.X; x < in.Max.X; x++ {
+		for y := in.Min.Y; y < in.Max.Y; y++ {
+			if r, g, b, a := picture.At(x, y).RGBA(); a > 0 && r+g+b < 3*0x8000 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // What lacks a part is about so much, what is old says how old, what is over is

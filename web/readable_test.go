@@ -12,6 +12,7 @@ import (
 	"github.com/chromedp/cdproto/accessibility"
 	"github.com/chromedp/cdproto/dom"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 	"github.com/coder/websocket"
 )
@@ -251,15 +252,18 @@ func keepPicture(t *testing.T, ctx context.Context, name string) {
 	}
 }
 
-// shoot keeps a PNG of the whole page (100 is the quality that means PNG).
+// shoot keeps a PNG of the whole page. It asks for more than the window only where
+// there is more: of a page that is read from right to left, and fits, Chromium then
+// takes what is beside it.
 func shoot(t *testing.T, ctx context.Context, file string) {
 	t.Helper()
-	png, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
+	more := eval[bool](t, ctx, `((e) => e.scrollHeight > innerHeight || e.scrollWidth > innerWidth)(document.documentElement)`)
+	png, err := chromedp.Call(ctx, page.CaptureScreenshot, page.CaptureScreenshotParams{CaptureBeyondViewport: &more})
 	if err == nil {
 		err = os.MkdirAll(filepath.Dir(file), 0o755)
 	}
 	if err == nil {
-		err = os.WriteFile(file, png, 0o644)
+		err = os.WriteFile(file, png.Data, 0o644)
 	}
 	if err != nil {
 		t.Fatal(err)
