@@ -82,6 +82,28 @@ func TestReadableInTrouble(t *testing.T) {
 	checkReadable(t, ctx, "error")
 }
 
+// TestReadableWhenStale looks at numbers that are old: they are to be read, too.
+func TestReadableWhenStale(t *testing.T) {
+	t.Parallel()
+	f, ctx := newFakeGateway(t), browser(t)
+	f.locked(func() { f.quality = "stale" })
+	open(t, ctx, f, "?viewer=v1")
+	until(t, ctx, status("stale"))
+	until(t, ctx, `document.querySelectorAll(".fans[stale]").length === 4 && !document.querySelector("#over-rivals").hidden`)
+	checkAll(t, ctx, "stale")
+	for _, quality := range []string{"live", "stale"} {
+		f.locked(func() { f.quality = quality })
+		for theme, ground := range map[string]string{"outline": "#000", "card": "transparent", "light": "transparent"} { // an outline is its text's ground
+			for _, query := range []string{"label=watching&peak=peak", "mine=team:KC&theirs=team:SF", "dim=team"} {
+				do(t, ctx, chromedp.Navigate(f.URL+"/overlay/final?theme="+theme+"&"+query))
+				until(t, ctx, fmt.Sprintf(`/\d/.test(document.body.lastElementChild?.shadowRoot.textContent) && document.body.lastElementChild.hasAttribute("stale") === %t`, quality == "stale"))
+				eval[string](t, ctx, fmt.Sprintf(`document.body.style.background = %q`, ground))
+				checkReadable(t, ctx, fmt.Sprintf("overlay-%s-%s-%.5s", theme, quality, query))
+			}
+		}
+	}
+}
+
 // emulate gives the window a size, and the machine a colour scheme.
 func emulate(t *testing.T, ctx context.Context, size [2]int64, scheme string) {
 	t.Helper()

@@ -13,10 +13,10 @@ const style = `
 :host { display: inline-block; font-family: var(--live-font, system-ui, sans-serif); color: var(--live-color, inherit); text-align: start }
 :host([hidden]) { display: none }
 [part=number] { font-size: var(--live-size, 2.5rem); font-weight: 700; line-height: 1.1; font-variant-numeric: tabular-nums; white-space: nowrap; contain: layout style }
-[part=label], [part=note], [part=peak] { font-size: .875rem; opacity: .8; font-variant-numeric: tabular-nums }
+[part=label], [part=note], [part=peak] { font-size: .875rem; font-variant-numeric: tabular-nums }
 [part=note]:empty, [part=label]:empty, [part=peak]:empty { display: none }
 .heard { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap }
-:host([stale]) [part=number] { opacity: .6 }
+:host([stale]) [part=number] { font-weight: 400 } /* no paler: whatever the page's colours are, what is old is to be read, too */
 `;
 
 /** @param {string} name @param {Record<string, string>} [attributes] @param {(Node | string)[]} children */
