@@ -358,6 +358,24 @@ const timing = `
 	new PerformanceObserver((l) => { for (const e of l.getEntries()) window.long_.push(Math.round(e.duration)); }).observe({ type: "longtask", buffered: true });
 	new PerformanceObserver((l) => { for (const e of l.getEntries()) if (!e.hadRecentInput) window.shift_ = (window.shift_ ?? 0) + e.value; }).observe({ type: "layout-shift", buffered: true });`
 
+// Whoever is at a button with the keyboard stays there when the events are read
+// again, which is every 20 s; this page's clock goes 20 times as fast.
+func TestDashboardLeavesTheFocus(t *testing.T) {
+	t.Parallel()
+	f, ctx := newFakeOperator(t), browser(t)
+	runFirst(t, ctx, fast)
+	openDashboard(t, ctx, f, "?segment=team:KC")
+	until(t, ctx, status("live"))
+	do(t, ctx, chromedp.Focus(chromedp.CSS("#segment .clear")))
+	eval[bool](t, ctx, `performance.clearResourceTimings(), true`)
+	until(t, ctx, `performance.getEntriesByType("resource").filter((e) => e.name.endsWith("/v1/events")).length > 1`)
+	if !eval[bool](t, ctx, `document.activeElement.matches("#segment .clear")`) {
+		t.Errorf("the focus is at %s", eval[string](t, ctx, `document.activeElement.outerHTML.slice(0, 80)`))
+	}
+	do(t, ctx, chromedp.Click(chromedp.CSS("#segment .clear")))
+	until(t, ctx, text("#segment")+` === "Everybody"`)
+}
+
 // 280 segments change at each tick: a frame takes a few ms, nothing on the page
 // moves, and no task is long, since all of a tick are not. What a tick takes is
 // the thread's own time beside that of a floor: by the clock on the wall a busy

@@ -4,7 +4,7 @@
 import uPlot from "uplot";
 
 import { eventPath, get } from "./api.js";
-import { byId, element, write } from "./dom.js";
+import { byId, element, mark, write } from "./dom.js";
 import { axisNumber, compact, number, plural, signed, time } from "./format.js";
 import { segmentName } from "./places.js";
 import { RANGES } from "./state.js";
@@ -265,8 +265,9 @@ function triangle(ctx, x, y, size) {
 
 /** @param {HTMLElement} chip @param {string} segment @param {() => void} clear */
 export function showSegment(chip, segment, clear) {
-  chip.replaceChildren();
-  chip.append(element("span", "", segmentName(segment)));
+  if (chip.dataset.segment === segment) return; // its button may have the focus
+  mark(chip, "segment", segment);
+  chip.replaceChildren(element("span", "", segmentName(segment)));
   if (segment === "world") return;
   const b = element("button", "clear", "×");
   b.type = "button";
