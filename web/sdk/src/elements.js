@@ -45,8 +45,9 @@ class Ease {
     this.from = this.to = this.shown = NaN;
   }
 
-  /** @param {number} v */
-  set(v) {
+  /** @param {number} n of a page's own it may have a fraction, which no step arrives at */
+  set(n) {
+    const v = Math.round(n);
     if (v === this.to) return;
     this.from = Number.isNaN(this.to) || calm?.matches || document.hidden ? v : this.shown;
     this.to = v;

@@ -250,3 +250,14 @@ onPage("a language that is none is the browser's, and a src that is no address i
     e.disconnectedCallback();
   }
 });
+
+onPage("a number that is none to count with is rounded, and holds still", async () => {
+  const e = put("live-counts", { fed: "" });
+  const feed = (sessions) => e.feed({ at: 1, age: 0, quality: "live", segments: { world: of(sessions) } });
+  for (const [n, want] of [[3.5, "4"], [10.4, "10"], [10, "10"], [0.4, "0"]]) {
+    feed(n);
+    for (let i = 0; i < 5; i++) await wait(300);
+    assert.equal(e.number.textContent, want);
+  }
+  assert.equal(e.heard.textContent, "4 watching");
+});
