@@ -26,6 +26,7 @@ const (
 	badgeChar     = 7               // px, a width that fits Verdana's 11 px figures
 	badgePad      = 10              // px on both sides of a text
 	badgeOld      = 10_000          // ms: from then on its age is shown, as elements have it
+	badgeExact    = 2000            // fans up to which the estimate is as good as exact, as elements have it
 	badgeNone     = "no such event" // and the like: the picture says it, since nobody sees a status
 )
 
@@ -96,10 +97,7 @@ func countIn(body []byte, value string) string {
 	if value != "fans" && value != "peak" && value != "reach" {
 		value = "sessions"
 	}
-	about, old := "", ""
-	if value == "fans" || value == "reach" || board.Quality == "partial" {
-		about = "≈ "
-	}
+	old := ""
 	if board.Quality == "stale" || board.Quality != "final" && board.AgeMS > badgeOld {
 		old = ", " + age(board.AgeMS) + " ago"
 	}
@@ -114,7 +112,11 @@ func countIn(body []byte, value string) string {
 			if json.Unmarshal(c, &count) != nil || count == nil {
 				return "<" + thousands(board.MinCohort) + old // too small to be shown
 			}
-			return about + thousands(count[value]) + old
+			about, n := "", count[value]
+			if board.Quality == "partial" || n > badgeExact && (value == "fans" || value == "reach") {
+				about = "≈ "
+			}
+			return about + thousands(n) + old
 		}
 	}
 	return "0" + old
