@@ -42,6 +42,7 @@ type fakeGateway struct {
 	sessions  int
 	streams   []string // queries of the streams that were opened
 	timelines []url.Values
+	vtt       string // the timelines; "": of a recording of two minutes
 	forgets   string // there are no timelines of segments that contain it; empty: there are all
 	accounts  *fakeAccounts
 }
@@ -149,18 +150,18 @@ func refuse(w http.ResponseWriter, status int) {
 
 // timeline is of a recording of two minutes: 5,000 watch, then 6,000, then 5,500.
 func (f *fakeGateway) timeline(w http.ResponseWriter, r *http.Request) {
-	var forgets string
-	f.locked(func() { f.timelines, forgets = append(f.timelines, r.URL.Query()), f.forgets })
+	var forgets, vtt string
+	f.locked(func() { f.timelines, forgets, vtt = append(f.timelines, r.URL.Query()), f.forgets, f.vtt })
 	if forgets != "" && strings.Contains(r.URL.Query().Get("segment"), forgets) {
 		refuse(w, http.StatusServiceUnavailable)
 		return
 	}
 	w.Header().Set("Content-Type", "text/vtt; charset=utf-8")
-	fmt.Fprint(w, "WEBVTT\n\n"+
+	fmt.Fprint(w, cmp.Or(vtt, "WEBVTT\n\n"+
 		"00:00:00.000 --> 00:00:40.000\n{\"sessions\":5000,\"fans\":4900}\n\n"+
 		"00:00:40.000 --> 00:01:20.000\n{\"sessions\":6000,\"fans\":5900,\"moments\":[{\"kind\":\"surge\",\"change\":0.2},{\"kind\":\"peak\",\"sessions\":6100}]}\n\n"+
 		"00:01:20.000 --> 00:01:50.000\n{\"sessions\":5500,\"fans\":5400}\n\n"+
-		"00:01:50.000 --> 00:02:00.000\n<img src=x onerror=alert(1)>\n")
+		"00:01:50.000 --> 00:02:00.000\n<img src=x onerror=alert(1)>\n"))
 }
 
 // countLocked returns how many are in a segment: the crowd, and each session

@@ -129,6 +129,30 @@ func TestReplayWithoutATimeline(t *testing.T) {
 	until(t, ctx, `document.querySelector("#moment").hidden`)
 }
 
+// In a gap of the timeline nothing is known, and no number stands there as if it
+// were of then.
+func TestReplayOfAGap(t *testing.T) {
+	t.Parallel()
+	f, ctx := newFakeGateway(t), browser(t)
+	f.locked(func() {
+		f.vtt = "WEBVTT\n\n00:00:00.000 --> 00:00:20.000\n{\"sessions\":5000,\"fans\":4900}\n\n00:00:40.000 --> 00:02:00.000\n{\"sessions\":6000,\"fans\":5900}\n"
+	})
+	open(t, ctx, f, "?viewer=v1")
+	until(t, ctx, playing)
+	until(t, ctx, inside("#over-mine", "[part=number]")+` === "4,213"`)
+	click(t, ctx, "#replay")
+	until(t, ctx, inside("#over-mine", "[part=number]")+` === "5,000"`)
+	seek := func(s int) {
+		eval[bool](t, ctx, fmt.Sprintf(`(document.querySelector("#video").currentTime = %d), true`, s))
+	}
+	seek(25)
+	until(t, ctx, inside("#over-mine", "[part=number]")+` === "–" && `+inside("#over-mine", "[part=peak]")+` === ""`)
+	until(t, ctx, inside("#over-rivals", ".row")+` === "KC –SF –"`)
+	seek(60)
+	until(t, ctx, inside("#over-mine", "[part=number]")+` === "6,000" && `+inside("#over-mine", "[part=peak]")+` === "peak\u00a06,000"`)
+	until(t, ctx, inside("#over-rivals", ".row")+`.startsWith("KC 6,000 (50%)")`)
+}
+
 func TestMessagesForDevelopers(t *testing.T) {
 	t.Parallel()
 	f, ctx := newFakeGateway(t), browser(t)

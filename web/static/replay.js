@@ -61,7 +61,8 @@ export class Replay {
     const before = [...track.cues].filter((q) => q.startTime <= (cue ? cue.startTime : 0)).map(read);
     const peak = Math.max(0, ...before.flatMap((q) => [q.sessions, ...q.moments.map((m) => m.sessions)]));
     this.now[segment] = c ? { sessions: c.sessions, fans: c.fans, peak } : undefined; // null would say: too few to be shown
-    if (cue) this.feed({ at: this.from + cue.startTime * 1000, age: 0, quality: "final", segments: { ...this.now } });
+    const at = cue ? cue.startTime : this.video.currentTime; // in a gap nothing is known, and that is shown
+    this.feed({ at: this.from + at * 1000, age: 0, quality: "final", segments: { ...this.now } });
     if (!first) return;
     this.remark(c ? c.moments.map((m) => words(m, c)).join(" · ") : "");
   }
