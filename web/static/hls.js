@@ -118,8 +118,14 @@ export class Stream {
   event(target, name) {
     const { signal } = this.stopped;
     return new Promise((resolve, reject) => {
-      target.addEventListener(name, resolve, { once: true, signal });
-      signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+      const end = (e) => {
+        target.removeEventListener(name, end);
+        signal.removeEventListener("abort", end); // there is one for as long as the stream plays
+        if (e.type === name) resolve();
+        else reject(signal.reason);
+      };
+      target.addEventListener(name, end);
+      signal.addEventListener("abort", end);
     });
   }
 

@@ -6,6 +6,7 @@ import { after, backoff, compactCounts, counts, refusal } from "../src/protocol.
 import { stateOf } from "../src/video.js";
 import "./elements.test.js";
 import { FakeStorage, FakeVideo } from "./fakes.js";
+import "./hls.test.js";
 import "./outage.test.js";
 import "./pace.test.js";
 import "./package.test.js";
