@@ -20,7 +20,7 @@ export function viewOf(search = location.search) {
   return {
     event: q.get("event") ?? "",
     segment: q.get("segment") || "world",
-    range: range in RANGES ? range : "1h",
+    range: Object.hasOwn(RANGES, range) ? range : "1h",
     map: q.get("map") === "country" ? "country" : "region",
     dim: q.get("dim") ?? "",
   };

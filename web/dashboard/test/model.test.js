@@ -61,7 +61,9 @@ test("views are links, and odd links are views", () => {
   const v = { event: "final 2026", segment: "team+region:KC+US-CA", range: "24h", map: "country", dim: "team+region" };
   assert.deepEqual(viewOf(searchOf(v)), v);
   assert.equal(searchOf(viewOf("")), "");
-  assert.deepEqual(viewOf("?range=<script>&map=moon"), { event: "", segment: "world", range: "1h", map: "region", dim: "" });
+  for (const range of ["<script>", "toString", "__proto__", ""]) {
+    assert.deepEqual(viewOf(`?range=${range}&map=moon`), { event: "", segment: "world", range: "1h", map: "region", dim: "" });
+  }
 });
 
 test("places have names and shapes", () => {
