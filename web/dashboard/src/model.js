@@ -58,8 +58,8 @@ export class Model {
     this.world = m.dims.world;
     const dims = new Map();
     for (const [dim, values] of Object.entries(m.dims)) {
-      if (dim === "world") continue;
-      dims.set(dim, new Map(Object.entries(values).filter(([, c]) => c)));
+      if (dim === "world" || !values || typeof values !== "object") continue;
+      dims.set(dim, new Map(Object.entries(values).filter(([, c]) => typeof c?.sessions === "number"))); // not those that are folded
     }
     this.dims = dims;
     this.remember();

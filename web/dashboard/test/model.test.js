@@ -46,6 +46,16 @@ test("a segment that is folded for the public has no count", () => {
   assert.equal(m.count("team:SF"), undefined);
 });
 
+test("a dimension that is none costs no other", () => {
+  const m = new Model();
+  for (const odd of [null, 7, "KC", [null], { KC: 7 }, undefined]) {
+    const b = board(0, { KC: 1 });
+    assert.equal(m.take({ ...b, dims: { odd, ...b.dims } }, 0), true);
+    assert.equal(m.count("team:KC").sessions, 1);
+    assert.equal([...(m.dims.get("odd") ?? [])].length, 0);
+  }
+});
+
 test("classes of the map are round numbers that hold still", () => {
   assert.deepEqual(boundsOf(0), []);
   assert.deepEqual(boundsOf(1), []);
