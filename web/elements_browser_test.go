@@ -17,7 +17,7 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// onAPage puts elements into a page of the gateway's, as HTML.
+// onAPage puts elements into a page of another origin, which may read, as HTML.
 func onAPage(t *testing.T, ctx context.Context, f *fakeGateway, lang, dir, style, html string) {
 	t.Helper()
 	site := elsewhere(t, `<!doctype html><html lang="`+lang+`" dir="`+dir+`"><style>`+style+`</style><script type="module" src="`+f.URL+`/live-counts.js"></script><main>`+html+`</main></html>`)

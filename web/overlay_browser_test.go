@@ -66,18 +66,15 @@ func TestElementsOnAnotherPage(t *testing.T) {
 	t.Parallel()
 	f, ctx := newFakeGateway(t), browser(t)
 	f.locked(func() { f.crowd["team"][`<img src=x onerror=alert(1)>`] = 99999 })
-	do(t, ctx, chromedp.Navigate(f.URL+"/device")) // any page
-	eval[bool](t, ctx, `(async () => {
-		await import("/live-counts.js")
-		const main = document.querySelector("main")
-		for (const [name, attributes] of [["live-counts", {segment: "team:KC"}], ["live-counts", {segment: "world", value: "fans"}], ["live-rivals", {mine: "team:KC", theirs: "team:SF"}], ["live-top", {dim: "team"}], ["live-counts", {}]]) {
-			const e = document.createElement(name)
-			if (Object.keys(attributes).length) e.setAttribute("event", "final")
-			for (const [k, v] of Object.entries(attributes)) e.setAttribute(k, v)
-			main.append(e)
-		}
-		return true
-	})()`)
+	onAPage(t, ctx, f, "en", "ltr", "", `
+		<live-counts event="final" segment="team:KC"></live-counts>
+		<live-counts event="final" segment="world" value="fans"></live-counts>
+		<live-rivals event="final" mine="team:KC" theirs="team:SF"></live-rivals>
+		<live-top event="final" dim="team"></live-top>
+		<live-counts></live-counts>`)
+	if own := eval[string](t, ctx, `location.origin`); own == f.URL {
+		t.Errorf("the page is of %s, the gateway's own", own)
+	}
 	until(t, ctx, `document.querySelector("live-top").shadowRoot.querySelector("b")?.textContent === "<img src=x onerror=alert(1)>"`)
 	until(t, ctx, `document.querySelectorAll("live-counts")[1].shadowRoot.querySelector("[part=number]").textContent.startsWith("≈")`)
 	if got := eval[string](t, ctx, `document.querySelectorAll("live-counts")[2].shadowRoot.querySelector("[part=note]").textContent`); got != `Say which event: <live-counts event="…">` {
