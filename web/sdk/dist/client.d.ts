@@ -130,6 +130,7 @@ export declare class Client {
     acks: boolean;
     adopted: boolean;
     sending: boolean;
+    alone: boolean;
     attempt: number;
     refusedUpgrades: number;
     beatMS: number;
@@ -207,7 +208,7 @@ export declare class Client {
     flush(): Promise<void>;
     again(leastMS?: number): void;
     /**
-     * Sends events by a request, and forgets what is durable, or refused.
+     * Sends events by requests, and forgets what is durable, or refused.
      * @param {import("./outbox.js").Item[]} items @param {string} session
      * @returns {Promise<number>} 0, or after how many ms some are to be sent again
      */

@@ -12,3 +12,5 @@ export declare const MESSAGE_BYTES = 4096;
 export declare const BLOCKED_TRIES = 2;
 export declare const OPEN_MS = 10000;
 export declare const QUIET_MS = 20000;
+export declare const KEPT_MS: number;
+export declare const SEQ_PER_MS = 100;

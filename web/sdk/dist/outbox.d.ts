@@ -1,5 +1,3 @@
-/** Numbers of messages begin where the clock is, so that none comes twice in a session, whichever tab sends it. */
-export declare const SEQ_PER_MS = 100;
 export type Item = {
     /**
      * whose it is

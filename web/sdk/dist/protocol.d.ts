@@ -34,8 +34,8 @@ export declare function unanswered(url: string | URL): Promise<{
     code: "unavailable" | "forbidden";
     message: string;
 }>;
-/** What to say of an answer that is in no form of ours. */
-export declare const STRANGE = "this is no gateway of grandstand.v1: check the address, and its release";
+/** What to say of an answer that is in no form of ours. @type {string} */
+export declare const STRANGE: string;
 export type Count = {
     /**
      * streams that play now, counted exactly

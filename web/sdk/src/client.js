@@ -1,11 +1,12 @@
-import { AGAIN_ATTEMPT, AGAIN_MS, ANSWER_MS, BATCH, BLOCKED_TRIES, BURST, HIDDEN_MS, MESSAGE_BYTES, RULING_MS, SLOW_MS, SOON_MS, STEADY_MS } from "./limits.js";
-import { Outbox, SEQ_PER_MS } from "./outbox.js";
+import { AGAIN_ATTEMPT, AGAIN_MS, ANSWER_MS, BLOCKED_TRIES, BURST, HIDDEN_MS, MESSAGE_BYTES, RULING_MS, SEQ_PER_MS, SLOW_MS, SOON_MS, STEADY_MS } from "./limits.js";
+import { Outbox } from "./outbox.js";
 import { STRANGE, after, backoff, counts, parse, positive, refusal, retryAfter, unanswered } from "./protocol.js";
 import { SharedSession } from "./session.js";
 import { Socket } from "./socket.js";
 import { VideoWatch, position } from "./video.js";
 
 const NAME = /^[\w.-]{1,64}$/; // of an event, as servers have it
+const PROTOCOL = { STRANGE, parse, retryAfter }; // what the files that are loaded later use of this one
 
 /**
  * @typedef {import("./protocol.js").Counts} Counts
@@ -63,7 +64,7 @@ export class Client {
     this.seq = Date.now() * SEQ_PER_MS + ((Math.random() * SEQ_PER_MS) | 0);
     /** @type {import("./socket.js").Link | null} */
     this.link = null;
-    this.running = this.ready = this.acks = this.adopted = this.sending = false;
+    this.running = this.ready = this.acks = this.adopted = this.sending = this.alone = false;
     this.attempt = this.refusedUpgrades = 0;
     this.beatMS = 10_000;
     this.token = "";
@@ -235,7 +236,7 @@ export class Client {
       lost: (/** @type {number} */ code, /** @type {string} */ reason, /** @type {boolean} */ opened) => this.link === link && this.lost(code, reason, opened),
     };
     try {
-      link = sse ? new sse.Sse((path, init) => this.request(path, init), listener, { parse, retryAfter }, this.shared) : new Socket(this.address("/live").replace("http", "ws"), this.token, listener);
+      link = sse ? new sse.Sse((path, init) => this.request(path, init), listener, PROTOCOL, this.shared) : new Socket(this.address("/live").replace("http", "ws"), this.token, listener);
       this.link = link;
     } catch (err) {
       this.end("invalid", String(err));
@@ -356,7 +357,7 @@ export class Client {
   async flush() {
     if (!this.ready || this.sending) return;
     const list = this.outbox.items.filter((i) => !this.sent.has(i.seq));
-    if (list.length <= BURST || !this.acks) {
+    if (list.length <= BURST || !this.acks || this.alone) {
       for (const i of list.slice(0, BURST)) {
         if (!this.link?.send(i.body)) return;
         this.tell("onMessage", i.body, "player");
@@ -367,7 +368,12 @@ export class Client {
       return;
     }
     this.sending = true;
-    const wait = await this.post(list, this.session);
+    let wait = 0;
+    try {
+      wait = await this.post(list, this.session);
+    } catch {
+      this.alone = true; // backlog.js does not come: all goes on the connection, a few at a time
+    }
     this.sending = false;
     if (wait) this.again(wait);
     else this.flush();
@@ -378,29 +384,12 @@ export class Client {
   }
 
   /**
-   * Sends events by a request, and forgets what is durable, or refused.
+   * Sends events by requests, and forgets what is durable, or refused.
    * @param {import("./outbox.js").Item[]} items @param {string} session
    * @returns {Promise<number>} 0, or after how many ms some are to be sent again
    */
   async post(items, session) {
-    const half = items.length >> 1;
-    const halves = async () => (await this.post(items.slice(0, half), session)) || this.post(items.slice(half), session);
-    if (items.length > BATCH) return halves();
-    try {
-      const bodies = items.map((i) => i.body);
-      // The last word of a play that is over.
-      if (session !== this.session) bodies.push(`{"t":"beat","state":"ended"}`);
-      const answer = await this.request("/beats?session=" + session, { method: "POST", body: `[${bodies}]` }), { status } = answer;
-      if (status === 401 || status === 429 || status >= 500) return retryAfter(answer);
-      if (!answer.ok) {
-        if (half && (status === 400 || status === 413)) return halves(); // for one of them: the halves say which
-        this.refused({ code: "invalid", message: STRANGE, ...parse(await answer.text()) }); // what can never be taken is no use to keep
-      }
-      this.outbox.forget(items);
-      return 0;
-    } catch {
-      return AGAIN_MS;
-    }
+    return (await import("./backlog.js")).post(this, items, session, PROTOCOL);
   }
 
   /** @param {number} upTo */

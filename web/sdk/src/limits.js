@@ -15,3 +15,5 @@ export const MESSAGE_BYTES = 4096;
 export const BLOCKED_TRIES = 2; // upgrades that fail where plain HTTP works, before the fallback
 export const OPEN_MS = 10_000; // to the hello
 export const QUIET_MS = 20_000; // unchanged numbers come every 15 s; a connection that says less is dead
+export const KEPT_MS = 7 * 86_400_000; // for which events that nobody comes back to send are kept
+export const SEQ_PER_MS = 100; // numbers of messages begin where the clock is, so that none comes twice in a session, whichever tab sends it

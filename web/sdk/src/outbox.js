@@ -3,12 +3,8 @@
 // durable. What another tab left behind is taken over by the next (its lock is
 // free then). Without IndexedDB the outbox is in memory only.
 
-const DB = "grandstand", STORE = "events";
+const DB = "grandstand", STORE = "events", LOCK = DB + ".tab.";
 const MOST = 1000; // events of a tab that wait; the oldest give way
-const KEPT_MS = 7 * 86_400_000; // for which what nobody comes back to send is kept
-
-/** Numbers of messages begin where the clock is, so that none comes twice in a session, whichever tab sends it. */
-export const SEQ_PER_MS = 100;
 
 /**
  * @typedef {object} Item
@@ -45,7 +41,7 @@ export class Outbox {
     const db = await done(request);
     db.onversionchange = () => db.close();
     // The lock lives as long as the tab: that it is free says that the tab is gone.
-    globalThis.navigator?.locks?.request(lockOf(this.tab), () => new Promise((resolve) => (this.release = resolve))).catch(() => {});
+    globalThis.navigator?.locks?.request(LOCK + this.tab, () => new Promise((resolve) => (this.release = resolve))).catch(() => {});
     return db;
   }
 
@@ -98,19 +94,11 @@ export class Outbox {
    * @param {(items: Item[], session: string) => Promise<number>} give
    */
   async adopt(give) {
-    const db = await this.db, locks = globalThis.navigator?.locks;
-    if (!db || !locks) return;
+    const db = await this.db;
+    if (!db) return;
     /** @type {Item[]} */
-    const all = await done(db.transaction(STORE).objectStore(STORE).getAll());
-    for (const tab of new Set(all.map((i) => i.tab))) {
-      if (tab === this.tab) continue;
-      await locks.request(lockOf(tab), { ifAvailable: true }, async (lock) => {
-        if (!lock) return; // it lives
-        const theirs = all.filter((i) => i.tab === tab), ours = theirs.filter((i) => i.scope === this.scope), old = Date.now() - KEPT_MS;
-        this.forget(theirs.filter((i) => i.seq / SEQ_PER_MS < old));
-        for (const session of new Set(ours.map((i) => i.session))) if (await give(ours.filter((i) => i.session === session), session)) return;
-      });
-    }
+    const all = await done(db.transaction(STORE).objectStore(STORE).getAll()), theirs = all.filter((i) => i.tab !== this.tab);
+    if (theirs.length) await (await import("./backlog.js")).adopt(this, theirs, LOCK, give);
   }
 
   async close() {
@@ -118,6 +106,3 @@ export class Outbox {
     (await this.db)?.close();
   }
 }
-
-/** @param {string} tab */
-const lockOf = (tab) => "grandstand.tab." + tab;

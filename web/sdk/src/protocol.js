@@ -71,7 +71,7 @@ export async function unanswered(url) {
   return { code: "forbidden", message: `${host} serves no pages of ${globalThis.location?.origin}: its operator lists that in --origins` };
 }
 
-/** What to say of an answer that is in no form of ours. */
+/** What to say of an answer that is in no form of ours. @type {string} */
 export const STRANGE = "this is no gateway of grandstand.v1: check the address, and its release";
 
 /**

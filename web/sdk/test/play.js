@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import { afterEach, beforeEach, mock } from "node:test";
 
 import { Client } from "../src/client.js";
-import "../src/sse.js"; // else it would be read from disk while time stands still
+import "../src/backlog.js"; // else they would be read from disk while time stands still
+import "../src/sse.js";
 import { FakeServer, FakeStorage } from "./fakes.js";
 
 /** That of the test. @type {FakeServer} */

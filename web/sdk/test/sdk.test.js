@@ -96,6 +96,22 @@ test("a backlog goes by requests, whose answers say that it is durable", async (
   assert.equal(client.outbox.items.length, 0);
 });
 
+test("where backlog.js does not come a backlog goes on the connection, a few at a time", async () => {
+  server.up = false;
+  const { client } = play();
+  client.post = () => Promise.reject(new TypeError("Failed to fetch dynamically imported module"));
+  await pass(5_000);
+  for (let i = 0; i < 50; i++) client.track("goal", { i });
+  talking();
+  server.up = true;
+  await pass(60_000);
+  const events = server.last.of("event");
+  assert.deepEqual(events.map((m) => m.data.i), Array.from({ length: 50 }, (_, i) => i));
+  server.last.say({ t: "ack", seq: events.at(-1).seq });
+  assert.equal(client.outbox.items.length, 0);
+  client.close();
+});
+
 test("close codes: what is final, what asks for a token, what for patience", async () => {
   assert.deepEqual([1006, 1012, 1008, 4000, 4002, 4008, 4501, 4503, 4504].map(after), ["retry", "retry", "slowly", "retry", "renew", "retry", "renew", "final", "final"]);
   let asked = 0;

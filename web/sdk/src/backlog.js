@@ -1,0 +1,51 @@
+// What waited: many events by requests, whose answers say that all is durable, and
+// what tabs left that are gone. Few need it, so it is a file of its own that those
+// load.
+
+import { AGAIN_MS, BATCH, KEPT_MS, SEQ_PER_MS } from "./limits.js";
+
+/**
+ * Client.post.
+ * @param {import("./client.js").Client} client @param {import("./outbox.js").Item[]} items @param {string} session
+ * @param {Pick<typeof import("./protocol.js"), "STRANGE" | "parse" | "retryAfter">} protocol which sdk.js has
+ * @returns {Promise<number>}
+ */
+export async function post(client, items, session, protocol) {
+  const half = items.length >> 1;
+  const halves = async () => (await post(client, items.slice(0, half), session, protocol)) || post(client, items.slice(half), session, protocol);
+  if (items.length > BATCH) return halves();
+  try {
+    const bodies = items.map((i) => i.body);
+    // The last word of a play that is over.
+    if (session !== client.session) bodies.push(`{"t":"beat","state":"ended"}`);
+    const answer = await client.request("/beats?session=" + session, { method: "POST", body: `[${bodies}]` }), { status } = answer;
+    if (status === 401 || status === 429 || status >= 500) return protocol.retryAfter(answer);
+    if (!answer.ok) {
+      if (half && (status === 400 || status === 413)) return halves(); // for one of them: the halves say which
+      client.refused({ code: "invalid", message: protocol.STRANGE, ...protocol.parse(await answer.text()) }); // what can never be taken is no use to keep
+    }
+    client.outbox.forget(items);
+    return 0;
+  } catch {
+    return AGAIN_MS;
+  }
+}
+
+/**
+ * Outbox.adopt.
+ * @param {import("./outbox.js").Outbox} outbox @param {import("./outbox.js").Item[]} all that other tabs stored
+ * @param {string} lock before the name of a tab: what it holds while it lives
+ * @param {(items: import("./outbox.js").Item[], session: string) => Promise<number>} give
+ */
+export async function adopt(outbox, all, lock, give) {
+  const locks = globalThis.navigator?.locks;
+  if (!locks) return;
+  for (const tab of new Set(all.map((i) => i.tab))) {
+    await locks.request(lock + tab, { ifAvailable: true }, async (held) => {
+      if (!held) return; // it lives
+      const theirs = all.filter((i) => i.tab === tab), ours = theirs.filter((i) => i.scope === outbox.scope), old = Date.now() - KEPT_MS;
+      outbox.forget(theirs.filter((i) => i.seq / SEQ_PER_MS < old));
+      for (const session of new Set(ours.map((i) => i.session))) if (await give(ours.filter((i) => i.session === session), session)) return;
+    });
+  }
+}
