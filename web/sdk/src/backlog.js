@@ -1,6 +1,9 @@
 // What waited: many events by requests, whose answers say that all is durable, and
 // what tabs left that are gone. Few need it, so it is a file of its own that those
 // load.
+//
+// Something between may answer in a server's place: a load balancer that has no
+// gateway just now, a hotel's network. Events are dropped only for words of ours.
 
 import { AGAIN_MS, BATCH, KEPT_MS, SEQ_PER_MS } from "./limits.js";
 
@@ -20,10 +23,13 @@ export async function post(client, items, session, protocol) {
     if (session !== client.session) bodies.push(`{"t":"beat","state":"ended"}`);
     const answer = await client.request("/beats?session=" + session, { method: "POST", body: `[${bodies}]` }), { status } = answer;
     if (status === 401 || status === 429 || status >= 500) return protocol.retryAfter(answer);
-    if (!answer.ok) {
-      if (half && (status === 400 || status === 413)) return halves(); // for one of them: the halves say which
-      client.refused({ code: "invalid", message: protocol.STRANGE, ...protocol.parse(await answer.text()) }); // what can never be taken is no use to keep
+    const said = protocol.parse(await answer.text());
+    if (half && (status === 400 || status === 413)) return halves(); // for one of them: the halves say which
+    if (typeof (answer.ok ? said.session : said.code) !== "string") {
+      client.trouble({ code: "invalid", message: protocol.STRANGE });
+      return protocol.retryAfter(answer);
     }
+    if (!answer.ok) client.refused(said); // what can never be taken is no use to keep
     client.outbox.forget(items);
     return 0;
   } catch {

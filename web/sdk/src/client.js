@@ -453,7 +453,8 @@ export class Client {
     }
     if (mine !== this.trying || !this.running) return;
     const { status } = answer;
-    if (status === 429 || status >= 500) {
+    // Something between may speak for a gateway that was there before, and will be again.
+    if (status === 429 || status >= 500 || (this.session && !said.code && status !== 401)) {
       this.trouble({ code: "unavailable", message: `HTTP ${status}: it is tried again`, ...said });
       this.attempt--;
       this.wait(retryAfter(answer));

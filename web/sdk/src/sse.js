@@ -95,12 +95,14 @@ export class Sse {
   answered(status, m, messages, asked) {
     if (status === 401) return this.end(4002, m.message);
     if (status === 409) return this.end(4504, m.message);
-    if (status === 404 || status === 405) return this.end(4500, m.message || "no gateway of grandstand.v1");
-    if (this.shared.id && (status === 403 || (status === 400 && !this.opened))) {
+    const ours = typeof (status === 200 ? m.session : m.code) === "string";
+    if ((status === 404 || status === 405) && (ours || !this.shared.id)) return this.end(4500, m.message || "no gateway of grandstand.v1");
+    if (ours && this.shared.id && (status === 403 || (status === 400 && !this.opened))) {
       this.shared.forget(); // of a server that has a new secret since
       return this.end(1013, "");
     }
-    if (status !== 200) return this.end(status === 429 ? 1008 : status === 403 ? 4503 : 1013, m.message || `HTTP ${status}: it is tried again`);
+    // What is not ours speaks for no gateway: where one was there will be one again.
+    if (status !== 200 || !ours) return this.end(status === 429 ? 1008 : status === 403 && (ours || !this.shared.id) ? 4503 : 1013, m.message || `HTTP ${status}: it is tried again`);
     const { message } = this.listener, said = messages.map((text) => this.parse(text));
     const own = said.filter((one) => one.interval_ms).at(-1)?.interval_ms === OWN, paced = own && m.interval_ms > 0 && m.interval_ms !== this.beatMS;
     if (paced) this.beatMS = m.interval_ms;

@@ -65,6 +65,24 @@ test("what a proxy says is told once, and the play begins when it can", async ()
   }
 });
 
+test("a play outlives what something between says while its gateway is replaced", async () => {
+  talking();
+  for (const [status, body] of [[404, "<h1>default backend</h1>"], [200, "<h1>Welcome</h1>"], [403, "<h1>no</h1>"]]) {
+    const { client, told } = play({ viewer: "v" + status });
+    await pass(15_000);
+    server.upgrades = false;
+    server.answer = () => new Response(body, { status });
+    server.last.gone(1006);
+    await pass(60_000);
+    assert.deepEqual(told.errors, [{ code: "unavailable", message: `HTTP ${status}: it is tried again` }]);
+    server.upgrades = true;
+    await pass(40_000);
+    assert.equal(told.states.at(-1).state, "open");
+    assert.equal(client.session, "s1");
+    client.close();
+  }
+});
+
 // fallback begins a play without WebSockets, whose beats are answered by answer().
 async function fallback(answer, options) {
   const upgrade = server.answer, g = { answer };

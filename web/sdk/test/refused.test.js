@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { mock, test } from "node:test";
 
 import { FakeVideo } from "./fakes.js";
-import { pass, play, server } from "./play.js";
+import { pass, play, server, talking } from "./play.js";
 
 test("what no server takes is told of, and not sent", async () => {
   const { client, told } = play();
@@ -22,7 +22,7 @@ test("what no server takes is told of, and not sent", async () => {
 });
 
 // beats answers a POST of beats as a server does: all of it or nothing.
-function beats(init, took, bad = (m) => m.data?.bad, answer = {}) {
+function beats(init, took, bad = (m) => m.data?.bad, answer = { session: "s1" }) {
   const list = JSON.parse(init.body);
   if (list.length > 100 || list.some(bad)) return new Response(`{"code":"invalid","message":"name is not"}`, { status: 400 });
   took.push(...list);
@@ -46,16 +46,74 @@ test("one event that is refused takes no other with it", async () => {
 });
 
 test("what a request is refused for as a whole is told once", async () => {
+  const { client, told } = await backlog(() => new Response(`{"code":"not_found","message":"no event"}`, { status: 404 }));
+  assert.deepEqual(told.errors, [{ code: "not_found", message: "no event" }]);
+  assert.equal(client.outbox.items.length, 0);
+});
+
+// backlog has 40 events that waited for the server, whose requests are answered by answer for a minute.
+async function backlog(answer) {
   server.up = false;
   const { client, told } = play();
   await pass(5_000);
   for (let i = 0; i < 40; i++) client.track("goal", { i });
   told.errors.length = 0;
-  server.answer = () => new Response("<h1>Not here</h1>", { status: 404 });
+  server.answer = answer;
   server.up = true;
+  talking();
   await pass(60_000);
-  assert.deepEqual(told.errors, [{ code: "invalid", message: "this is no gateway of grandstand.v1: check the address, and its release" }]);
-  assert.equal(client.outbox.items.length, 0);
+  return { client, told };
+}
+
+for (const [what, answer] of [
+  ["a page with 200", () => new Response("<h1>Welcome to the hotel</h1>")],
+  ["a page with 404", () => new Response("<h1>default backend</h1>", { status: 404 })],
+  ["a page with 413", () => new Response("<h1>Too large</h1>", { status: 413 })],
+  ["other JSON", () => new Response(`{"ok":true,"session":7}`)],
+]) {
+  test("no gateway's answer takes no event, and is told once: " + what, async () => {
+    const { client, told } = await backlog(answer);
+    assert.deepEqual(told.errors, [{ code: "invalid", message: "this is no gateway of grandstand.v1: check the address, and its release" }]);
+    assert.equal(client.outbox.items.length, 40);
+    const took = [];
+    server.answer = (url, init) => beats(init, took);
+    await pass(20_000);
+    assert.deepEqual(took.map((m) => m.data.i), Array.from({ length: 40 }, (_, i) => i));
+    assert.equal(client.outbox.items.length, 0);
+    client.close();
+  });
+}
+
+for (const [what, page] of [["200", () => new Response("<h1>Welcome</h1>")], ["404", () => new Response("<h1>default backend</h1>", { status: 404 })], ["403", () => new Response("<h1>no</h1>", { status: 403 })]]) {
+  test("without WebSockets a play outlives what is no gateway, and loses nothing: " + what, async () => {
+    const took = [], well = (url, init) => beats(init, took, undefined, { session: "r1", interval_ms: 10000, segments: ["world"] });
+    let answer = well;
+    blocked((url, init) => answer(url, init));
+    const { client, told } = play();
+    await pass(8_000);
+    assert.equal(told.states.at(-1).state, "open");
+    answer = page;
+    for (let i = 0; i < 3; i++) client.track("goal", { i });
+    await pass(40_000);
+    assert.equal(client.outbox.items.length, 3);
+    assert.deepEqual(told.errors, [{ code: "unavailable", message: `HTTP ${what}: it is tried again` }]);
+    answer = well;
+    await pass(45_000);
+    assert.equal(client.session, "r1");
+    assert.equal(told.states.at(-1).state, "open");
+    assert.deepEqual([...new Set(took.filter((m) => m.t === "event").map((m) => m.data.i))], [0, 1, 2]);
+    assert.equal(client.outbox.items.length, 0);
+    client.close();
+  });
+}
+
+test("without WebSockets a page with 200 is no play", async () => {
+  blocked(() => new Response("<h1>Welcome</h1>"));
+  const { client, told } = play();
+  await pass(20_000);
+  assert.ok(told.states.every((s) => s.state !== "open"));
+  assert.equal(client.session, "");
+  client.close();
 });
 
 // blocked makes a server whose WebSockets do not come through; it answers beats with answer.
@@ -170,7 +228,7 @@ test("events that are lost because too many wait are told of once an outage", as
   assert.equal(lost(), 1);
   assert.equal(client.outbox.items.length, 1000);
   assert.equal(told.errors.at(-1).code, "unavailable");
-  server.answer = () => new Response("{}");
+  server.answer = () => new Response(`{"session":"s1"}`);
   server.up = true;
   await pass(60_000);
   assert.equal(client.outbox.items.length, 0);
