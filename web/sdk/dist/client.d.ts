@@ -206,6 +206,8 @@ export declare class Client {
     say(m: object): boolean;
     /** Sends what waits: a few on the connection, many by requests whose answers say that all is durable. */
     flush(): Promise<void>;
+    /** Sends what tabs left that are gone, once in the life of a page. */
+    adopt(): Promise<void>;
     again(leastMS?: number): void;
     /**
      * Sends events by requests, and forgets what is durable, or refused.

@@ -45,7 +45,8 @@ export declare class Outbox {
      * those that never had one. They stay stored until forget. give is called with
      * them while no other tab takes them too; 0: it took them, and gets the next.
      * @param {(items: Item[], session: string) => Promise<number>} give
+     * @returns {Promise<number>} 0, or what give returned else
      */
-    adopt(give: (items: Item[], session: string) => Promise<number>): Promise<void>;
+    adopt(give: (items: Item[], session: string) => Promise<number>): Promise<number>;
     close(): Promise<void>;
 }

@@ -7,6 +7,8 @@
 
 import { AGAIN_MS, BATCH, KEPT_MS, SEQ_PER_MS } from "./limits.js";
 
+const QUIET_TAB_MS = 3_600_000; // it may live all the same: what two send in the same hour is told by its number
+
 /**
  * Client.post.
  * @param {import("./client.js").Client} client @param {import("./outbox.js").Item[]} items @param {string} session
@@ -42,16 +44,27 @@ export async function post(client, items, session, protocol) {
  * @param {import("./outbox.js").Outbox} outbox @param {import("./outbox.js").Item[]} all that other tabs stored
  * @param {string} lock before the name of a tab: what it holds while it lives
  * @param {(items: import("./outbox.js").Item[], session: string) => Promise<number>} give
+ * @returns {Promise<number>}
  */
 export async function adopt(outbox, all, lock, give) {
   const locks = globalThis.navigator?.locks;
-  if (!locks) return;
   for (const tab of new Set(all.map((i) => i.tab))) {
-    await locks.request(lock + tab, { ifAvailable: true }, async (held) => {
-      if (!held) return; // it lives
-      const theirs = all.filter((i) => i.tab === tab), ours = theirs.filter((i) => i.scope === outbox.scope), old = Date.now() - KEPT_MS;
-      outbox.forget(theirs.filter((i) => i.seq / SEQ_PER_MS < old));
-      for (const session of new Set(ours.map((i) => i.session))) if (await give(ours.filter((i) => i.session === session), session)) return;
-    });
+    const theirs = all.filter((i) => i.tab === tab);
+    // Pages of plain http have no locks: there a tab that told of nothing new for so long is taken for gone.
+    const lives = Date.now() - Math.max(...theirs.map((i) => i.seq)) / SEQ_PER_MS < QUIET_TAB_MS;
+    const wait = await (locks ? locks.request(lock + tab, { ifAvailable: true }, (held) => (held ? take(outbox, theirs, give) : 0)) : lives ? 0 : take(outbox, theirs, give));
+    if (wait) return wait;
   }
+  return 0;
+}
+
+/** @param {import("./outbox.js").Outbox} outbox @param {import("./outbox.js").Item[]} theirs @param {Parameters<typeof adopt>[3]} give */
+async function take(outbox, theirs, give) {
+  const ours = theirs.filter((i) => i.scope === outbox.scope), old = Date.now() - KEPT_MS;
+  outbox.forget(theirs.filter((i) => i.seq / SEQ_PER_MS < old));
+  for (const session of new Set(ours.map((i) => i.session))) {
+    const wait = await give(ours.filter((i) => i.session === session), session);
+    if (wait) return wait;
+  }
+  return 0;
 }

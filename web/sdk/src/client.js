@@ -289,10 +289,7 @@ export class Client {
     this.beat();
     this.tell("onState", { state: "open", via: this.via });
     this.flush();
-    if (!this.adopted && this.acks) {
-      this.adopted = true;
-      this.outbox.adopt((items, session) => this.post(items, session || this.session)).catch(() => {});
-    }
+    this.adopt();
   }
 
   /** @param {Counts | null} c */
@@ -377,6 +374,15 @@ export class Client {
     this.sending = false;
     if (wait) this.again(wait);
     else this.flush();
+  }
+
+  /** Sends what tabs left that are gone, once in the life of a page. */
+  async adopt() {
+    if (this.adopted || !this.ready || !this.acks) return;
+    this.adopted = true;
+    const wait = await this.outbox.adopt((items, session) => this.post(items, session || this.session)).catch(() => AGAIN_MS);
+    this.adopted = !wait;
+    if (wait) this.later("adopt", backoff(AGAIN_ATTEMPT, wait), () => this.adopt());
   }
 
   again(leastMS = AGAIN_MS) {

@@ -92,13 +92,14 @@ export class Outbox {
    * those that never had one. They stay stored until forget. give is called with
    * them while no other tab takes them too; 0: it took them, and gets the next.
    * @param {(items: Item[], session: string) => Promise<number>} give
+   * @returns {Promise<number>} 0, or what give returned else
    */
   async adopt(give) {
     const db = await this.db;
-    if (!db) return;
+    if (!db) return 0;
     /** @type {Item[]} */
     const all = await done(db.transaction(STORE).objectStore(STORE).getAll()), theirs = all.filter((i) => i.tab !== this.tab);
-    if (theirs.length) await (await import("./backlog.js")).adopt(this, theirs, LOCK, give);
+    return theirs.length && (await import("./backlog.js")).adopt(this, theirs, LOCK, give);
   }
 
   async close() {

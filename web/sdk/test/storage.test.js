@@ -69,3 +69,68 @@ for (const [what, page] of [
     }
   });
 }
+
+// within runs a test in a page whose IndexedDB has items, with locks of which those in held are not free, or with none.
+async function within(items, held, run) {
+  const of = new Map(items.map((i) => [String([i.tab, i.seq]), i]));
+  const store = { put: (i) => void of.set(String([i.tab, i.seq]), i), delete: (key) => void of.delete(String(key)), getAll: () => request([...of.values()]) };
+  const indexedDB = { open: () => request({ createObjectStore() {}, close() {}, transaction: () => ({ objectStore: () => store }) }) };
+  const locks = held && { request: async (name, ...more) => more.pop()(held.includes(name) ? null : { name }) };
+  const was = ["indexedDB", "navigator"].map((name) => [name, Object.getOwnPropertyDescriptor(globalThis, name)]);
+  Object.defineProperty(globalThis, "indexedDB", { value: indexedDB, configurable: true });
+  Object.defineProperty(globalThis, "navigator", { value: { locks }, configurable: true });
+  try {
+    await run(of);
+  } finally {
+    for (const [name, d] of was) d ? Object.defineProperty(globalThis, name, d) : delete globalThis[name];
+  }
+}
+
+// left is an event that a tab stored so long ago.
+const left = (tab, ago, i) => {
+  const seq = (Date.now() - ago) * 100 + i;
+  return { tab, scope: `["live.example.com","final","v1","",""]`, session: "old", seq, body: JSON.stringify({ t: "event", seq, name: "goal", data: { i } }) };
+};
+
+test("what gone tabs left is tried again until a server takes it, no sooner than it says", async () => {
+  await within([left("a", 60_000, 0), left("b", 60_000, 1), left("c", 60_000, 2)], ["grandstand.tab.c"], async (of) => {
+    const asked = [], took = [];
+    let up = false;
+    server.answer = (url, init) => {
+      asked.push(Date.now());
+      if (!up) return new Response("{}", { status: 503, headers: { "Retry-After": "20" } });
+      took.push(...JSON.parse(init.body).filter((m) => m.t === "event"));
+      return new Response(`{"session":"old"}`);
+    };
+    talking();
+    const { client } = play();
+    await pass(60_000);
+    assert.ok(asked.length >= 2 && asked.length <= 3, "not each of the tabs, not sooner: " + asked.length);
+    assert.ok(asked.slice(1).every((t, i) => t - asked[i] >= 20_000));
+    assert.equal(of.size, 3);
+    up = true;
+    await pass(30_000);
+    assert.deepEqual(took.map((m) => m.data.i), [0, 1]);
+    assert.deepEqual([...of.values()].map((i) => i.tab), ["c"], "that lives");
+    const n = asked.length;
+    server.last.gone(1006);
+    await pass(40_000);
+    assert.equal(asked.length, n, "once is enough");
+    client.close();
+  });
+});
+
+test("a page without locks takes what a tab left an hour ago, and removes what is too old", async () => {
+  await within([left("a", 2 * 3_600_000, 0), left("b", 60_000, 1), left("c", 8 * 86_400_000, 2)], undefined, async (of) => {
+    const took = [];
+    server.answer = (url, init) => {
+      took.push(...JSON.parse(init.body).filter((m) => m.t === "event"));
+      return new Response(`{"session":"old"}`);
+    };
+    const { client } = play();
+    await pass(1_000);
+    assert.ok(took.some((m) => m.data.i === 0) && !took.some((m) => m.data.i === 1), "it may live");
+    assert.deepEqual([...of.values()].map((i) => i.tab), ["b"]);
+    client.close();
+  });
+});
