@@ -133,6 +133,8 @@ export declare class Client {
     alone: boolean;
     attempt: number;
     refusedUpgrades: number;
+    renewed: number;
+    unsteady: number;
     beatMS: number;
     token: string;
     order: number[];
@@ -149,7 +151,6 @@ export declare class Client {
     trying: {} | undefined;
     via: string | undefined;
     leastMS: number | undefined;
-    renewed: boolean | undefined;
     told: boolean | undefined;
     /** @param {Options} options @param {string} origin of this script */
     constructor(options: Options, origin: string);
@@ -221,6 +222,8 @@ export declare class Client {
     refused(m: any): false;
     /** The connection ended without our will. @param {number} code @param {string} reason @param {boolean} opened */
     lost(code: number, reason: string, opened: boolean): void;
+    /** Whether to try again with another token: once, until one is taken. */
+    renews(): boolean;
     /** @param {number} leastMS */
     wait(leastMS: number): void;
     /** Says why there is no connection, once until there is. @param {any} m as a message "error" */

@@ -65,7 +65,7 @@ export class Client {
     /** @type {import("./socket.js").Link | null} */
     this.link = null;
     this.running = this.ready = this.acks = this.adopted = this.sending = this.alone = false;
-    this.attempt = this.refusedUpgrades = 0;
+    this.attempt = this.refusedUpgrades = this.renewed = this.unsteady = 0;
     this.beatMS = 10_000;
     this.token = "";
     this.order = [-1, -1]; // epoch and at of the last counts
@@ -193,7 +193,9 @@ export class Client {
   async newToken(renew) {
     const { token } = this.options;
     if (typeof token !== "function") this.token = token || "";
-    else if (renew || !this.token) this.token = String((await token()) || "");
+    else if (renew || !this.token) {
+      this.token = String((await Promise.race([token(), new Promise((_, late) => setTimeout(late, ANSWER_MS, "no answer"))])) || "");
+    }
     return this.token;
   }
 
@@ -221,12 +223,15 @@ export class Client {
     this.via = this.refusedUpgrades < BLOCKED_TRIES ? "websocket" : "sse";
     /** @type {typeof import("./sse.js") | undefined} */
     let sse;
+    let what = "token";
     try {
       await this.newToken(false);
+      what = "sdk-sse.js";
       if (this.via === "sse") sse = await import("./sse.js");
-    } catch {
-      if (mine === this.trying && this.running) this.wait(0); // whoever gives tokens is away
-      return;
+    } catch (err) {
+      if (mine !== this.trying || !this.running) return;
+      this.trouble({ code: "unavailable", message: what + ": " + err });
+      return this.wait(0);
     }
     if (mine !== this.trying || !this.running || this.link) return;
     /** @type {import("./socket.js").Link | null} */
@@ -280,11 +285,12 @@ export class Client {
     this.shared.keep(id);
     this.outbox.name(id);
     this.ready = true;
-    this.renewed = this.told = false;
+    this.told = false;
+    this.renewed = this.unsteady;
     this.acks = m.acks !== false;
     if (this.via === "websocket") this.refusedUpgrades = 0;
     if (this.blocked) this.later("ruling", RULING_MS, () => this.unblock());
-    this.later("steady", STEADY_MS, () => (this.attempt = 0));
+    this.later("steady", STEADY_MS, () => (this.attempt = this.renewed = this.unsteady = 0));
     this.beatMS = positive(m.beat_ms, this.beatMS);
     this.beat();
     this.tell("onState", { state: "open", via: this.via });
@@ -422,13 +428,18 @@ export class Client {
     this.drop(false);
     if (!this.running) return;
     const what = after(code);
-    if (what === "final" || (what === "renew" && typeof this.options.token !== "function")) {
-      return this.end(what === "final" ? NAMES[code] || String(code) : "unauthorized", reason);
-    }
-    if (what === "renew") this.token = "";
+    const renews = what === "renew";
+    if (what === "final" || (renews && !this.renews())) return this.end(renews ? "unauthorized" : NAMES[code] || String(code), reason);
+    if (renews) this.unsteady = 1; // until a connection with the next token is a good one
     else if (reason && this.via === "sse") this.trouble({ code: "unavailable", message: reason });
     this.wait(Math.max(leastMS, what === "slowly" ? SLOW_MS : 0));
     if (!opened && this.via === "websocket") this.probe();
+  }
+
+  /** Whether to try again with another token: once, until one is taken. */
+  renews() {
+    this.token = "";
+    return typeof this.options.token === "function" && !this.renewed++;
   }
 
   /** @param {number} leastMS */
@@ -470,9 +481,7 @@ export class Client {
     } else if ((status === 400 || status === 403) && this.session) {
       this.shared.forget(); // of a server that has a new secret since
       this.connect();
-    } else if (status === 401 && typeof this.options.token === "function" && !this.renewed) {
-      this.renewed = true;
-      this.token = "";
+    } else if (status === 401 && this.renews()) {
       this.connect();
     } else {
       this.end(said.code || "invalid", said.message || STRANGE);

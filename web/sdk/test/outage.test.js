@@ -28,6 +28,45 @@ test("a token that ended is renewed each time; two fresh ones that are refused a
   assert.deepEqual(told.states.at(-1), { state: "closed", code: "unauthorized", message: "the token has expired" });
 });
 
+for (const [what, broken, says] of [
+  ["throws", () => { throw new Error("no user"); }, /^token: Error: no user$/],
+  ["rejects", () => Promise.reject(new Error("no user")), /^token: Error: no user$/],
+  ["never answers", () => new Promise(() => {}), /^token: no answer$/],
+]) {
+  test("a token function that " + what + " is told of once, and asked again", async () => {
+    const rejected = [], saw = (why) => rejected.push(why);
+    process.on("unhandledRejection", saw);
+    let token = broken;
+    const { client, told } = play({ token: () => token() });
+    talking();
+    await pass(60_000);
+    assert.deepEqual(told.errors.map((e) => e.code), ["unavailable"]);
+    assert.match(told.errors[0].message, says);
+    assert.ok(told.states.filter((s) => s.state === "waiting").length >= 2, "it is asked again");
+    token = async () => "t1";
+    await pass(45_000);
+    assert.equal(told.states.at(-1).state, "open");
+    process.off("unhandledRejection", saw);
+    assert.deepEqual(rejected, []);
+    client.close();
+  });
+}
+
+for (const code of [4002, 4501]) {
+  test(`each new token is refused after the hello: the second time is the end: ${code}`, async () => {
+    let asked = 0;
+    const { told } = play({ token: async () => "t" + ++asked });
+    talking();
+    server.onopen = (s) => {
+      s.hello();
+      setTimeout(() => s.gone(code, "bad_token"), 1000);
+    };
+    await pass(600_000, 500);
+    assert.equal(asked, 2);
+    assert.deepEqual(told.states.at(-1), { state: "closed", code: "unauthorized", message: "bad_token" });
+  });
+}
+
 test("a server that dies in the middle of a play is told of, once an outage", async () => {
   const { told } = play(), nobody = { code: "unavailable", message: "no answer from live.example.com: check the address, and that it runs" };
   talking();
@@ -109,6 +148,29 @@ test("without WebSockets an outage is told of once too", async () => {
     assert.deepEqual(told.errors, [{ code: "unavailable", message }]);
     g.answer = well;
     await pass(45_000);
+    assert.equal(told.states.at(-1).state, "open");
+  }
+  client.close();
+});
+
+test("without WebSockets a token that is revoked is the end, and why is said", async () => {
+  let asked = 0;
+  const { told, g } = await fallback(well, { token: async () => "t" + ++asked });
+  await pass(30_000);
+  assert.equal(told.states.at(-1).via, "sse");
+  g.answer = () => new Response(`{"code":"unauthorized","message":"the token was revoked"}`, { status: 401 });
+  await pass(600_000, 500);
+  assert.equal(asked, 2);
+  assert.deepEqual(told.states.at(-1), { state: "closed", code: "unauthorized", message: "the token was revoked" });
+});
+
+test("without WebSockets a token that ended is renewed each time", async () => {
+  let asked = 0, good = "t1";
+  const { told, client } = await fallback((url, init) => (init.headers.Authorization === "Bearer " + good ? well() : new Response(`{"code":"unauthorized","message":"the token has expired"}`, { status: 401 })), { token: async () => "t" + ++asked });
+  for (const night of [2, 3, 4]) {
+    good = "t" + night;
+    await pass(60_000);
+    assert.equal(asked, night);
     assert.equal(told.states.at(-1).state, "open");
   }
   client.close();
