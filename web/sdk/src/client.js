@@ -326,9 +326,10 @@ export class Client {
   }
 
   async renew() {
+    const before = this.token;
     try {
       const token = await this.newToken(true);
-      if (token) this.say({ t: "auth", token });
+      if (token && token !== before) this.say({ t: "auth", token });
     } catch {
       // The connection ends when the token does, and the next asks again.
     }

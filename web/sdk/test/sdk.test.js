@@ -135,6 +135,24 @@ test("close codes: what is final, what asks for a token, what for patience", asy
   assert.deepEqual(told.states.at(-1), { state: "closed", code: "ended", message: "the event is over" });
 });
 
+test("a token that is the same is no answer to renew", async () => {
+  let from = "t1";
+  for (const token of ["t1", async () => from]) {
+    from = "t1";
+    const { client } = play({ token });
+    await pass(100);
+    for (let i = 0; i < 30; i++) server.last.say({ t: "renew" });
+    await pass(50);
+    assert.deepEqual(server.last.of("auth"), []);
+    from = "t2";
+    if (token === "t1") client.options.token = from;
+    server.last.say({ t: "renew" });
+    await pass(50);
+    assert.deepEqual(server.last.of("auth"), [{ t: "auth", token: "t2" }]);
+    client.close();
+  }
+});
+
 test("drain: elsewhere after the time that the server says", async () => {
   play();
   await pass(100);
