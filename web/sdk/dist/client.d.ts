@@ -1,6 +1,5 @@
 import { Outbox } from "./outbox.js";
 import { SharedSession } from "./session.js";
-import { VideoWatch } from "./video.js";
 export type Counts = import("./protocol.js").Counts;
 export type Refusal = import("./protocol.js").Refusal;
 export type Options = {
@@ -116,42 +115,16 @@ export type ConnectionState = {
  */
 /** One play of one event. */
 export declare class Client {
+    #private;
     options: Options;
-    /** The option that has to be given, "" if all is there. */
-    missing: string;
-    base: string;
     shared: SharedSession;
     outbox: Outbox;
     seq: number;
-    /** @type {import("./socket.js").Link | null} */
-    link: import("./socket.js").Link | null;
     running: boolean;
-    ready: boolean;
-    acks: boolean;
-    adopted: boolean;
-    sending: boolean;
-    alone: boolean;
-    attempt: number;
-    refusedUpgrades: number;
-    renewed: number;
-    unsteady: number;
-    beatMS: number;
-    token: string;
-    order: number[];
     /** The newest counts. @type {Counts | null} */
     counts: Counts | null;
     /** Why this session may not play; null: it may. @type {Refusal | null} */
     blocked: Refusal | null;
-    /** @type {Record<string, ReturnType<typeof setTimeout>>} */
-    timers: Record<string, ReturnType<typeof setTimeout>>;
-    /** @type {Set<number>} seqs that are on their way */
-    sent: Set<number>;
-    gone: AbortController;
-    watch: VideoWatch | undefined;
-    trying: {} | undefined;
-    via: string | undefined;
-    leastMS: number | undefined;
-    told: boolean | undefined;
     /** @param {Options} options @param {string} origin of this script */
     constructor(options: Options, origin: string);
     /** The id of the session, "" before the first hello. */
@@ -175,63 +148,20 @@ export declare class Client {
     retry(): void;
     /** Says goodbye: this play is not counted from the next tick on, and the next is another. */
     close(): void;
-    /** @param {string} name of an option @param {any[]} v @returns {any} what it returns */
-    tell(name: string, ...v: any[]): any;
-    /** @param {string} name @param {number} ms @param {() => void} f */
-    later(name: string, ms: number, f: () => void): void;
-    listen(): void;
-    hidden(): boolean;
-    start(): Promise<void>;
-    stop(): void;
-    /** @param {boolean} renew @returns {Promise<string>} */
-    newToken(renew: boolean): Promise<string>;
-    /** @param {string} path */
-    address(path: string): string;
     /** @param {string} path @param {RequestInit} [init] */
     request(path: string, init?: RequestInit): Promise<Response>;
     /** Connects anew, with the options as they are now. The play goes on. */
     connect(): Promise<void>;
-    /** @param {any} m */
-    receive(m: any): void | false | Promise<void>;
-    /** @param {any} m */
-    hello(m: any): void;
-    /** @param {Counts | null} c */
-    count(c: Counts | null): void;
-    /** @param {Refusal} r */
-    block(r: Refusal): void;
-    unblock(): void;
-    renew(): Promise<void>;
     /** Beats now, and from then on in its interval. */
     beat(): void;
-    /** @param {object} m @returns {boolean} false: there is no connection */
-    say(m: object): boolean;
-    /** Sends what waits: a few on the connection, many by requests whose answers say that all is durable. */
-    flush(): Promise<void>;
-    /** Sends what tabs left that are gone, once in the life of a page. */
-    adopt(): Promise<void>;
-    again(leastMS?: number): void;
     /**
      * Sends events by requests, and forgets what is durable, or refused.
      * @param {import("./outbox.js").Item[]} items @param {string} session
      * @returns {Promise<number>} 0, or after how many ms some are to be sent again
      */
     post(items: import("./outbox.js").Item[], session: string): Promise<number>;
-    /** @param {number} upTo */
-    acked(upTo: number): void;
     /** @param {any} m a message "error" @returns {false} */
     refused(m: any): false;
-    /** The connection ended without our will. @param {number} code @param {string} reason @param {boolean} opened */
-    lost(code: number, reason: string, opened: boolean): void;
-    /** Whether to try again with another token: once, until one is taken. */
-    renews(): boolean;
-    /** @param {number} leastMS */
-    wait(leastMS: number): void;
     /** Says why there is no connection, once until there is. @param {any} m as a message "error" */
     trouble(m: any): void;
-    /** Asks in plain HTTP why an upgrade was refused: a browser does not say. */
-    probe(): Promise<void>;
-    /** It is over, for good. @param {string} code @param {string} message */
-    end(code: string, message: string): void;
-    /** Lets go of the connection and of every timer. @param {boolean} goodbye */
-    drop(goodbye: boolean): void;
 }

@@ -18,6 +18,7 @@ export type Item = {
     body: string;
 };
 export declare class Outbox {
+    #private;
     scope: string;
     tab: string;
     /** @type {Item[]} by seq */
@@ -28,10 +29,6 @@ export declare class Outbox {
     release: (_: any) => void;
     /** @param {string} scope @param {boolean} persistent */
     constructor(scope: string, persistent: boolean);
-    /** @returns {Promise<IDBDatabase>} */
-    open(): Promise<IDBDatabase>;
-    /** Carries out changes; that they fail is no worse than a tab without storage. @param {(s: IDBObjectStore) => void} change */
-    write(change: (s: IDBObjectStore) => void): Promise<void>;
     /** @param {string} session @param {number} seq @param {string} body @returns {boolean} whether it is the first that another gave way to */
     add(session: string, seq: number, body: string): boolean;
     /** Says which session what waits belongs to. @param {string} session */

@@ -30,25 +30,13 @@ export type Link = {
  */
 /** @implements {Link} */
 export declare class Socket implements Link {
-    listener: Listener;
-    quietMS: number;
-    opened: boolean;
-    ended: boolean;
-    /** @type {string[]} */
-    dims: string[];
-    ws: WebSocket;
-    silence: number | undefined;
+    #private;
     /**
      * @param {string} url @param {string} token @param {Listener} listener
      */
     constructor(url: string, token: string, listener: Listener);
-    heard(): void;
-    /** @param {string | ArrayBuffer} data */
-    receive(data: string | ArrayBuffer): void;
     /** @param {string} m */
     send(m: string): boolean;
     /** @param {boolean} goodbye */
     leave(goodbye: boolean): void;
-    /** @param {number} code @param {string} reason */
-    end(code: number, reason: string): void;
 }

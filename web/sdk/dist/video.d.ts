@@ -6,15 +6,8 @@ export declare function stateOf(v: HTMLMediaElement): PlayState;
  * is worth an event of its own: startup, rebuffer, seek, error.
  */
 export declare class VideoWatch {
-    video: HTMLMediaElement;
-    changed: () => void;
-    track: (name: string, data: object) => void;
+    #private;
     state: PlayState;
-    since: number;
-    started: boolean;
-    seekFrom: number;
-    /** @type {[number, number]} */
-    decoded: [number, number];
     /**
      * @param {HTMLMediaElement} video
      * @param {() => void} changed
@@ -22,8 +15,6 @@ export declare class VideoWatch {
      * @param {AbortSignal} signal ends it
      */
     constructor(video: HTMLMediaElement, changed: () => void, track: (name: string, data: object) => void, signal: AbortSignal);
-    /** @param {string} type of an event */
-    saw(type: string): void;
     /** The bitrate since the last call in kbit/s, 0 if the browser does not tell. */
     bitrate(): number;
 }

@@ -43,18 +43,43 @@ const PROTOCOL = { STRANGE, parse, retryAfter }; // what the files that are load
 
 /** One play of one event. */
 export class Client {
+  #missing = "url"; // the option that has to be given, "" if all is there
+  #base = "";
+  /** @type {import("./socket.js").Link | null} */
+  #link = null;
+  #ready = false;
+  #acks = false;
+  #adopted = false;
+  #sending = false;
+  #alone = false; // backlog.js does not come
+  #attempt = 0;
+  #refusedUpgrades = 0;
+  #renewed = 0; // tokens that were asked for since the last that was taken
+  #unsteady = 0; // 1: the last good connection ended since its token was no good
+  #leastMS = 0;
+  #beatMS = 10_000;
+  #token = "";
+  #order = [-1, -1]; // epoch and at of the last counts
+  #told = false;
+  #via = "";
+  #trying = {};
+  /** @type {VideoWatch | undefined} */
+  #watch;
+  /** @type {Record<string, ReturnType<typeof setTimeout>>} */
+  #timers = {};
+  /** @type {Set<number>} seqs that are on their way */
+  #sent = new Set();
+  #gone = new AbortController();
+
   /** @param {Options} options @param {string} origin of this script */
   constructor(options, origin) {
     this.options = options;
     let host = "";
-    /** The option that has to be given, "" if all is there. */
-    this.missing = "url";
-    this.base = "";
     try {
       ({ origin, host } = new URL(new URL(options.url || origin).origin)); // that of a file is "null"
-      this.missing = "event";
-      this.base = origin + "/v1/events/" + encodeURIComponent(options.event); // throws for half a surrogate pair
-      if (options.event) this.missing = "";
+      this.#missing = "event";
+      this.#base = origin + "/v1/events/" + encodeURIComponent(options.event); // throws for half a surrogate pair
+      if (options.event) this.#missing = "";
     } catch {
       // missing says what it is.
     }
@@ -62,24 +87,13 @@ export class Client {
     this.shared = new SharedSession(scope);
     this.outbox = new Outbox(JSON.stringify(scope), options.storage !== false);
     this.seq = Date.now() * SEQ_PER_MS + ((Math.random() * SEQ_PER_MS) | 0);
-    /** @type {import("./socket.js").Link | null} */
-    this.link = null;
-    this.running = this.ready = this.acks = this.adopted = this.sending = this.alone = false;
-    this.attempt = this.refusedUpgrades = this.renewed = this.unsteady = 0;
-    this.beatMS = 10_000;
-    this.token = "";
-    this.order = [-1, -1]; // epoch and at of the last counts
+    this.running = false;
     /** The newest counts. @type {Counts | null} */
     this.counts = null;
     /** Why this session may not play; null: it may. @type {Refusal | null} */
     this.blocked = null;
-    /** @type {Record<string, ReturnType<typeof setTimeout>>} */
-    this.timers = {};
-    /** @type {Set<number>} seqs that are on their way */
-    this.sent = new Set();
-    this.gone = new AbortController();
-    this.listen();
-    this.start();
+    this.#listen();
+    this.#start();
   }
 
   /** The id of the session, "" before the first hello. */
@@ -103,14 +117,14 @@ export class Client {
     if (new Blob([body]).size > MESSAGE_BYTES) [code, message] = ["too_large", "an event has at most 4 KB"];
     if (message) return this.refused({ code, message });
     if (this.outbox.add(this.session, this.seq, body)) this.refused({ code: "unavailable", message: "too many events wait: the oldest are lost" });
-    this.flush();
+    this.#flush();
     return true;
   }
 
   /** Changes dimensions that viewers may choose. @param {Record<string, string>} seg */
   join(seg) {
     this.options.segments = { ...this.options.segments, ...seg };
-    return this.say({ t: "join", seg });
+    return this.#say({ t: "join", seg });
   }
 
   /**
@@ -120,24 +134,24 @@ export class Client {
    * @param {string[]} [codes]
    */
   takeover(codes = []) {
-    return this.say({ t: "takeover", codes });
+    return this.#say({ t: "takeover", codes });
   }
 
   /** Cuts a wait short. */
   retry() {
-    if (this.running && !this.link) this.connect();
+    if (this.running && !this.#link) this.connect();
   }
 
   /** Says goodbye: this play is not counted from the next tick on, and the next is another. */
   close() {
-    this.stop();
+    this.#stop();
     this.shared.forget();
-    this.gone.abort();
+    this.#gone.abort();
     this.outbox.close();
   }
 
   /** @param {string} name of an option @param {any[]} v @returns {any} what it returns */
-  tell(name, ...v) {
+  #tell(name, ...v) {
     const failed = (/** @type {any} */ err) => console.error("grandstand:", name, err); // the page's own mistake must not stop the count
     try {
       const said = /** @type {any} */ (this.options)[name]?.(...v);
@@ -149,60 +163,60 @@ export class Client {
   }
 
   /** @param {string} name @param {number} ms @param {() => void} f */
-  later(name, ms, f) {
-    clearTimeout(this.timers[name]);
-    this.timers[name] = setTimeout(f, ms);
+  #later(name, ms, f) {
+    clearTimeout(this.#timers[name]);
+    this.#timers[name] = setTimeout(f, ms);
   }
 
-  listen() {
-    const { signal } = this.gone, { video } = this.options, { document, window } = globalThis;
+  #listen() {
+    const { signal } = this.#gone, { video } = this.options, { document, window } = globalThis;
     const on = (/** @type {EventTarget | undefined} */ target, /** @type {string} */ name, /** @type {(e: any) => void} */ f) => target?.addEventListener?.(name, f, { signal });
-    if (video) this.watch = new VideoWatch(video, () => this.later("soon", SOON_MS, () => this.beat()), (name, data) => this.track(name, data), signal);
+    if (video) this.#watch = new VideoWatch(video, () => this.#later("soon", SOON_MS, () => this.beat()), (name, data) => this.track(name, data), signal);
     on(document, "visibilitychange", () => {
-      if (this.ready) this.beat();
-      if (!this.hidden()) this.retry();
+      if (this.#ready) this.beat();
+      if (!this.#hidden()) this.retry();
     });
     on(window, "online", () => this.retry());
-    on(window, "offline", () => this.link && this.lost(1006, "", this.ready));
-    on(window, "pagehide", () => this.running && this.stop());
-    on(window, "pageshow", (e) => e.persisted && this.start());
+    on(window, "offline", () => this.#link && this.#lost(1006, "", this.#ready));
+    on(window, "pagehide", () => this.running && this.#stop());
+    on(window, "pageshow", (e) => e.persisted && this.#start());
   }
 
-  hidden() {
+  #hidden() {
     return Boolean(globalThis.document?.hidden);
   }
 
-  async start() {
+  async #start() {
     this.running = true;
-    const session = await (this.missing || this.shared.resume());
-    if (this.missing) {
-      const words = `say which ${this.missing}: connect({ ${this.missing}: "..." })`;
+    const session = await (this.#missing || this.shared.resume());
+    if (this.#missing) {
+      const words = `say which ${this.#missing}: connect({ ${this.#missing}: "..." })`;
       console.error("grandstand:", words); // whoever forgot that may have no onState either
-      return this.end("invalid", words);
+      return this.#end("invalid", words);
     }
     if (session) this.outbox.name(session);
-    if (this.running && !this.link) this.connect();
+    if (this.running && !this.#link) this.connect();
   }
 
-  stop() {
+  #stop() {
     this.running = false;
-    this.drop(true);
+    this.#drop(true);
   }
 
   /** @param {boolean} renew @returns {Promise<string>} */
-  async newToken(renew) {
+  async #newToken(renew) {
     const { token } = this.options;
-    if (typeof token !== "function") this.token = token || "";
-    else if (renew || !this.token) {
-      this.token = String((await Promise.race([token(), new Promise((_, late) => setTimeout(late, ANSWER_MS, "no answer"))])) || "");
+    if (typeof token !== "function") this.#token = token || "";
+    else if (renew || !this.#token) {
+      this.#token = String((await Promise.race([token(), new Promise((_, late) => setTimeout(late, ANSWER_MS, "no answer"))])) || "");
     }
-    return this.token;
+    return this.#token;
   }
 
   /** @param {string} path */
-  address(path) {
-    const { viewer, device, account, limit, name, segments } = this.options, url = new URL(this.base + path), { searchParams } = url;
-    const known = { viewer, device, account, limit, name, session: !searchParams.has("session") && this.session, interval_ms: this.hidden() && HIDDEN_MS };
+  #address(path) {
+    const { viewer, device, account, limit, name, segments } = this.options, url = new URL(this.#base + path), { searchParams } = url;
+    const known = { viewer, device, account, limit, name, session: !searchParams.has("session") && this.session, interval_ms: this.#hidden() && HIDDEN_MS };
     for (const [k, v] of Object.entries(known)) if (v) searchParams.set(k, String(v));
     for (const [dim, value] of Object.entries(segments || {})) searchParams.set(dim, value);
     return url.href;
@@ -212,124 +226,124 @@ export class Client {
   request(path, init) {
     const late = new AbortController(); // Safari 15 has no AbortSignal.timeout
     setTimeout(() => late.abort(), ANSWER_MS);
-    return fetch(this.address(path), { cache: "no-store", signal: late.signal, ...init, headers: this.token ? { Authorization: "Bearer " + this.token } : {} });
+    return fetch(this.#address(path), { cache: "no-store", signal: late.signal, ...init, headers: this.#token ? { Authorization: "Bearer " + this.#token } : {} });
   }
 
   /** Connects anew, with the options as they are now. The play goes on. */
   async connect() {
-    this.drop(false);
-    this.tell("onState", { state: "connecting" });
-    const mine = (this.trying = {});
-    this.via = this.refusedUpgrades < BLOCKED_TRIES ? "websocket" : "sse";
+    this.#drop(false);
+    this.#tell("onState", { state: "connecting" });
+    const mine = (this.#trying = {});
+    this.#via = this.#refusedUpgrades < BLOCKED_TRIES ? "websocket" : "sse";
     /** @type {typeof import("./sse.js") | undefined} */
     let sse;
     let what = "token";
     try {
-      await this.newToken(false);
+      await this.#newToken(false);
       what = "sdk-sse.js";
-      if (this.via === "sse") sse = await import("./sse.js");
+      if (this.#via === "sse") sse = await import("./sse.js");
     } catch (err) {
-      if (mine !== this.trying || !this.running) return;
+      if (mine !== this.#trying || !this.running) return;
       this.trouble({ code: "unavailable", message: what + ": " + err });
-      return this.wait(0);
+      return this.#wait(0);
     }
-    if (mine !== this.trying || !this.running || this.link) return;
+    if (mine !== this.#trying || !this.running || this.#link) return;
     /** @type {import("./socket.js").Link | null} */
     let link = null;
     const listener = {
-      message: (/** @type {any} */ m) => this.link === link && this.receive(m),
-      lost: (/** @type {number} */ code, /** @type {string} */ reason, /** @type {boolean} */ opened) => this.link === link && this.lost(code, reason, opened),
+      message: (/** @type {any} */ m) => this.#link === link && this.#receive(m),
+      lost: (/** @type {number} */ code, /** @type {string} */ reason, /** @type {boolean} */ opened) => this.#link === link && this.#lost(code, reason, opened),
     };
     try {
-      link = sse ? new sse.Sse((path, init) => this.request(path, init), listener, PROTOCOL, this.shared) : new Socket(this.address("/live").replace("http", "ws"), this.token, listener);
-      this.link = link;
+      link = sse ? new sse.Sse((path, init) => this.request(path, init), listener, PROTOCOL, this.shared) : new Socket(this.#address("/live").replace("http", "ws"), this.#token, listener);
+      this.#link = link;
     } catch (err) {
-      this.end("invalid", String(err));
+      this.#end("invalid", String(err));
     }
   }
 
   /** @param {any} m */
-  receive(m) {
-    if (this.options.onMessage) this.tell("onMessage", JSON.stringify(m), "server");
+  #receive(m) {
+    if (this.options.onMessage) this.#tell("onMessage", JSON.stringify(m), "server");
     switch (m.t) {
       case "hello":
-        return this.hello(m);
+        return this.#hello(m);
       case "counts":
-        return this.count(m.counts || counts(m));
+        return this.#count(m.counts || counts(m));
       case "ack":
-        return this.acked(m.seq);
+        return this.#acked(m.seq);
       case "pace":
         // All viewers are told at once: each beats at a time of its own, and from then on in the new interval. The next beat that is due stays.
-        this.beatMS = positive(m.beat_ms, this.beatMS);
-        return this.later("pace", Math.random() * this.beatMS, () => this.beat());
+        this.#beatMS = positive(m.beat_ms, this.#beatMS);
+        return this.#later("pace", Math.random() * this.#beatMS, () => this.beat());
       case "renew":
-        return this.renew();
+        return this.#renew();
       case "drain":
-        this.leastMS = positive(m.retry_ms);
-        return this.later("drain", this.leastMS, () => this.connect());
+        this.#leastMS = positive(m.retry_ms);
+        return this.#later("drain", this.#leastMS, () => this.connect());
       case "blocked":
-        return this.block(refusal(m));
+        return this.#block(refusal(m));
       case "unblocked":
-        return this.unblock();
+        return this.#unblock();
       case "error":
         return this.refused(m);
       case "ok":
-        if (m.re === "takeover") this.unblock();
+        if (m.re === "takeover") this.#unblock();
     }
   }
 
   /** @param {any} m */
-  hello(m) {
+  #hello(m) {
     const id = String(m.session);
-    if (id !== this.session) this.order = [-1, -1]; // another play
+    if (id !== this.session) this.#order = [-1, -1]; // another play
     this.shared.keep(id);
     this.outbox.name(id);
-    this.ready = true;
-    this.told = false;
-    this.renewed = this.unsteady;
-    this.acks = m.acks !== false;
-    if (this.via === "websocket") this.refusedUpgrades = 0;
-    if (this.blocked) this.later("ruling", RULING_MS, () => this.unblock());
-    this.later("steady", STEADY_MS, () => (this.attempt = this.renewed = this.unsteady = 0));
-    this.beatMS = positive(m.beat_ms, this.beatMS);
+    this.#ready = true;
+    this.#told = false;
+    this.#renewed = this.#unsteady;
+    this.#acks = m.acks !== false;
+    if (this.#via === "websocket") this.#refusedUpgrades = 0;
+    if (this.blocked) this.#later("ruling", RULING_MS, () => this.#unblock());
+    this.#later("steady", STEADY_MS, () => (this.#attempt = this.#renewed = this.#unsteady = 0));
+    this.#beatMS = positive(m.beat_ms, this.#beatMS);
     this.beat();
-    this.tell("onState", { state: "open", via: this.via });
-    this.flush();
-    this.adopt();
+    this.#tell("onState", { state: "open", via: this.#via });
+    this.#flush();
+    this.#adopt();
   }
 
   /** @param {Counts | null} c */
-  count(c) {
-    const [epoch, at] = this.order;
+  #count(c) {
+    const [epoch, at] = this.#order;
     if (!c || c.epoch < epoch || (c.epoch === epoch && c.at < at)) return;
-    this.order = [c.epoch, c.at];
+    this.#order = [c.epoch, c.at];
     this.counts = c;
     this.shared.keep(this.session);
-    this.tell("onCounts", c);
+    this.#tell("onCounts", c);
   }
 
   /** @param {Refusal} r */
-  block(r) {
-    clearTimeout(this.timers.ruling);
+  #block(r) {
+    clearTimeout(this.#timers.ruling);
     const first = !this.blocked;
     this.blocked = r;
     if (first) this.beat(); // says that it does not play
-    this.tell("onBlocked", r);
+    this.#tell("onBlocked", r);
   }
 
-  unblock() {
-    clearTimeout(this.timers.ruling);
+  #unblock() {
+    clearTimeout(this.#timers.ruling);
     if (!this.blocked) return;
     this.blocked = null;
     this.beat();
-    this.tell("onUnblocked");
+    this.#tell("onUnblocked");
   }
 
-  async renew() {
-    const before = this.token;
+  async #renew() {
+    const before = this.#token;
     try {
-      const token = await this.newToken(true);
-      if (token && token !== before) this.say({ t: "auth", token });
+      const token = await this.#newToken(true);
+      if (token && token !== before) this.#say({ t: "auth", token });
     } catch {
       // The connection ends when the token does, and the next asks again.
     }
@@ -337,63 +351,63 @@ export class Client {
 
   /** Beats now, and from then on in its interval. */
   beat() {
-    const every = this.hidden() ? Math.max(HIDDEN_MS, this.beatMS) : this.beatMS;
+    const every = this.#hidden() ? Math.max(HIDDEN_MS, this.#beatMS) : this.#beatMS;
     const { video, bitrate } = this.options;
     const m = {
       t: "beat", seq: ++this.seq, interval_ms: every,
-      state: !this.blocked ? this.watch?.state || "playing" : this.blocked.final ? "paused" : "starting",
+      state: !this.blocked ? this.#watch?.state || "playing" : this.blocked.final ? "paused" : "starting",
       pos: video && position(video),
-      bitrate: positive(bitrate ? this.tell("bitrate") : this.watch?.bitrate()) || undefined,
+      bitrate: positive(bitrate ? this.#tell("bitrate") : this.#watch?.bitrate()) || undefined,
     };
-    this.say(m);
-    this.later("beat", every, () => this.beat());
+    this.#say(m);
+    this.#later("beat", every, () => this.beat());
   }
 
   /** @param {object} m @returns {boolean} false: there is no connection */
-  say(m) {
+  #say(m) {
     const text = JSON.stringify(m);
-    if (!this.ready || !this.link?.send(text)) return false;
-    this.tell("onMessage", text, "player");
+    if (!this.#ready || !this.#link?.send(text)) return false;
+    this.#tell("onMessage", text, "player");
     return true;
   }
 
   /** Sends what waits: a few on the connection, many by requests whose answers say that all is durable. */
-  async flush() {
-    if (!this.ready || this.sending) return;
-    const list = this.outbox.items.filter((i) => !this.sent.has(i.seq));
-    if (list.length <= BURST || !this.acks || this.alone) {
+  async #flush() {
+    if (!this.#ready || this.#sending) return;
+    const list = this.outbox.items.filter((i) => !this.#sent.has(i.seq));
+    if (list.length <= BURST || !this.#acks || this.#alone) {
       for (const i of list.slice(0, BURST)) {
-        if (!this.link?.send(i.body)) return;
-        this.tell("onMessage", i.body, "player");
-        this.sent.add(i.seq);
-        if (!this.acks) this.outbox.remove((x) => x === i); // nothing ever says that it is kept
+        if (!this.#link?.send(i.body)) return;
+        this.#tell("onMessage", i.body, "player");
+        this.#sent.add(i.seq);
+        if (!this.#acks) this.outbox.remove((x) => x === i); // nothing ever says that it is kept
       }
-      if (list.length > BURST) this.again();
+      if (list.length > BURST) this.#again();
       return;
     }
-    this.sending = true;
+    this.#sending = true;
     let wait = 0;
     try {
       wait = await this.post(list, this.session);
     } catch {
-      this.alone = true; // backlog.js does not come: all goes on the connection, a few at a time
+      this.#alone = true; // backlog.js does not come: all goes on the connection, a few at a time
     }
-    this.sending = false;
-    if (wait) this.again(wait);
-    else this.flush();
+    this.#sending = false;
+    if (wait) this.#again(wait);
+    else this.#flush();
   }
 
   /** Sends what tabs left that are gone, once in the life of a page. */
-  async adopt() {
-    if (this.adopted || !this.ready || !this.acks) return;
-    this.adopted = true;
+  async #adopt() {
+    if (this.#adopted || !this.#ready || !this.#acks) return;
+    this.#adopted = true;
     const wait = await this.outbox.adopt((items, session) => this.post(items, session || this.session)).catch(() => AGAIN_MS);
-    this.adopted = !wait;
-    if (wait) this.later("adopt", backoff(AGAIN_ATTEMPT, wait), () => this.adopt());
+    this.#adopted = !wait;
+    if (wait) this.#later("adopt", backoff(AGAIN_ATTEMPT, wait), () => this.#adopt());
   }
 
-  again(leastMS = AGAIN_MS) {
-    this.later("flush", backoff(AGAIN_ATTEMPT, leastMS), () => this.flush());
+  #again(leastMS = AGAIN_MS) {
+    this.#later("flush", backoff(AGAIN_ATTEMPT, leastMS), () => this.#flush());
   }
 
   /**
@@ -406,58 +420,58 @@ export class Client {
   }
 
   /** @param {number} upTo */
-  acked(upTo) {
-    this.outbox.remove((i) => i.seq <= upTo && this.sent.delete(i.seq)); // true if it was sent
-    this.flush();
+  #acked(upTo) {
+    this.outbox.remove((i) => i.seq <= upTo && this.#sent.delete(i.seq)); // true if it was sent
+    this.#flush();
   }
 
   /** @param {any} m a message "error" @returns {false} */
   refused(m) {
     if (m.seq && m.code === "unavailable") {
-      this.sent.delete(m.seq);
-      this.again();
+      this.#sent.delete(m.seq);
+      this.#again();
     } else {
       if (m.seq) this.outbox.remove((i) => i.seq === m.seq);
-      this.tell("onError", { code: String(m.code), message: String(m.message) });
+      this.#tell("onError", { code: String(m.code), message: String(m.message) });
     }
     return false;
   }
 
   /** The connection ended without our will. @param {number} code @param {string} reason @param {boolean} opened */
-  lost(code, reason, opened) {
-    const leastMS = this.leastMS || 0;
-    this.drop(false);
+  #lost(code, reason, opened) {
+    const leastMS = this.#leastMS || 0;
+    this.#drop(false);
     if (!this.running) return;
     const what = after(code);
     const renews = what === "renew";
-    if (what === "final" || (renews && !this.renews())) return this.end(renews ? "unauthorized" : NAMES[code] || String(code), reason);
-    if (renews) this.unsteady = 1; // until a connection with the next token is a good one
-    else if (reason && this.via === "sse") this.trouble({ code: "unavailable", message: reason });
-    this.wait(Math.max(leastMS, what === "slowly" ? SLOW_MS : 0));
-    if (!opened && this.via === "websocket") this.probe();
+    if (what === "final" || (renews && !this.#renews())) return this.#end(renews ? "unauthorized" : NAMES[code] || String(code), reason);
+    if (renews) this.#unsteady = 1; // until a connection with the next token is a good one
+    else if (reason && this.#via === "sse") this.trouble({ code: "unavailable", message: reason });
+    this.#wait(Math.max(leastMS, what === "slowly" ? SLOW_MS : 0));
+    if (!opened && this.#via === "websocket") this.#probe();
   }
 
   /** Whether to try again with another token: once, until one is taken. */
-  renews() {
-    this.token = "";
-    return typeof this.options.token === "function" && !this.renewed++;
+  #renews() {
+    this.#token = "";
+    return typeof this.options.token === "function" && !this.#renewed++;
   }
 
   /** @param {number} leastMS */
-  wait(leastMS) {
-    const ms = backoff(this.attempt++, leastMS);
-    this.later("wait", ms, () => this.connect());
-    this.tell("onState", { state: "waiting", retryMS: ms });
+  #wait(leastMS) {
+    const ms = backoff(this.#attempt++, leastMS);
+    this.#later("wait", ms, () => this.connect());
+    this.#tell("onState", { state: "waiting", retryMS: ms });
   }
 
   /** Says why there is no connection, once until there is. @param {any} m as a message "error" */
   trouble(m) {
-    this.told ||= !this.refused(m);
+    this.#told ||= !this.refused(m);
   }
 
   /** Asks in plain HTTP why an upgrade was refused: a browser does not say. */
-  async probe() {
-    const mine = this.trying;
+  async #probe() {
+    const mine = this.#trying;
     /** @type {Response} */
     let answer;
     let said;
@@ -465,45 +479,45 @@ export class Client {
       answer = await this.request("/live");
       said = parse(await answer.text());
     } catch {
-      const why = await unanswered(this.base);
-      if (this.running && !this.ready) this.trouble(why); // trying again is all there is
+      const why = await unanswered(this.#base);
+      if (this.running && !this.#ready) this.trouble(why); // trying again is all there is
       return;
     }
-    if (mine !== this.trying || !this.running) return;
+    if (mine !== this.#trying || !this.running) return;
     const { status } = answer;
     // Something between may speak for a gateway that was there before, and will be again.
     if (status === 429 || status >= 500 || (this.session && !said.code && status !== 401)) {
       this.trouble({ code: "unavailable", message: `HTTP ${status}: it is tried again`, ...said });
-      this.attempt--;
-      this.wait(retryAfter(answer));
+      this.#attempt--;
+      this.#wait(retryAfter(answer));
     } else if (status === 400 && /upgrade/.test(said.message)) {
       // All is well but the way: something between does not let WebSockets through.
-      if (++this.refusedUpgrades >= BLOCKED_TRIES) this.connect();
+      if (++this.#refusedUpgrades >= BLOCKED_TRIES) this.connect();
     } else if ((status === 400 || status === 403) && this.session) {
       this.shared.forget(); // of a server that has a new secret since
       this.connect();
-    } else if (status === 401 && this.renews()) {
+    } else if (status === 401 && this.#renews()) {
       this.connect();
     } else {
-      this.end(said.code || "invalid", said.message || STRANGE);
+      this.#end(said.code || "invalid", said.message || STRANGE);
     }
   }
 
   /** It is over, for good. @param {string} code @param {string} message */
-  end(code, message) {
+  #end(code, message) {
     this.running = false;
-    this.drop(false);
-    this.tell("onState", { state: "closed", code, message });
+    this.#drop(false);
+    this.#tell("onState", { state: "closed", code, message });
   }
 
   /** Lets go of the connection and of every timer. @param {boolean} goodbye */
-  drop(goodbye) {
-    for (const name in this.timers) clearTimeout(this.timers[name]);
-    this.link?.leave(goodbye);
-    this.link = null;
-    this.ready = false;
-    this.leastMS = 0;
-    this.sent.clear();
+  #drop(goodbye) {
+    for (const name in this.#timers) clearTimeout(this.#timers[name]);
+    this.#link?.leave(goodbye);
+    this.#link = null;
+    this.#ready = false;
+    this.#leastMS = 0;
+    this.#sent.clear();
   }
 }
 

@@ -18,6 +18,15 @@ export function stateOf(v) {
  * is worth an event of its own: startup, rebuffer, seek, error.
  */
 export class VideoWatch {
+  #video;
+  #changed;
+  #track;
+  #since = performance.now();
+  #started;
+  #seekFrom = -1;
+  /** @type {[number, number]} */
+  #decoded;
+
   /**
    * @param {HTMLMediaElement} video
    * @param {() => void} changed
@@ -25,44 +34,41 @@ export class VideoWatch {
    * @param {AbortSignal} signal ends it
    */
   constructor(video, changed, track, signal) {
-    this.video = video;
-    this.changed = changed;
-    this.track = track;
+    this.#video = video;
+    this.#changed = changed;
+    this.#track = track;
     this.state = stateOf(video);
-    this.since = performance.now();
-    this.started = false;
-    this.seekFrom = -1;
-    /** @type {[number, number]} */
-    this.decoded = [this.since, decodedBytes(video)];
-    for (const name of MOVING) video.addEventListener(name, () => this.saw(name), { signal });
+    this.#started = false;
+    this.#decoded = [this.#since, decodedBytes(video)];
+    for (const name of MOVING) video.addEventListener(name, () => this.#saw(name), { signal });
   }
 
   /** @param {string} type of an event */
-  saw(type) {
-    const now = performance.now(), was = this.state, took = Math.round(now - this.since);
-    if (type === "error") this.track("error", { code: this.video.error?.code || 0 });
-    if (type === "seeking" && this.seekFrom < 0) this.seekFrom = now;
-    if (type === "seeked" && this.seekFrom >= 0) {
-      this.track("seek", { ms: Math.round(now - this.seekFrom), to: position(this.video) });
-      this.seekFrom = -1;
+  #saw(type) {
+    const now = performance.now(), was = this.state, took = Math.round(now - this.#since);
+    if (type === "error") this.#track("error", { code: this.#video.error?.code || 0 });
+    if (type === "seeking" && this.#seekFrom < 0) this.#seekFrom = now;
+    if (type === "seeked" && this.#seekFrom >= 0) {
+      this.#track("seek", { ms: Math.round(now - this.#seekFrom), to: position(this.#video) });
+      this.#seekFrom = -1;
     }
-    const is = stateOf(this.video);
+    const is = stateOf(this.#video);
     if (is === was) return;
     this.state = is;
-    this.since = now;
-    if (is === "playing" && !this.started) {
-      this.started = true;
-      this.track("startup", { ms: took });
-    } else if (is === "playing" && was === "buffering" && this.seekFrom < 0 && type !== "seeked") {
-      this.track("rebuffer", { ms: took });
+    this.#since = now;
+    if (is === "playing" && !this.#started) {
+      this.#started = true;
+      this.#track("startup", { ms: took });
+    } else if (is === "playing" && was === "buffering" && this.#seekFrom < 0 && type !== "seeked") {
+      this.#track("rebuffer", { ms: took });
     }
-    this.changed();
+    this.#changed();
   }
 
   /** The bitrate since the last call in kbit/s, 0 if the browser does not tell. */
   bitrate() {
-    const [then, before] = this.decoded, now = performance.now(), bytes = decodedBytes(this.video);
-    this.decoded = [now, bytes];
+    const [then, before] = this.#decoded, now = performance.now(), bytes = decodedBytes(this.#video);
+    this.#decoded = [now, bytes];
     return this.state === "playing" && bytes > before ? Math.round(((bytes - before) * 8) / (now - then)) : 0;
   }
 }
