@@ -2,7 +2,7 @@
 
 /** @typedef {"starting" | "playing" | "paused" | "buffering" | "ended"} PlayState */
 
-const MOVING = ["playing", "pause", "waiting", "stalled", "seeking", "seeked", "ended", "error", "loadstart", "emptied", "canplay"];
+const MOVING = ["playing", "pause", "waiting", "stalled", "seeking", "seeked", "ended", "error", "loadstart", "emptied", "canplay", "play", "canplaythrough"];
 
 /** @param {HTMLMediaElement} v @returns {PlayState} */
 export function stateOf(v) {
@@ -23,6 +23,7 @@ export class VideoWatch {
   #track;
   #since = performance.now();
   #started;
+  #tried; // when it began to try to play, 0: it does not
   #seekFrom = -1;
   /** @type {[number, number]} */
   #decoded;
@@ -38,7 +39,9 @@ export class VideoWatch {
     this.#changed = changed;
     this.#track = track;
     this.state = stateOf(video);
-    this.#started = false;
+    this.#started = this.state === "playing" || video.played.length > 0;
+    // With autoplay "play" comes with the first picture, and it was tried before.
+    this.#tried = !video.paused || (video.autoplay && video.readyState < 4) ? this.#since : 0;
     this.#decoded = [this.#since, decodedBytes(video)];
     for (const name of MOVING) video.addEventListener(name, () => this.#saw(name), { signal });
   }
@@ -46,6 +49,8 @@ export class VideoWatch {
   /** @param {string} type of an event */
   #saw(type) {
     const now = performance.now(), was = this.state, took = Math.round(now - this.#since);
+    if (type === "play") this.#tried ||= now;
+    if (type === "pause" || (type === "canplaythrough" && this.#video.paused)) this.#tried = 0; // autoplay is not allowed
     if (type === "error") this.#track("error", { code: this.#video.error?.code || 0 });
     if (type === "seeking" && this.#seekFrom < 0) this.#seekFrom = now;
     if (type === "seeked" && this.#seekFrom >= 0) {
@@ -58,7 +63,7 @@ export class VideoWatch {
     this.#since = now;
     if (is === "playing" && !this.#started) {
       this.#started = true;
-      this.#track("startup", { ms: took });
+      this.#track("startup", { ms: Math.round(now - (this.#tried || now)) });
     } else if (is === "playing" && was === "buffering" && this.#seekFrom < 0 && type !== "seeked") {
       this.#track("rebuffer", { ms: took });
     }

@@ -80,7 +80,7 @@ export class FakeSocket {
 export class FakeVideo extends EventTarget {
   constructor() {
     super();
-    Object.assign(this, { readyState: 0, paused: true, ended: false, seeking: false, currentTime: 0, played: { length: 0 }, error: null });
+    Object.assign(this, { readyState: 0, paused: true, ended: false, seeking: false, currentTime: 0, played: { length: 0 }, autoplay: false, error: null });
   }
   be(state, event) {
     Object.assign(this, state);

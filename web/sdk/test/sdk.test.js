@@ -317,6 +317,34 @@ test("the video's state is the beat's", async () => {
   client.close();
 });
 
+// startups of a video that is seen in this state first, and then does as steps say: [ms later, state, event].
+const ready = { readyState: 4, paused: false, currentTime: 9, played: { length: 1 } }, preloaded = { readyState: 4 };
+for (const [what, first, steps, want] of [
+  ["that plays, pauses for five minutes, and waits for data", ready, [[1000, { paused: true }, "pause"], [300_000, { paused: false }, "playing"], [1000, { readyState: 2 }, "waiting"], [700, { readyState: 4 }, "playing"]], [["rebuffer", 700]]],
+  ["that waits for data", { ...ready, readyState: 2 }, [[700, { readyState: 4 }, "playing"]], [["rebuffer", 700]]],
+  ["that was paused", { ...ready, paused: true }, [[300_000, { paused: false }, "play"], [100, {}, "playing"]], []],
+  ["that is preloaded, and clicked after three minutes", preloaded, [[179_000, { paused: false }, "play"], [50, ready, "playing"]], [["startup", 50]]],
+  ["without autoplay", {}, [[500, preloaded, "canplay"], [10, {}, "canplaythrough"], [60_000, { paused: false }, "play"], [100, ready, "playing"]], [["startup", 100]]],
+  ["that is tried, given up, and tried again", {}, [[500, { paused: false }, "play"], [5000, { paused: true }, "pause"], [60_000, { paused: false }, "play"], [200, ready, "playing"]], [["startup", 200]]],
+  ["that tries to play already", { paused: false }, [[900, ready, "playing"]], [["startup", 900]]],
+  ["with autoplay", { autoplay: true }, [[500, { readyState: 3 }, "canplay"], [400, { readyState: 4, paused: false }, "play"], [0, ready, "playing"], [0, {}, "canplaythrough"]], [["startup", 900]]],
+  ["with autoplay that is not allowed", { autoplay: true }, [[500, { readyState: 3 }, "canplay"], [400, preloaded, "canplaythrough"], [60_000, { paused: false }, "play"], [100, ready, "playing"]], [["startup", 100]]],
+]) {
+  test("startup and rebuffer of a video " + what, async () => {
+    const clock = mock.method(performance, "now", () => 1000 + Date.now());
+    const video = Object.assign(new FakeVideo(), first);
+    const { client } = play({ video });
+    talking();
+    for (const [ms, state, event] of steps) {
+      await pass(ms);
+      video.be(state, event);
+    }
+    assert.deepEqual(server.last.of("event").map((e) => [e.name, e.data.ms]), want);
+    client.close();
+    clock.mock.restore();
+  });
+}
+
 test("a beat tells the bitrate of what was decoded since the last", async () => {
   const clock = mock.method(performance, "now", () => Date.now());
   const video = Object.assign(new FakeVideo(), { readyState: 4, paused: false, currentTime: 1, played: { length: 1 }, webkitVideoDecodedByteCount: 9e6, webkitAudioDecodedByteCount: 9e5 });
