@@ -6,6 +6,7 @@ export declare const ANSWER_MS = 10000;
 export declare const AGAIN_MS = 5000;
 export declare const AGAIN_ATTEMPT = 2;
 export declare const SOON_MS = 250;
+export declare const RETURN_MS = 1000;
 export declare const BURST = 20;
 export declare const BATCH = 50;
 export declare const MESSAGE_BYTES = 4096;

@@ -1,4 +1,4 @@
-import { AGAIN_ATTEMPT, AGAIN_MS, ANSWER_MS, BLOCKED_TRIES, BURST, HIDDEN_MS, MESSAGE_BYTES, RULING_MS, SEQ_PER_MS, SLOW_MS, SOON_MS, STEADY_MS } from "./limits.js";
+import { AGAIN_ATTEMPT, AGAIN_MS, ANSWER_MS, BLOCKED_TRIES, BURST, HIDDEN_MS, MESSAGE_BYTES, RETURN_MS, RULING_MS, SEQ_PER_MS, SLOW_MS, SOON_MS, STEADY_MS } from "./limits.js";
 import { Outbox } from "./outbox.js";
 import { STRANGE, after, backoff, counts, parse, positive, refusal, retryAfter, unanswered } from "./protocol.js";
 import { SharedSession } from "./session.js";
@@ -57,6 +57,7 @@ export class Client {
   #renewed = 0; // tokens that were asked for since the last that was taken
   #unsteady = 0; // 1: the last good connection ended since its token was no good
   #leastMS = 0;
+  #notBefore = Infinity; // a wait may be cut short, if there is one
   #beatMS = 10_000;
   #token = "";
   #order = [-1, -1]; // epoch and at of the last counts
@@ -142,6 +143,11 @@ export class Client {
     if (this.running && !this.#link) this.connect();
   }
 
+  /** Cuts a wait short that no server asked for, but not to nothing: many pages come back in the same moment. */
+  #soon() {
+    if (Date.now() > this.#notBefore) this.#later("wait", Math.random() * RETURN_MS, () => this.connect());
+  }
+
   /** Says goodbye: this play is not counted from the next tick on, and the next is another. */
   close() {
     this.#stop();
@@ -174,9 +180,9 @@ export class Client {
     if (video) this.#watch = new VideoWatch(video, () => this.#later("soon", SOON_MS, () => this.beat()), (name, data) => this.track(name, data), signal);
     on(document, "visibilitychange", () => {
       if (this.#ready) this.beat();
-      if (!this.#hidden()) this.retry();
+      if (!this.#hidden()) this.#soon();
     });
-    on(window, "online", () => this.retry());
+    on(window, "online", () => this.#soon());
     on(window, "offline", () => this.#link && this.#lost(1006, "", this.#ready));
     on(window, "pagehide", () => this.running && this.#stop());
     on(window, "pageshow", (e) => e.persisted && this.#start());
@@ -461,6 +467,7 @@ export class Client {
   #wait(leastMS) {
     const ms = backoff(this.#attempt++, leastMS);
     this.#later("wait", ms, () => this.connect());
+    this.#notBefore = leastMS && Date.now() + ms;
     this.#tell("onState", { state: "waiting", retryMS: ms });
   }
 
@@ -517,6 +524,7 @@ export class Client {
     this.#link = null;
     this.#ready = false;
     this.#leastMS = 0;
+    this.#notBefore = Infinity;
     this.#sent.clear();
   }
 }

@@ -9,6 +9,7 @@ export const ANSWER_MS = 10_000; // to the answer of a request
 export const AGAIN_MS = 5_000; // after which what the server could not keep is sent again
 export const AGAIN_ATTEMPT = 2; // of a backoff, on top of it
 export const SOON_MS = 250; // changes of the video within it make one beat
+export const RETURN_MS = 1000; // over which pages come back that a network brings back at once
 export const BURST = 20; // messages that may follow each other at once
 export const BATCH = 50; // messages of one request, at most
 export const MESSAGE_BYTES = 4096;

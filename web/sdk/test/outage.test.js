@@ -122,6 +122,71 @@ test("a play outlives what something between says while its gateway is replaced"
   }
 });
 
+// onAPage runs a test with a window and a document that is seen.
+async function onAPage(run) {
+  Object.assign(globalThis, { window: new EventTarget(), document: Object.assign(new EventTarget(), { hidden: false }) });
+  try {
+    await run(globalThis);
+  } finally {
+    delete globalThis.window;
+    delete globalThis.document;
+  }
+}
+
+test("neither a network that is back nor a tab that is seen breaks the server's wait; a person does", () => onAPage(async ({ window, document }) => {
+  const { client, told } = play();
+  talking();
+  await pass(15_000);
+  server.upgrades = false;
+  server.answer = () => new Response("{}", { status: 503, headers: { "Retry-After": "60" } });
+  server.last.gone(1006);
+  await pass(5_000);
+  const tries = server.sockets.length;
+  const asked = () => told.states.at(-1);
+  assert.ok(asked().retryMS >= 60_000);
+  for (let i = 0; i < 10; i++) {
+    document.dispatchEvent(new Event("visibilitychange"));
+    window.dispatchEvent(new Event("online"));
+    await pass(300);
+  }
+  await pass(50_000);
+  assert.equal(server.sockets.length, tries);
+  client.retry();
+  assert.equal(asked().state, "connecting");
+  await pass(1);
+  assert.equal(server.sockets.length, tries + 1);
+  await pass(5_000);
+  server.upgrades = true;
+  const n = server.sockets.length;
+  await pass(70_000);
+  assert.equal(server.sockets.length, n + 1, "it ends by itself");
+  assert.equal(asked().state, "open");
+  client.close();
+}));
+
+test("a thousand clients whose network is back at once come back within a second, but not at once", () => onAPage(async ({ window }) => {
+  globalThis.localStorage = undefined; // each has a session of its own
+  const all = Array.from({ length: 1000 }, (_, i) => play({ viewer: "v" + i, storage: false }));
+  await pass(1_000);
+  server.up = false;
+  window.dispatchEvent(new Event("offline"));
+  await pass(69_000, 1000);
+  await pass(1_000, 10); // what was tried has failed
+  server.up = true;
+  const before = server.sockets.length, back = Date.now(), at = new Map();
+  server.onopen = (s) => {
+    const viewer = new URL(s.url).searchParams.get("viewer");
+    if (!at.has(viewer)) at.set(viewer, Date.now() - 5 - back);
+    s.hello();
+  };
+  window.dispatchEvent(new Event("online"));
+  await pass(1_100, 10);
+  assert.equal(at.size, 1000);
+  assert.ok(server.sockets.length - before <= 1000, "one try each");
+  even([...at.values()], 1_020, "after the network was back");
+  for (const { client } of all) client.close();
+}));
+
 // fallback begins a play without WebSockets, whose beats are answered by answer().
 async function fallback(answer, options) {
   const upgrade = server.answer, g = { answer };
