@@ -48,7 +48,8 @@ export type Options = {
     onState?: (state: ConnectionState) => void;
     /**
      * something could not be used, is
-     * lost, or nobody answers; the client goes on by itself, a developer may want to know
+     * lost, or nobody answers; the client goes on by itself, a developer may want to know. What
+     * has a message and no callback is a warning on the console
      */
     onError?: (error: {
         code: string;
@@ -103,7 +104,8 @@ export type ConnectionState = {
  * @property {() => void} [onUnblocked]
  * @property {(state: ConnectionState) => void} [onState]
  * @property {(error: {code: string, message: string}) => void} [onError] something could not be used, is
- *   lost, or nobody answers; the client goes on by itself, a developer may want to know
+ *   lost, or nobody answers; the client goes on by itself, a developer may want to know. What
+ *   has a message and no callback is a warning on the console
  * @property {(text: string, from: "server" | "player") => void} [onMessage] every message, for a look inside
  *
  * @typedef {object} ConnectionState

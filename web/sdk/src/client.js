@@ -30,7 +30,8 @@ const PROTOCOL = { STRANGE, parse, retryAfter }; // what the files that are load
  * @property {() => void} [onUnblocked]
  * @property {(state: ConnectionState) => void} [onState]
  * @property {(error: {code: string, message: string}) => void} [onError] something could not be used, is
- *   lost, or nobody answers; the client goes on by itself, a developer may want to know
+ *   lost, or nobody answers; the client goes on by itself, a developer may want to know. What
+ *   has a message and no callback is a warning on the console
  * @property {(text: string, from: "server" | "player") => void} [onMessage] every message, for a look inside
  *
  * @typedef {object} ConnectionState
@@ -160,7 +161,8 @@ export class Client {
   #tell(name, ...v) {
     const failed = (/** @type {any} */ err) => console.error("grandstand:", name, err); // the page's own mistake must not stop the count
     try {
-      const said = /** @type {any} */ (this.options)[name]?.(...v);
+      const options = /** @type {any} */ (this.options), said = options[name]?.(...v);
+      if (!options[name] && v[0]?.message) console.warn("grandstand:", v[0].message); // else nobody would know why there is no number
       said?.catch?.(failed);
       return said;
     } catch (err) {
@@ -197,7 +199,7 @@ export class Client {
     const session = await (this.#missing || this.shared.resume());
     if (this.#missing) {
       const words = `say which ${this.#missing}: connect({ ${this.#missing}: "..." })`;
-      console.error("grandstand:", words); // whoever forgot that may have no onState either
+      if (this.options.onState) console.error("grandstand:", words); // it may not look at all states
       return this.#end("invalid", words);
     }
     if (session) this.outbox.name(session);

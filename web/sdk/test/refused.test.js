@@ -217,6 +217,46 @@ test("connect says what it has to be told", async () => {
   errors.mock.restore();
 });
 
+test("without handlers the console says what is wrong, once an outage, and why it ends", async () => {
+  globalThis.location = { origin: "https://tv.example.com" };
+  const warned = mock.method(console, "warn", () => {}), errors = mock.method(console, "error", () => {});
+  const none = { onError: undefined, onState: undefined, onBlocked: undefined };
+  const lines = () => [...warned.mock.calls, ...errors.mock.calls].map((c) => c.arguments.join(" "));
+  const foreign = "grandstand: live.example.com serves no pages of https://tv.example.com: its operator lists that in --origins";
+  try {
+    const { client } = play(none);
+    talking();
+    for (const outage of [1, 2]) {
+      server.foreign = true;
+      server.last?.gone(1006);
+      await pass(60_000);
+      assert.deepEqual(lines(), Array(outage).fill(foreign));
+      server.foreign = false;
+      await pass(40_000);
+    }
+    assert.ok(server.last.readyState === 1);
+    warned.mock.resetCalls();
+    server.last.gone(4504, "event_ended");
+    assert.deepEqual(lines(), ["grandstand: event_ended"]);
+    client.close();
+    warned.mock.resetCalls();
+    play({ ...none, event: "" });
+    await pass(50);
+    assert.deepEqual(lines(), ['grandstand: say which event: connect({ event: "..." })']);
+    warned.mock.resetCalls();
+    errors.mock.resetCalls();
+    const told = play();
+    await pass(50);
+    told.client.track("two words");
+    server.last.gone(4504, "event_ended");
+    assert.deepEqual(lines(), [], "who has handlers is told by them");
+  } finally {
+    warned.mock.restore();
+    errors.mock.restore();
+    delete globalThis.location;
+  }
+});
+
 test("events that are lost because too many wait are told of once an outage", async () => {
   server.up = false;
   const { client, told } = play();
