@@ -186,8 +186,9 @@ export class Client {
     });
     on(window, "online", () => this.#soon());
     on(window, "offline", () => this.#link && this.#lost(1006, "", this.#ready));
-    on(window, "pagehide", () => this.running && this.#stop());
-    on(window, "pageshow", (e) => e.persisted && this.#start());
+    let left = false;
+    on(window, "pagehide", () => (left = this.running) && this.#stop());
+    on(window, "pageshow", (e) => e.persisted && left && this.#start());
   }
 
   #hidden() {

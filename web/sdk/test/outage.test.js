@@ -164,6 +164,27 @@ test("neither a network that is back nor a tab that is seen breaks the server's 
   client.close();
 }));
 
+test("a page that comes back from the browser's cache plays on, unless its play had ended", () => onAPage(async ({ window }) => {
+  const { client, told } = play(), page = (name) => window.dispatchEvent(Object.assign(new Event(name), { persisted: true }));
+  await pass(100);
+  page("pagehide");
+  assert.equal(server.last.closedWith, 1000);
+  await pass(60_000);
+  assert.equal(server.sockets.length, 1);
+  page("pageshow");
+  await pass(100);
+  assert.equal(server.sockets.length, 2);
+  assert.match(server.last.url, /session=s1/);
+  assert.equal(told.states.at(-1).state, "open");
+  server.last.gone(4504, "event_ended");
+  page("pagehide");
+  page("pageshow");
+  await pass(60_000);
+  assert.equal(server.sockets.length, 2);
+  assert.equal(told.states.at(-1).code, "ended");
+  client.close();
+}));
+
 test("a thousand clients whose network is back at once come back within a second, but not at once", () => onAPage(async ({ window }) => {
   globalThis.localStorage = undefined; // each has a session of its own
   const all = Array.from({ length: 1000 }, (_, i) => play({ viewer: "v" + i, storage: false }));
