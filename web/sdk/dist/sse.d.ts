@@ -18,8 +18,11 @@ export declare class Sse implements Link {
     beatMS: number;
     stop: AbortController;
     segments: string;
-    /** @type {[string, string][] | null} what a join asked for that was not answered */
-    joining: [string, string][] | null;
+    /** @type {{seq: number, seg: Record<string, string>}[]} that are to be asked for */
+    joins: {
+        seq: number;
+        seg: Record<string, string>;
+    }[];
     /**
      * @param {(path: string, init?: RequestInit) => Promise<Response>} request with the session and the token
      * @param {import("./socket.js").Listener} listener
@@ -31,12 +34,12 @@ export declare class Sse implements Link {
     send(text: string): boolean;
     /** Sends what waits, one request after the other: an ack speaks for all that was said before it. */
     work(): Promise<void>;
-    /** @param {string[]} messages */
-    post(messages: string[]): Promise<void>;
+    /** @param {string[]} messages @param {Sse["joins"][0]} [join] */
+    post(messages: string[], join?: Sse["joins"][0]): Promise<void>;
     /** Says that a message cannot be used, as a WebSocket would. @param {string} message @param {string} [code] @param {number} [seq] of that message */
     refuse(message: string, code?: string, seq?: number): void;
-    /** @param {number} status @param {any} m @param {string[]} messages @param {[string, string][] | null} asked by joins before it */
-    answered(status: number, m: any, messages: string[], asked: [string, string][] | null): void;
+    /** @param {number} status @param {any} m @param {string[]} messages @param {Sse["joins"][0]} [join] */
+    answered(status: number, m: any, messages: string[], join?: Sse["joins"][0]): void;
     /** Shows the counts of each tick. Without a stream those of each beat's answer are all there is. @param {AbortController} stop of this stream: another has its own */
     follow(stop: AbortController): Promise<void>;
     /** @param {boolean} goodbye */

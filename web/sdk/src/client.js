@@ -71,6 +71,8 @@ export class Client {
   #timers = {};
   /** @type {Set<number>} seqs that are on their way */
   #sent = new Set();
+  /** @type {Map<number, Record<string, string>>} by seq; those that have no answer yet */
+  #joins = new Map();
   #gone = new AbortController();
 
   /** @param {Options} options @param {string} origin of this script */
@@ -125,8 +127,17 @@ export class Client {
 
   /** Changes dimensions that viewers may choose. @param {Record<string, string>} seg */
   join(seg) {
-    this.options.segments = { ...this.options.segments, ...seg };
-    return this.#say({ t: "join", seg });
+    const seq = ++this.seq;
+    this.#joins.set(seq, seg);
+    const said = this.#say({ t: "join", seq, seg });
+    if (!said) this.#joined(seq);
+    return said;
+  }
+
+  /** Has the next connection ask for what a join did: by default the oldest, as answers are in the order of the joins. */
+  #joined(seq = [...this.#joins.keys()][0]) {
+    this.options.segments = { ...this.options.segments, ...this.#joins.get(seq) };
+    this.#joins.delete(seq);
   }
 
   /**
@@ -227,7 +238,7 @@ export class Client {
     const { viewer, device, account, limit, name, segments } = this.options, url = new URL(this.#base + path), { searchParams } = url;
     const known = { viewer, device, account, limit, name, session: !searchParams.has("session") && this.session, interval_ms: this.#hidden() && HIDDEN_MS };
     for (const [k, v] of Object.entries(known)) if (v) searchParams.set(k, String(v));
-    for (const [dim, value] of Object.entries(segments || {})) searchParams.set(dim, value);
+    for (const [dim, value] of Object.entries(segments || {})) if (!searchParams.has(dim)) searchParams.set(dim, value);
     return url.href;
   }
 
@@ -298,6 +309,7 @@ export class Client {
         return this.refused(m);
       case "ok":
         if (m.re === "takeover") this.#unblock();
+        if (m.re === "join") this.#joined();
     }
   }
 
@@ -316,6 +328,7 @@ export class Client {
     this.#later("steady", STEADY_MS, () => (this.#attempt = this.#renewed = this.#unsteady = 0));
     this.#beatMS = positive(m.beat_ms, this.#beatMS);
     this.beat();
+    for (const [seq, seg] of this.#joins) this.#say({ t: "join", seq, seg });
     this.#tell("onState", { state: "open", via: this.#via });
     this.#flush();
     this.#adopt();
@@ -436,7 +449,7 @@ export class Client {
 
   /** @param {any} m a message "error" @returns {false} */
   refused(m) {
-    if (m.seq && m.code === "unavailable") {
+    if (!this.#joins.delete(m.seq) && m.seq && m.code === "unavailable") {
       this.#sent.delete(m.seq);
       this.#again();
     } else {

@@ -31,8 +31,8 @@ export class Sse {
     this.beatMS = 0; // the event's own interval, as the client was told
     this.stop = new AbortController();
     this.segments = "";
-    /** @type {[string, string][] | null} what a join asked for that was not answered */
-    this.joining = null;
+    /** @type {{seq: number, seg: Record<string, string>}[]} that are to be asked for */
+    this.joins = [];
     queueMicrotask(() => this.work());
   }
 
@@ -44,14 +44,10 @@ export class Sse {
       queueMicrotask(() => this.refuse("takeover needs a WebSocket, and none comes through here"));
       return true;
     }
-    if (m.t === "join") {
-      // Each request tells the segments as they are now: the next does what a join would.
-      this.joining = [...(this.joining || []), .../** @type {[string, string][]} */ (Object.entries(m.seg || {}))];
-      text = `{"t":"beat"}`;
-    }
     // A server answers with the interval that it was told: who tells the event's own is never told another.
     if (m.interval_ms === this.beatMS) text = JSON.stringify({ ...m, interval_ms: OWN });
-    this.waiting.push(text);
+    if (m.t === "join") this.joins.push(m);
+    else this.waiting.push(text);
     if (!this.posting) setTimeout(() => this.work(), TOGETHER_MS);
     return true;
   }
@@ -60,20 +56,25 @@ export class Sse {
   async work() {
     if (this.posting) return;
     this.posting = true;
-    while (this.waiting.length && !this.ended) await this.post(this.waiting.splice(0, BATCH));
+    while ((this.joins.length || this.waiting.length) && !this.ended) {
+      // A request tells the segments: one with those of a join does what it would, and is refused for nothing else.
+      const join = this.joins.shift();
+      await this.post(join ? [`{"t":"beat"}`] : this.waiting.splice(0, BATCH), join);
+    }
     this.posting = false;
   }
 
-  /** @param {string[]} messages */
-  async post(messages) {
-    const half = messages.length >> 1, one = this.parse(messages[0]), asked = this.joining;
+  /** @param {string[]} messages @param {Sse["joins"][0]} [join] */
+  async post(messages, join) {
+    const half = messages.length >> 1, one = this.parse(messages[0]);
     try {
-      const answer = await this.request("/beats", { method: "POST", body: `[${messages}]` });
+      const answer = await this.request("/beats" + (join ? "?" + new URLSearchParams(join.seg) : ""), { method: "POST", body: `[${messages}]` });
       const m = this.parse(await answer.text()), { status } = answer;
       if (this.ended) return;
+      if (join && status === 400 && m.code) return this.refuse(m.message, m.code, join.seq);
       if (!this.opened || (status !== 400 && status !== 413) || (!half && one.t !== "event")) {
         if (status === 429 || status >= 500) this.listener.message({ t: "drain", retry_ms: this.retryAfter(answer) });
-        this.answered(status, m, messages, asked);
+        this.answered(status, m, messages, join);
       } else if (half) {
         // A list is refused for one of it: which, its halves say.
         await this.post(messages.slice(0, half));
@@ -91,8 +92,8 @@ export class Sse {
     if (!this.ended) this.listener.message({ t: "error", code, message, seq });
   }
 
-  /** @param {number} status @param {any} m @param {string[]} messages @param {[string, string][] | null} asked by joins before it */
-  answered(status, m, messages, asked) {
+  /** @param {number} status @param {any} m @param {string[]} messages @param {Sse["joins"][0]} [join] */
+  answered(status, m, messages, join) {
     if (status === 401) return this.end(4002, m.message);
     if (status === 409) return this.end(4504, m.message);
     const ours = typeof (status === 200 ? m.session : m.code) === "string";
@@ -126,11 +127,10 @@ export class Sse {
       this.stop = new AbortController();
       this.follow(this.stop);
     }
-    if (!asked) return;
-    if (asked === this.joining) this.joining = null;
-    const taken = asked.every(([dim, value]) => [value || "unknown", "other"].some((v) => segments.includes(dim + ":" + v)));
+    if (!join) return;
+    const taken = Object.entries(join.seg).every(([dim, value]) => [value || "unknown", "other"].some((v) => segments.includes(dim + ":" + v)));
     if (taken) message({ t: "ok", re: "join" });
-    else this.refuse("the server has these segments from elsewhere, or counts none of them", "forbidden");
+    else this.refuse("the server has these segments from elsewhere, or counts none of them", "forbidden", join.seq);
   }
 
   /** Shows the counts of each tick. Without a stream those of each beat's answer are all there is. @param {AbortController} stop of this stream: another has its own */

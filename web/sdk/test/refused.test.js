@@ -196,6 +196,53 @@ test("takeover and join without WebSockets", async () => {
   client.close();
 });
 
+test("the next connection asks for what a join was given, and asks anew for what has no answer", async () => {
+  const { client, told } = play({ segments: { team: "KC" } });
+  await pass(100);
+  client.join({ team: "no such", seat: "1" });
+  client.join({ country: "US" });
+  client.join({ team: "SF" });
+  const [odd, fixed] = server.last.of("join");
+  server.last.say({ t: "error", code: "invalid", message: "the value of team is not", seq: odd.seq });
+  server.last.say({ t: "error", code: "unavailable", message: "no registry just now", seq: fixed.seq });
+  server.last.say({ t: "ok", re: "join" });
+  assert.deepEqual(told.errors.map((e) => e.code), ["invalid", "unavailable"]);
+  client.join({ row: "2" });
+  server.last.gone(1006);
+  await pass(2_000);
+  const { searchParams } = new URL(server.last.url);
+  assert.deepEqual(["team", "seat", "country", "row"].map((dim) => searchParams.get(dim)), ["SF", null, null, null]);
+  assert.deepEqual(server.last.of("join").map((m) => m.seg), [{ row: "2" }]);
+  server.last.say({ t: "ok", re: "join" });
+  server.last.gone(1006);
+  assert.equal(client.join({ seat: "3" }), false, "nobody is there");
+  await pass(3_000);
+  assert.match(server.last.url, /team=SF&row=2&seat=3$/);
+  assert.equal(server.last.of("join").length, 0);
+  client.close();
+});
+
+test("without WebSockets a join that is refused is forgotten, and nothing else is", async () => {
+  const took = [], asked = [];
+  blocked((url, init) => {
+    asked.push(url.searchParams.get("team"));
+    if (asked.at(-1) === "no such") return new Response(`{"code":"invalid","message":"the value of team is not"}`, { status: 400 });
+    return beats(init, took, undefined, { session: "r1", interval_ms: 10000, segments: ["world", "team:" + asked.at(-1)] });
+  });
+  const { client, told } = play({ segments: { team: "KC" } });
+  await pass(8_000);
+  client.join({ team: "no such" });
+  client.join({ team: "SF" });
+  client.track("goal", { i: 1 });
+  await pass(30_000);
+  assert.deepEqual(told.errors, [{ code: "invalid", message: "the value of team is not" }]);
+  assert.equal(asked.filter((team) => team === "no such").length, 1);
+  assert.equal(asked.at(-1), "SF");
+  assert.deepEqual(took.filter((m) => m.t === "event").map((m) => m.data.i), [1]);
+  assert.equal(told.states.filter((s) => s.state === "open").length, 1, "one link");
+  client.close();
+});
+
 test("connect says what it has to be told", async () => {
   const errors = mock.method(console, "error", () => {});
   for (const [options, message] of [
