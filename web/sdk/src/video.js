@@ -4,6 +4,8 @@
 
 const MOVING = ["playing", "pause", "waiting", "stalled", "seeking", "seeked", "ended", "error", "loadstart", "emptied", "canplay", "play", "canplaythrough"];
 
+const AUTOPLAY_MS = 1000;
+
 /** @param {HTMLMediaElement} v @returns {PlayState} */
 export function stateOf(v) {
   if (v.ended) return "ended";
@@ -24,6 +26,7 @@ export class VideoWatch {
   #since = performance.now();
   #started;
   #tried; // when it began to try to play, 0: it does not
+  #could = Infinity; // when all was there to play
   #seekFrom = -1;
   /** @type {[number, number]} */
   #decoded;
@@ -49,8 +52,10 @@ export class VideoWatch {
   /** @param {string} type of an event */
   #saw(type) {
     const now = performance.now(), was = this.state, took = Math.round(now - this.#since);
-    if (type === "play") this.#tried ||= now;
-    if (type === "pause" || (type === "canplaythrough" && this.#video.paused)) this.#tried = 0; // autoplay is not allowed
+    if (type === "canplaythrough") this.#could = now;
+    if (type === "pause") this.#tried = 0;
+    // An autoplay that was allowed comes right after it could: Chromium looks whether the video is in view.
+    if (type === "play" && !(this.#tried && now - this.#could < AUTOPLAY_MS)) this.#tried = now;
     if (type === "error") this.#track("error", { code: this.#video.error?.code || 0 });
     if (type === "seeking" && this.#seekFrom < 0) this.#seekFrom = now;
     if (type === "seeked" && this.#seekFrom >= 0) {
