@@ -23,7 +23,7 @@ type conn struct {
 	older   *conn  // of the same session
 	beatAt  int64  // ms of the last beat of this socket
 	expires int64  // ms of the wall clock at which the token does; 0: never
-	renewAt int64  // and at which a new one is asked for; 0: it was
+	renewAt int64  // and at which a new one is asked for; 0: never
 	greeted bool   // hello was sent: other messages may follow
 	granted *Grant // of the token; nil: there is none
 
@@ -146,15 +146,23 @@ func (c *conn) showNewest(v *grandstand.View) {
 }
 
 // expiresAt notes when the token ends, and when to ask for a new one: 45 to 75 s
-// before, so that those who came together do not renew together. Whoever was asked
-// and has none that ends later is not asked again.
+// before, so that those who came together do not renew together. Whoever has none
+// that ends later is asked again when askAgainLocked says.
 func (c *conn) expiresAt(at int64) {
 	c.session.mu.Lock()
 	defer c.session.mu.Unlock()
-	asked := c.expires != 0 && c.renewAt == 0
-	later := at > c.expires
-	c.expires, c.renewAt = at, 0
-	if at != 0 && (later || !asked) {
+	if at > c.expires {
 		c.renewAt = max(at-45_000-rand.Int64N(30_000), 1)
+	}
+	c.expires = at
+}
+
+// askAgainLocked has a new token be asked for once more after half of the time that
+// is left: many a client gets one only shortly before the old one ends.
+func (c *conn) askAgainLocked(wall int64) {
+	const least = 2000 // ms, for one to come in
+	c.renewAt = 0
+	if half := (c.expires - wall) / 2; half >= least {
+		c.renewAt = wall + half
 	}
 }

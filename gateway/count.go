@@ -116,7 +116,7 @@ func (s *session) dueSocketsLocked(ends []ending, now, wall int64) []ending {
 		case c.expires != 0 && wall >= c.expires:
 			ends = append(ends, ending{c, closeExpired})
 		case c.renewAt != 0 && wall >= c.renewAt:
-			c.renewAt = 0
+			c.askAgainLocked(wall)
 			ends = append(ends, ending{c, 0})
 		}
 	}

@@ -147,17 +147,15 @@ func (r *Revocations) Load(ctx context.Context) error {
 	return r.cfg.Store.Revoke(ctx, r.now(), lost)
 }
 
-// merge adds a list to what is known, and takes what is over away. It returns what
-// the list lacks.
+// merge adds a list to what is known, and takes away what is over and not in it. It
+// returns what the list lacks.
 func (r *Revocations) merge(list []grandstand.Revocation, version int64) (lost []grandstand.Revocation) {
 	now := r.now()
 	r.mu.Lock()
 	before := *r.all.Load()
 	next := make(map[grandstand.RevocationName]grandstand.Revocation, len(list))
-	for _, v := range list {
-		if v.Until > now {
-			next[v.Name] = v
-		}
+	for _, v := range list { // what is over, too: this clock may be ahead for a while
+		next[v.Name] = v
 	}
 	changed := false
 	for name, v := range next {
@@ -219,15 +217,15 @@ func (r *Revocations) revoked(g *Grant) bool {
 	if r == nil || g == nil {
 		return false
 	}
-	all := *r.all.Load()
-	if v, ok := all[grandstand.RevocationName{Kind: grandstand.RevokeAll}]; ok && g.issued < v.Before {
+	all, now := *r.all.Load(), r.now()
+	if v := all[grandstand.RevocationName{Kind: grandstand.RevokeAll}]; v.Until > now && g.issued < v.Before {
 		return true
 	}
 	for _, name := range g.names {
 		if name.Key.IsZero() {
 			continue
 		}
-		if v, ok := all[name]; ok && (name.Kind == grandstand.RevokeToken || g.issued < v.Before) {
+		if v := all[name]; v.Until > now && (name.Kind == grandstand.RevokeToken || g.issued < v.Before) {
 			return true
 		}
 	}

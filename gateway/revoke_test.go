@@ -248,6 +248,31 @@ func TestRevocationsAreSaidPlainly(t *testing.T) {
 	})
 }
 
+// A node whose clock was ahead for a while takes what it read then for over; when
+// its clock is right again it is not, without anything new in the store.
+func TestAClockThatWasAheadForgetsNothing(t *testing.T) {
+	store, ahead := &fakeStore{}, 10*time.Minute
+	r, err := NewRevocations(RevocationsConfig{Secret: []byte("0123456789abcdef"), Store: store, Now: func() time.Time { return time.Now().Add(ahead) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now().UnixMilli()
+	name := r.key.Name(grandstand.RevokeToken, "t1")
+	if err := store.Revoke(t.Context(), now, []grandstand.Revocation{{Name: name, Before: now, Until: now + 5*60_000}}); err != nil {
+		t.Fatal(err)
+	}
+	g := &Grant{names: [3]grandstand.RevocationName{name}}
+	for _, want := range []bool{false, true} {
+		if err := r.Load(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.revoked(g); got != want {
+			t.Errorf("with a clock that is %v ahead it is revoked: %v", ahead, got)
+		}
+		ahead = 0
+	}
+}
+
 // TestRevocationsAreOfTheClockOfTokens: an hour that Redis is off neither lets in
 // whose token was issued before a revocation, nor keeps out who signs in again, nor
 // has it forgotten before the token ends.
