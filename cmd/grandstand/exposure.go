@@ -129,11 +129,7 @@ func (m machine) check(log *slog.Logger, e exposed) error {
 			risks = append(risks, risk)
 		}
 	}
-	outwards, err := e.outwards(m)
-	if err != nil {
-		return err
-	}
-	risks = append(risks, outwards...)
+	risks = append(risks, e.outwards(m, log)...)
 	if e.tokensInClear(m) {
 		log.Warn("tokens arrive in clear: give --tls-cert and --tls-key, or have a proxy end TLS and name it in --trusted-proxies")
 	}

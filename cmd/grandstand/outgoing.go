@@ -1,6 +1,7 @@
 package main
 
 import (
+	"log/slog"
 	"net"
 	"net/url"
 	"strings"
@@ -30,16 +31,19 @@ func (e exposed) outgoing() []outgoing {
 	return all
 }
 
-// outwards returns the risks of what is sent.
-func (e exposed) outwards(m machine) (risks []string, err error) {
+// outwards returns the risks of what is sent. A name is as far away as the addresses
+// it has. One that has none just now stops nobody: what is asked for by that name is
+// waited for, or done without, and it is said that nobody looked.
+func (e exposed) outwards(m machine, log *slog.Logger) (risks []string) {
 	for _, o := range e.outgoing() {
 		for _, host := range o.hosts {
 			if host == "" {
 				continue // an error, but not of this kind
 			}
-			r, err := m.reachOfHost(host)
+			r, err := m.reachOf(net.JoinHostPort(host, "0"))
 			if err != nil {
-				return nil, settingError(o.flag, host, err)
+				log.Warn("whether "+o.flag+" goes in clear past strangers cannot be known now", "host", host, "error", err)
+				break // the others would be waited for as long
 			}
 			if r == anywhere {
 				risks = append(risks, o.flag+" has "+host+" in clear, past strangers: it shows them "+o.risk+", or name an address of an inner network")
@@ -47,26 +51,7 @@ func (e exposed) outwards(m machine) (risks []string, err error) {
 			}
 		}
 	}
-	return risks, nil
-}
-
-// reachOfHost returns who can listen to what goes to a host. A name is as far away
-// as the addresses it has; one that has none just now, such as that of a container
-// that does not run, is inside if such names mean nothing elsewhere.
-func (m machine) reachOfHost(host string) (reach, error) {
-	r, err := m.reachOf(net.JoinHostPort(host, "0"))
-	if err != nil && isInnerName(host) {
-		return inside, nil
-	}
-	return r, err
-}
-
-// isInnerName reports whether a name is of a search list (Docker, Kubernetes), or
-// of a domain that is not delegated (RFC 6762; ICANN on .internal, 2024).
-func isInnerName(host string) bool {
-	host = strings.ToLower(strings.TrimSuffix(host, "."))
-	name := host[strings.LastIndexByte(host, '.')+1:]
-	return name == host || name == "internal" || name == "local" || name == "svc"
+	return risks
 }
 
 // redisHosts returns the hosts of redis://[user:password@]host:port[,host:port…],
