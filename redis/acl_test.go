@@ -134,16 +134,25 @@ func TestTheReplicaMayCopyAndNoMore(t *testing.T) {
 
 // What start.sh gives to redis-server: the user replica has a password of its own,
 // and is there only where there are replicas.
+// An .env of before stops a cluster, with a word, and nothing else.
+func TestANodeOfAClusterNeedsItsPassword(t *testing.T) {
+	cmd := exec.Command("sh", filepath.Join(filepath.Dir(aclFile), "start.sh"), "cluster.conf")
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + t.TempDir(), "REDIS_PASSWORD=counts", "REDIS_OPERATOR_PASSWORD=operates", "REDIS_REPLICA_PASSWORD="}
+	if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "REDIS_REPLICA_PASSWORD: has to be in .env") {
+		t.Errorf("it ends with %v, and says %s", err, out)
+	}
+}
+
 func TestOnlyNodesOfAClusterAreCopied(t *testing.T) {
 	hash := func(password string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(password))) }
-	for name, c := range map[string]struct{ password, user, auth string }{
-		"single":  {"", "", ""},
-		"cluster": {"copies", "user replica on #" + hash("copies") + " ", "masterauth copies\n"},
+	for name, c := range map[string]struct{ config, password, user, auth string }{
+		"single":  {"redis.conf", "", "", ""},
+		"cluster": {"cluster.conf", "copies", "user replica on #" + hash("copies") + " ", "masterauth copies\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			ok(t, os.WriteFile(filepath.Join(dir, "redis-server"), []byte("#!/bin/sh\nexit 0\n"), 0o700))
-			cmd := exec.Command("sh", filepath.Join(filepath.Dir(aclFile), "start.sh"), "redis.conf")
+			cmd := exec.Command("sh", filepath.Join(filepath.Dir(aclFile), "start.sh"), c.config)
 			cmd.Env = []string{"PATH=" + dir + ":" + os.Getenv("PATH"), "TMPDIR=" + dir,
 				"REDIS_PASSWORD=counts", "REDIS_OPERATOR_PASSWORD=operates", "REDIS_REPLICA_PASSWORD=" + c.password}
 			if out, err := cmd.CombinedOutput(); err != nil {
