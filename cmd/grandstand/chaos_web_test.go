@@ -21,8 +21,8 @@ type visits struct {
 }
 
 type visit struct {
-	at  time.Time
-	err error
+	at, to time.Time
+	err    error
 }
 
 // visitWeb begins to visit the role web.
@@ -43,7 +43,7 @@ func (s *stand) visitWeb() *visits {
 					err = visitPage(s.web.url+"/badge/final.svg", `>[^<]*[0-9][^<]*</text>`)
 				}
 				v.mu.Lock()
-				v.made = append(v.made, visit{at, err})
+				v.made = append(v.made, visit{at, time.Now(), err})
 				v.mu.Unlock()
 			}
 		}
@@ -72,7 +72,7 @@ func visitPage(url, has string) error {
 func (v *visits) judge(b *book, list []struck) {
 	n, failed := 0, 0
 	for _, one := range v.made {
-		if one.at.Before(list[0].from) || heals(list, one.at) {
+		if one.at.Before(list[0].from) || heals(list, one.at) || heals(list, one.to) {
 			continue
 		}
 		n++
