@@ -160,7 +160,7 @@ func TestOnlyNodesOfAClusterAreCopied(t *testing.T) {
 			}
 			users, err := os.ReadFile(filepath.Join(dir, "users.acl"))
 			ok(t, err)
-			for _, want := range []string{"user default off\n", "user grandstand on #" + hash("counts") + " ", "user operator on #" + hash("operates") + " ", c.user} {
+			for _, want := range []string{"user default off ~* &* +@all\n", "user grandstand on #" + hash("counts") + " ", "user operator on #" + hash("operates") + " ", c.user} {
 				if !strings.Contains(string(users), want) {
 					t.Errorf("there is no %q in\n%s", want, users)
 				}
