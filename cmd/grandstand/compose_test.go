@@ -197,6 +197,10 @@ func TestComposeStack(t *testing.T) {
 	s.checkTargets()
 	s.checkArchive()
 	s.checkACL("redis")
+	s.compose("restart", "redis") // it reads what it wrote, which its users are not to stop
+	s.healthy("redis")
+	s.crowded(time.Minute, 200)
+	s.checkACL("redis")
 	begin = time.Now()
 	s.compose("stop", "gateway-2")
 	t.Logf("a gateway with viewers stopped within %v", time.Since(begin).Round(100*time.Millisecond))
