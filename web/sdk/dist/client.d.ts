@@ -1,5 +1,6 @@
 import { Outbox } from "./outbox.js";
 import { SharedSession } from "./session.js";
+import { VideoWatch } from "./video.js";
 export type Counts = import("./protocol.js").Counts;
 export type Refusal = import("./protocol.js").Refusal;
 export type Options = {
@@ -117,7 +118,6 @@ export type ConnectionState = {
  */
 /** One play of one event. */
 export declare class Client {
-    #private;
     options: Options;
     shared: SharedSession;
     outbox: Outbox;

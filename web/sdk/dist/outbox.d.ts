@@ -18,7 +18,6 @@ export type Item = {
     body: string;
 };
 export declare class Outbox {
-    #private;
     scope: string;
     tab: string;
     /** @type {Item[]} by seq */

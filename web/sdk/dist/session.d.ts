@@ -1,5 +1,4 @@
 export declare class SharedSession {
-    #private;
     id: string;
     /** @param {string[]} parts which play it is: the same in two tabs share a session */
     constructor(parts: string[]);

@@ -30,7 +30,6 @@ export type Link = {
  */
 /** @implements {Link} */
 export declare class Socket implements Link {
-    #private;
     /**
      * @param {string} url @param {string} token @param {Listener} listener
      */

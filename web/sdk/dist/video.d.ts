@@ -6,7 +6,6 @@ export declare function stateOf(v: HTMLMediaElement): PlayState;
  * is worth an event of its own: startup, rebuffer, seek, error.
  */
 export declare class VideoWatch {
-    #private;
     state: PlayState;
     /**
      * @param {HTMLMediaElement} video

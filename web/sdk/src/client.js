@@ -44,36 +44,36 @@ const PROTOCOL = { STRANGE, parse, retryAfter }; // what the files that are load
 
 /** One play of one event. */
 export class Client {
-  #missing = "url"; // the option that has to be given, "" if all is there
-  #base = "";
+  _missing = "url"; // the option that has to be given, "" if all is there
+  _base = "";
   /** @type {import("./socket.js").Link | null} */
-  #link = null;
-  #ready = false;
-  #acks = false;
-  #adopted = false;
-  #sending = false;
-  #alone = false; // backlog.js does not come
-  #attempt = 0;
-  #refusedUpgrades = 0;
-  #renewed = 0; // tokens that were asked for since the last that was taken
-  #unsteady = 0; // 1: the last good connection ended since its token was no good
-  #leastMS = 0;
-  #notBefore = Infinity; // a wait may be cut short, if there is one
-  #beatMS = 10_000;
-  #token = "";
-  #order = [-1, -1]; // epoch and at of the last counts
-  #told = false;
-  #via = "";
-  #trying = {};
+  _link = null;
+  _ready = false;
+  _acks = false;
+  _adopted = false;
+  _sending = false;
+  _alone = false; // backlog.js does not come
+  _attempt = 0;
+  _refusedUpgrades = 0;
+  _renewed = 0; // tokens that were asked for since the last that was taken
+  _unsteady = 0; // 1: the last good connection ended since its token was no good
+  _leastMS = 0;
+  _notBefore = Infinity; // a wait may be cut short, if there is one
+  _beatMS = 10_000;
+  _token = "";
+  _order = [-1, -1]; // epoch and at of the last counts
+  _told = false;
+  _via = "";
+  _tries = 0; // a number, not an object: a Proxy would have another
   /** @type {VideoWatch | undefined} */
-  #watch;
+  _watch;
   /** @type {Record<string, ReturnType<typeof setTimeout>>} */
-  #timers = {};
+  _timers = {};
   /** @type {Set<number>} seqs that are on their way */
-  #sent = new Set();
+  _sent = new Set();
   /** @type {Map<number, Record<string, string>>} by seq; those that have no answer yet */
-  #joins = new Map();
-  #gone = new AbortController();
+  _joins = new Map();
+  _gone = new AbortController();
 
   /** @param {Options} options @param {string} origin of this script */
   constructor(options, origin) {
@@ -81,9 +81,9 @@ export class Client {
     let host = "";
     try {
       ({ origin, host } = new URL(new URL(options.url || origin).origin)); // that of a file is "null"
-      this.#missing = "event";
-      this.#base = origin + "/v1/events/" + encodeURIComponent(options.event); // throws for half a surrogate pair
-      if (options.event) this.#missing = "";
+      this._missing = "event";
+      this._base = origin + "/v1/events/" + encodeURIComponent(options.event); // throws for half a surrogate pair
+      if (options.event) this._missing = "";
     } catch {
       // missing says what it is.
     }
@@ -96,8 +96,8 @@ export class Client {
     this.counts = null;
     /** Why this session may not play; null: it may. @type {Refusal | null} */
     this.blocked = null;
-    this.#listen();
-    this.#start();
+    this._listen();
+    this._start();
   }
 
   /** The id of the session, "" before the first hello. */
@@ -121,23 +121,23 @@ export class Client {
     if (new Blob([body]).size > MESSAGE_BYTES) [code, message] = ["too_large", "an event has at most 4 KB"];
     if (message) return this.refused({ code, message });
     if (this.outbox.add(this.session, this.seq, body)) this.refused({ code: "unavailable", message: "too many events wait: the oldest are lost" });
-    this.#flush();
+    this._flush();
     return true;
   }
 
   /** Changes dimensions that viewers may choose. @param {Record<string, string>} seg */
   join(seg) {
     const seq = ++this.seq;
-    this.#joins.set(seq, seg);
-    const said = this.#say({ t: "join", seq, seg });
-    if (!said) this.#joined(seq);
+    this._joins.set(seq, seg);
+    const said = this._say({ t: "join", seq, seg });
+    if (!said) this._joined(seq);
     return said;
   }
 
   /** Has the next connection ask for what a join did: by default the oldest, as answers are in the order of the joins. */
-  #joined(seq = [...this.#joins.keys()][0]) {
-    this.options.segments = { ...this.options.segments, ...this.#joins.get(seq) };
-    this.#joins.delete(seq);
+  _joined(seq = [...this._joins.keys()][0]) {
+    this.options.segments = { ...this.options.segments, ...this._joins.get(seq) };
+    this._joins.delete(seq);
   }
 
   /**
@@ -147,29 +147,29 @@ export class Client {
    * @param {string[]} [codes]
    */
   takeover(codes = []) {
-    return this.#say({ t: "takeover", codes });
+    return this._say({ t: "takeover", codes });
   }
 
   /** Cuts a wait short. */
   retry() {
-    if (this.running && !this.#link) this.connect();
+    if (this.running && !this._link) this.connect();
   }
 
   /** Cuts a wait short that no server asked for, but not to nothing: many pages come back in the same moment. */
-  #soon() {
-    if (Date.now() > this.#notBefore) this.#later("wait", Math.random() * RETURN_MS, () => this.connect());
+  _soon() {
+    if (Date.now() > this._notBefore) this._later("wait", Math.random() * RETURN_MS, () => this.connect());
   }
 
   /** Says goodbye: this play is not counted from the next tick on, and the next is another. */
   close() {
-    this.#stop();
+    this._stop();
     this.shared.forget();
-    this.#gone.abort();
+    this._gone.abort();
     this.outbox.close();
   }
 
   /** @param {string} name of an option @param {any[]} v @returns {any} what it returns */
-  #tell(name, ...v) {
+  _tell(name, ...v) {
     const failed = (/** @type {any} */ err) => console.error("grandstand:", name, err); // the page's own mistake must not stop the count
     try {
       const options = /** @type {any} */ (this.options), said = options[name]?.(...v);
@@ -182,61 +182,61 @@ export class Client {
   }
 
   /** @param {string} name @param {number} ms @param {() => void} f */
-  #later(name, ms, f) {
-    clearTimeout(this.#timers[name]);
-    this.#timers[name] = setTimeout(f, ms);
+  _later(name, ms, f) {
+    clearTimeout(this._timers[name]);
+    this._timers[name] = setTimeout(f, ms);
   }
 
-  #listen() {
-    const { signal } = this.#gone, { video } = this.options, { document, window } = globalThis;
+  _listen() {
+    const { signal } = this._gone, { video } = this.options, { document, window } = globalThis;
     const on = (/** @type {EventTarget | undefined} */ target, /** @type {string} */ name, /** @type {(e: any) => void} */ f) => target?.addEventListener?.(name, f, { signal });
-    if (video) this.#watch = new VideoWatch(video, () => this.#later("soon", SOON_MS, () => this.beat()), (name, data) => this.track(name, data), signal);
+    if (video) this._watch = new VideoWatch(video, () => this._later("soon", SOON_MS, () => this.beat()), (name, data) => this.track(name, data), signal);
     on(document, "visibilitychange", () => {
-      if (this.#ready) this.beat();
-      if (!this.#hidden()) this.#soon();
+      if (this._ready) this.beat();
+      if (!this._hidden()) this._soon();
     });
-    on(window, "online", () => this.#soon());
-    on(window, "offline", () => this.#link && this.#lost(1006, "", this.#ready));
+    on(window, "online", () => this._soon());
+    on(window, "offline", () => this._link && this._lost(1006, "", this._ready));
     let left = false;
-    on(window, "pagehide", () => (left = this.running) && this.#stop());
-    on(window, "pageshow", (e) => e.persisted && left && this.#start());
+    on(window, "pagehide", () => (left = this.running) && this._stop());
+    on(window, "pageshow", (e) => e.persisted && left && this._start());
   }
 
-  #hidden() {
+  _hidden() {
     return Boolean(globalThis.document?.hidden);
   }
 
-  async #start() {
+  async _start() {
     this.running = true;
-    const session = await (this.#missing || this.shared.resume());
-    if (this.#missing) {
-      const words = `say which ${this.#missing}: connect({ ${this.#missing}: "..." })`;
+    const session = await (this._missing || this.shared.resume());
+    if (this._missing) {
+      const words = `say which ${this._missing}: connect({ ${this._missing}: "..." })`;
       if (this.options.onState) console.error("grandstand:", words); // it may not look at all states
-      return this.#end("invalid", words);
+      return this._end("invalid", words);
     }
     if (session) this.outbox.name(session);
-    if (this.running && !this.#link) this.connect();
+    if (this.running && !this._link) this.connect();
   }
 
-  #stop() {
+  _stop() {
     this.running = false;
-    this.#drop(true);
+    this._drop(true);
   }
 
   /** @param {boolean} renew @returns {Promise<string>} */
-  async #newToken(renew) {
+  async _newToken(renew) {
     const { token } = this.options;
-    if (typeof token !== "function") this.#token = token || "";
-    else if (renew || !this.#token) {
-      this.#token = String((await Promise.race([token(), new Promise((_, late) => setTimeout(late, ANSWER_MS, "no answer"))])) || "");
+    if (typeof token !== "function") this._token = token || "";
+    else if (renew || !this._token) {
+      this._token = String((await Promise.race([token(), new Promise((_, late) => setTimeout(late, ANSWER_MS, "no answer"))])) || "");
     }
-    return this.#token;
+    return this._token;
   }
 
   /** @param {string} path */
-  #address(path) {
-    const { viewer, device, account, limit, name, segments } = this.options, url = new URL(this.#base + path), { searchParams } = url;
-    const known = { viewer, device, account, limit, name, session: !searchParams.has("session") && this.session, interval_ms: this.#hidden() && HIDDEN_MS };
+  _address(path) {
+    const { viewer, device, account, limit, name, segments } = this.options, url = new URL(this._base + path), { searchParams } = url;
+    const known = { viewer, device, account, limit, name, session: !searchParams.has("session") && this.session, interval_ms: this._hidden() && HIDDEN_MS };
     for (const [k, v] of Object.entries(known)) if (v) searchParams.set(k, String(v));
     for (const [dim, value] of Object.entries(segments || {})) if (!searchParams.has(dim)) searchParams.set(dim, value);
     return url.href;
@@ -246,126 +246,123 @@ export class Client {
   request(path, init) {
     const late = new AbortController(); // Safari 15 has no AbortSignal.timeout
     setTimeout(() => late.abort(), ANSWER_MS);
-    return fetch(this.#address(path), { cache: "no-store", signal: late.signal, ...init, headers: this.#token ? { Authorization: "Bearer " + this.#token } : {} });
+    return fetch(this._address(path), { cache: "no-store", signal: late.signal, ...init, headers: this._token ? { Authorization: "Bearer " + this._token } : {} });
   }
 
   /** Connects anew, with the options as they are now. The play goes on. */
   async connect() {
-    this.#drop(false);
-    this.#tell("onState", { state: "connecting" });
-    const mine = (this.#trying = {});
-    this.#via = this.#refusedUpgrades < BLOCKED_TRIES ? "websocket" : "sse";
+    this._drop(false);
+    const mine = this._tries;
+    this._tell("onState", { state: "connecting" });
+    this._via = this._refusedUpgrades < BLOCKED_TRIES ? "websocket" : "sse";
     /** @type {typeof import("./sse.js") | undefined} */
     let sse;
     let what = "token";
     try {
-      await this.#newToken(false);
+      await this._newToken(false);
       what = "sdk-sse.js";
-      if (this.#via === "sse") sse = await import("./sse.js");
+      if (this._via === "sse") sse = await import("./sse.js");
     } catch (err) {
-      if (mine !== this.#trying || !this.running) return;
+      if (mine !== this._tries || !this.running) return;
       this.trouble({ code: "unavailable", message: what + ": " + err });
-      return this.#wait(0);
+      return this._wait(0);
     }
-    if (mine !== this.#trying || !this.running || this.#link) return;
-    /** @type {import("./socket.js").Link | null} */
-    let link = null;
+    if (mine !== this._tries || !this.running) return;
     const listener = {
-      message: (/** @type {any} */ m) => this.#link === link && this.#receive(m),
-      lost: (/** @type {number} */ code, /** @type {string} */ reason, /** @type {boolean} */ opened) => this.#link === link && this.#lost(code, reason, opened),
+      message: (/** @type {any} */ m) => mine === this._tries && this._receive(m),
+      lost: (/** @type {number} */ code, /** @type {string} */ reason, /** @type {boolean} */ opened) => mine === this._tries && this._lost(code, reason, opened),
     };
     try {
-      link = sse ? new sse.Sse((path, init) => this.request(path, init), listener, PROTOCOL, this.shared) : new Socket(this.#address("/live").replace("http", "ws"), this.#token, listener);
-      this.#link = link;
+      this._link = sse ? new sse.Sse((path, init) => this.request(path, init), listener, PROTOCOL, this.shared) : new Socket(this._address("/live").replace("http", "ws"), this._token, listener);
     } catch (err) {
-      this.#end("invalid", String(err));
+      this._end("invalid", String(err));
     }
   }
 
   /** @param {any} m */
-  #receive(m) {
-    if (this.options.onMessage) this.#tell("onMessage", JSON.stringify(m), "server");
+  _receive(m) {
+    if (this.options.onMessage) this._tell("onMessage", JSON.stringify(m), "server");
     switch (m.t) {
       case "hello":
-        return this.#hello(m);
+        return this._hello(m);
       case "counts":
-        return this.#count(m.counts || counts(m));
+        return this._count(m.counts || counts(m));
       case "ack":
-        return this.#acked(m.seq);
+        return this._acked(m.seq);
       case "pace":
         // All viewers are told at once: each beats at a time of its own, and from then on in the new interval. The next beat that is due stays.
-        this.#beatMS = positive(m.beat_ms, this.#beatMS);
-        return this.#later("pace", Math.random() * this.#beatMS, () => this.beat());
+        this._beatMS = positive(m.beat_ms, this._beatMS);
+        return this._later("pace", Math.random() * this._beatMS, () => this.beat());
       case "renew":
-        return this.#renew();
+        return this._renew();
       case "drain":
-        this.#leastMS = positive(m.retry_ms);
-        return this.#later("drain", this.#leastMS, () => this.connect());
+        this._leastMS = positive(m.retry_ms);
+        return this._later("drain", this._leastMS, () => this.connect());
       case "blocked":
-        return this.#block(refusal(m));
+        return this._block(refusal(m));
       case "unblocked":
-        return this.#unblock();
+        return this._unblock();
       case "error":
         return this.refused(m);
       case "ok":
-        if (m.re === "takeover") this.#unblock();
-        if (m.re === "join") this.#joined();
+        if (m.re === "takeover") this._unblock();
+        if (m.re === "join") this._joined();
     }
   }
 
   /** @param {any} m */
-  #hello(m) {
+  _hello(m) {
     const id = String(m.session);
-    if (id !== this.session) this.#order = [-1, -1]; // another play
+    if (id !== this.session) this._order = [-1, -1]; // another play
     this.shared.keep(id);
     this.outbox.name(id);
-    this.#ready = true;
-    this.#told = false;
-    this.#renewed = this.#unsteady;
-    this.#acks = m.acks !== false;
-    if (this.#via === "websocket") this.#refusedUpgrades = 0;
-    if (this.blocked) this.#later("ruling", RULING_MS, () => this.#unblock());
-    this.#later("steady", STEADY_MS, () => (this.#attempt = this.#renewed = this.#unsteady = 0));
-    this.#beatMS = positive(m.beat_ms, this.#beatMS);
+    this._ready = true;
+    this._told = false;
+    this._renewed = this._unsteady;
+    this._acks = m.acks !== false;
+    if (this._via === "websocket") this._refusedUpgrades = 0;
+    if (this.blocked) this._later("ruling", RULING_MS, () => this._unblock());
+    this._later("steady", STEADY_MS, () => (this._attempt = this._renewed = this._unsteady = 0));
+    this._beatMS = positive(m.beat_ms, this._beatMS);
     this.beat();
-    for (const [seq, seg] of this.#joins) this.#say({ t: "join", seq, seg });
-    this.#tell("onState", { state: "open", via: this.#via });
-    this.#flush();
-    this.#adopt();
+    for (const [seq, seg] of this._joins) this._say({ t: "join", seq, seg });
+    this._tell("onState", { state: "open", via: this._via });
+    this._flush();
+    this._adopt();
   }
 
   /** @param {Counts | null} c */
-  #count(c) {
-    const [epoch, at] = this.#order;
+  _count(c) {
+    const [epoch, at] = this._order;
     if (!c || c.epoch < epoch || (c.epoch === epoch && c.at < at)) return;
-    this.#order = [c.epoch, c.at];
+    this._order = [c.epoch, c.at];
     this.counts = c;
     this.shared.keep(this.session);
-    this.#tell("onCounts", c);
+    this._tell("onCounts", c);
   }
 
   /** @param {Refusal} r */
-  #block(r) {
-    clearTimeout(this.#timers.ruling);
+  _block(r) {
+    clearTimeout(this._timers.ruling);
     const first = !this.blocked;
     this.blocked = r;
     if (first) this.beat(); // says that it does not play
-    this.#tell("onBlocked", r);
+    this._tell("onBlocked", r);
   }
 
-  #unblock() {
-    clearTimeout(this.#timers.ruling);
+  _unblock() {
+    clearTimeout(this._timers.ruling);
     if (!this.blocked) return;
     this.blocked = null;
     this.beat();
-    this.#tell("onUnblocked");
+    this._tell("onUnblocked");
   }
 
-  async #renew() {
-    const before = this.#token;
+  async _renew() {
+    const before = this._token;
     try {
-      const token = await this.#newToken(true);
-      if (token && token !== before) this.#say({ t: "auth", token });
+      const token = await this._newToken(true);
+      if (token && token !== before) this._say({ t: "auth", token });
     } catch {
       // The connection ends when the token does, and the next asks again.
     }
@@ -373,63 +370,63 @@ export class Client {
 
   /** Beats now, and from then on in its interval. */
   beat() {
-    const every = this.#hidden() ? Math.max(HIDDEN_MS, this.#beatMS) : this.#beatMS;
+    const every = this._hidden() ? Math.max(HIDDEN_MS, this._beatMS) : this._beatMS;
     const { video, bitrate } = this.options;
     const m = {
       t: "beat", seq: ++this.seq, interval_ms: every,
-      state: !this.blocked ? this.#watch?.state || "playing" : this.blocked.final ? "paused" : "starting",
+      state: !this.blocked ? this._watch?.state || "playing" : this.blocked.final ? "paused" : "starting",
       pos: video && position(video),
-      bitrate: positive(bitrate ? this.#tell("bitrate") : this.#watch?.bitrate()) || undefined,
+      bitrate: positive(bitrate ? this._tell("bitrate") : this._watch?.bitrate()) || undefined,
     };
-    this.#say(m);
-    this.#later("beat", every, () => this.beat());
+    this._say(m);
+    this._later("beat", every, () => this.beat());
   }
 
   /** @param {object} m @returns {boolean} false: there is no connection */
-  #say(m) {
+  _say(m) {
     const text = JSON.stringify(m);
-    if (!this.#ready || !this.#link?.send(text)) return false;
-    this.#tell("onMessage", text, "player");
+    if (!this._ready || !this._link?.send(text)) return false;
+    this._tell("onMessage", text, "player");
     return true;
   }
 
   /** Sends what waits: a few on the connection, many by requests whose answers say that all is durable. */
-  async #flush() {
-    if (!this.#ready || this.#sending) return;
-    const list = this.outbox.items.filter((i) => !this.#sent.has(i.seq));
-    if (list.length <= BURST || !this.#acks || this.#alone) {
+  async _flush() {
+    if (!this._ready || this._sending) return;
+    const list = this.outbox.items.filter((i) => !this._sent.has(i.seq));
+    if (list.length <= BURST || !this._acks || this._alone) {
       for (const i of list.slice(0, BURST)) {
-        if (!this.#link?.send(i.body)) return;
-        this.#tell("onMessage", i.body, "player");
-        this.#sent.add(i.seq);
-        if (!this.#acks) this.outbox.remove((x) => x === i); // nothing ever says that it is kept
+        if (!this._link?.send(i.body)) return;
+        this._tell("onMessage", i.body, "player");
+        this._sent.add(i.seq);
+        if (!this._acks) this.outbox.remove((x) => x === i); // nothing ever says that it is kept
       }
-      if (list.length > BURST) this.#again();
+      if (list.length > BURST) this._again();
       return;
     }
-    this.#sending = true;
+    this._sending = true;
     let wait = 0;
     try {
       wait = await this.post(list, this.session);
     } catch {
-      this.#alone = true; // backlog.js does not come: all goes on the connection, a few at a time
+      this._alone = true; // backlog.js does not come: all goes on the connection, a few at a time
     }
-    this.#sending = false;
-    if (wait) this.#again(wait);
-    else this.#flush();
+    this._sending = false;
+    if (wait) this._again(wait);
+    else this._flush();
   }
 
   /** Sends what tabs left that are gone, once in the life of a page. */
-  async #adopt() {
-    if (this.#adopted || !this.#ready || !this.#acks) return;
-    this.#adopted = true;
+  async _adopt() {
+    if (this._adopted || !this._ready || !this._acks) return;
+    this._adopted = true;
     const wait = await this.outbox.adopt((items, session) => this.post(items, session || this.session)).catch(() => AGAIN_MS);
-    this.#adopted = !wait;
-    if (wait) this.#later("adopt", backoff(AGAIN_ATTEMPT, wait), () => this.#adopt());
+    this._adopted = !wait;
+    if (wait) this._later("adopt", backoff(AGAIN_ATTEMPT, wait), () => this._adopt());
   }
 
-  #again(leastMS = AGAIN_MS) {
-    this.#later("flush", backoff(AGAIN_ATTEMPT, leastMS), () => this.#flush());
+  _again(leastMS = AGAIN_MS) {
+    this._later("flush", backoff(AGAIN_ATTEMPT, leastMS), () => this._flush());
   }
 
   /**
@@ -442,59 +439,59 @@ export class Client {
   }
 
   /** @param {number} upTo */
-  #acked(upTo) {
-    this.outbox.remove((i) => i.seq <= upTo && this.#sent.delete(i.seq)); // true if it was sent
-    this.#flush();
+  _acked(upTo) {
+    this.outbox.remove((i) => i.seq <= upTo && this._sent.delete(i.seq)); // true if it was sent
+    this._flush();
   }
 
   /** @param {any} m a message "error" @returns {false} */
   refused(m) {
-    if (!this.#joins.delete(m.seq) && m.seq && m.code === "unavailable") {
-      this.#sent.delete(m.seq);
-      this.#again();
+    if (!this._joins.delete(m.seq) && m.seq && m.code === "unavailable") {
+      this._sent.delete(m.seq);
+      this._again();
     } else {
       if (m.seq) this.outbox.remove((i) => i.seq === m.seq);
-      this.#tell("onError", { code: String(m.code), message: String(m.message) });
+      this._tell("onError", { code: String(m.code), message: String(m.message) });
     }
     return false;
   }
 
   /** The connection ended without our will. @param {number} code @param {string} reason @param {boolean} opened */
-  #lost(code, reason, opened) {
-    const leastMS = this.#leastMS || 0;
-    this.#drop(false);
+  _lost(code, reason, opened) {
+    const leastMS = this._leastMS || 0;
+    this._drop(false);
     if (!this.running) return;
     const what = after(code);
     const renews = what === "renew";
-    if (what === "final" || (renews && !this.#renews())) return this.#end(renews ? "unauthorized" : NAMES[code] || String(code), reason);
-    if (renews) this.#unsteady = 1; // until a connection with the next token is a good one
-    else if (reason && this.#via === "sse") this.trouble({ code: "unavailable", message: reason });
-    this.#wait(Math.max(leastMS, what === "slowly" ? SLOW_MS : 0));
-    if (!opened && this.#via === "websocket") this.#probe();
+    if (what === "final" || (renews && !this._renews())) return this._end(renews ? "unauthorized" : NAMES[code] || String(code), reason);
+    if (renews) this._unsteady = 1; // until a connection with the next token is a good one
+    else if (reason && this._via === "sse") this.trouble({ code: "unavailable", message: reason });
+    this._wait(Math.max(leastMS, what === "slowly" ? SLOW_MS : 0));
+    if (!opened && this._via === "websocket") this._probe();
   }
 
   /** Whether to try again with another token: once, until one is taken. */
-  #renews() {
-    this.#token = "";
-    return typeof this.options.token === "function" && !this.#renewed++;
+  _renews() {
+    this._token = "";
+    return typeof this.options.token === "function" && !this._renewed++;
   }
 
   /** @param {number} leastMS */
-  #wait(leastMS) {
-    const ms = backoff(this.#attempt++, leastMS);
-    this.#later("wait", ms, () => this.connect());
-    this.#notBefore = leastMS && Date.now() + ms;
-    this.#tell("onState", { state: "waiting", retryMS: ms });
+  _wait(leastMS) {
+    const ms = backoff(this._attempt++, leastMS);
+    this._later("wait", ms, () => this.connect());
+    this._notBefore = leastMS && Date.now() + ms;
+    this._tell("onState", { state: "waiting", retryMS: ms });
   }
 
   /** Says why there is no connection, once until there is. @param {any} m as a message "error" */
   trouble(m) {
-    this.#told ||= !this.refused(m);
+    this._told ||= !this.refused(m);
   }
 
   /** Asks in plain HTTP why an upgrade was refused: a browser does not say. */
-  async #probe() {
-    const mine = this.#trying;
+  async _probe() {
+    const mine = this._tries;
     /** @type {Response} */
     let answer;
     let said;
@@ -502,46 +499,47 @@ export class Client {
       answer = await this.request("/live");
       said = parse(await answer.text());
     } catch {
-      const why = await unanswered(this.#base);
-      if (this.running && !this.#ready) this.trouble(why); // trying again is all there is
+      const why = await unanswered(this._base);
+      if (this.running && !this._ready) this.trouble(why); // trying again is all there is
       return;
     }
-    if (mine !== this.#trying || !this.running) return;
+    if (mine !== this._tries || !this.running) return;
     const { status } = answer;
     // Something between may speak for a gateway that was there before, and will be again.
     if (status === 429 || status >= 500 || (this.session && !said.code && status !== 401)) {
       this.trouble({ code: "unavailable", message: `HTTP ${status}: it is tried again`, ...said });
-      this.#attempt--;
-      this.#wait(retryAfter(answer));
+      this._attempt--;
+      this._wait(retryAfter(answer));
     } else if (status === 400 && /upgrade/.test(said.message)) {
       // All is well but the way: something between does not let WebSockets through.
-      if (++this.#refusedUpgrades >= BLOCKED_TRIES) this.connect();
+      if (++this._refusedUpgrades >= BLOCKED_TRIES) this.connect();
     } else if ((status === 400 || status === 403) && this.session) {
       this.shared.forget(); // of a server that has a new secret since
       this.connect();
-    } else if (status === 401 && this.#renews()) {
+    } else if (status === 401 && this._renews()) {
       this.connect();
     } else {
-      this.#end(said.code || "invalid", said.message || STRANGE);
+      this._end(said.code || "invalid", said.message || STRANGE);
     }
   }
 
   /** It is over, for good. @param {string} code @param {string} message */
-  #end(code, message) {
+  _end(code, message) {
     this.running = false;
-    this.#drop(false);
-    this.#tell("onState", { state: "closed", code, message });
+    this._drop(false);
+    this._tell("onState", { state: "closed", code, message });
   }
 
   /** Lets go of the connection and of every timer. @param {boolean} goodbye */
-  #drop(goodbye) {
-    for (const name in this.#timers) clearTimeout(this.#timers[name]);
-    this.#link?.leave(goodbye);
-    this.#link = null;
-    this.#ready = false;
-    this.#leastMS = 0;
-    this.#notBefore = Infinity;
-    this.#sent.clear();
+  _drop(goodbye) {
+    this._tries++;
+    for (const name in this._timers) clearTimeout(this._timers[name]);
+    this._link?.leave(goodbye);
+    this._link = null;
+    this._ready = false;
+    this._leastMS = 0;
+    this._notBefore = Infinity;
+    this._sent.clear();
   }
 }
 

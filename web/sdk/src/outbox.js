@@ -30,12 +30,12 @@ export class Outbox {
     this.items = [];
     this.full = false; // some gave way since all was delivered
     /** @type {Promise<IDBDatabase | null>} */
-    this.db = persistent ? this.#open().catch(() => null) : Promise.resolve(null);
+    this.db = persistent ? this._open().catch(() => null) : Promise.resolve(null);
     this.release = (/** @type {any} */ _) => {};
   }
 
   /** @returns {Promise<IDBDatabase>} */
-  async #open() {
+  async _open() {
     const request = indexedDB.open(DB, 1);
     request.onupgradeneeded = () => request.result.createObjectStore(STORE, { keyPath: ["tab", "seq"] });
     const db = await done(request);
@@ -46,7 +46,7 @@ export class Outbox {
   }
 
   /** Carries out changes; that they fail is no worse than a tab without storage. @param {(s: IDBObjectStore) => void} change */
-  async #write(change) {
+  async _write(change) {
     const db = await this.db;
     try {
       if (db) change(db.transaction(STORE, "readwrite").objectStore(STORE));
@@ -60,7 +60,7 @@ export class Outbox {
     const { full } = this, item = { tab: this.tab, scope: this.scope, session, seq, body };
     const gone = this.items.push(item) > MOST && this.items.shift();
     if (gone) this.full = true;
-    this.#write((s) => {
+    this._write((s) => {
       s.put(item);
       if (gone) s.delete([gone.tab, gone.seq]);
     });
@@ -71,7 +71,7 @@ export class Outbox {
   name(session) {
     const nameless = this.items.filter((i) => !i.session);
     for (const item of nameless) item.session = session;
-    this.#write((s) => nameless.forEach((i) => s.put(i)));
+    this._write((s) => nameless.forEach((i) => s.put({ ...i })));
   }
 
   /** @param {(i: Item) => boolean} which are durable, or can never be */
@@ -84,7 +84,7 @@ export class Outbox {
     if (!items.length) return;
     this.items = this.items.filter((i) => !items.includes(i));
     this.full &&= this.items.length > 0;
-    this.#write((s) => items.forEach((i) => s.delete([i.tab, i.seq])));
+    this._write((s) => items.forEach((i) => s.delete([i.tab, i.seq])));
   }
 
   /**

@@ -18,35 +18,35 @@ function storage(use) {
 }
 
 export class SharedSession {
-  #key;
-  #touched = 0;
-  #begun = (/** @type {any} */ _) => {};
+  _key;
+  _touched = 0;
+  _begun = (/** @type {any} */ _) => {};
 
   /** @param {string[]} parts which play it is: the same in two tabs share a session */
   constructor(parts) {
-    this.#key = PREFIX + JSON.stringify(parts);
+    this._key = PREFIX + JSON.stringify(parts);
     this.id = "";
   }
 
-  #stored() {
-    const [id, at] = String(storage((s) => s.getItem(this.#key))).split(" ");
+  _stored() {
+    const [id, at] = String(storage((s) => s.getItem(this._key))).split(" ");
     return Math.abs(Date.now() - +at) < FRESH_MS ? id : "";
   }
 
   /** The session to resume, "" if there is none: then other tabs that begin the same play wait until keep names it. */
   async resume() {
-    if (!this.#stored() && globalThis.navigator?.locks) await this.#turn();
-    return (this.id = this.#stored());
+    if (!this._stored() && globalThis.navigator?.locks) await this._turn();
+    return (this.id = this._stored());
   }
 
   /** Waits until no other tab begins the play, and then has others wait. @returns {Promise<void>} */
-  #turn() {
+  _turn() {
     return new Promise((resolve) => {
       const turn = async () => {
         resolve();
-        if (!this.#stored()) await new Promise((done) => setTimeout((this.#begun = done), TURN_MS));
+        if (!this._stored()) await new Promise((done) => setTimeout((this._begun = done), TURN_MS));
       };
-      navigator.locks.request(this.#key, turn).catch(resolve);
+      navigator.locks.request(this._key, turn).catch(resolve);
       setTimeout(resolve, TURN_MS); // the other tab is slow: go on alone
     });
   }
@@ -55,19 +55,19 @@ export class SharedSession {
   keep(id) {
     const now = Date.now();
     if (id === this.id) {
-      const stored = this.#stored();
+      const stored = this._stored();
       // If another tab has begun the play anew, that is the one to be remembered.
-      if (now - this.#touched < TOUCH_MS || (stored && stored !== id)) return;
+      if (now - this._touched < TOUCH_MS || (stored && stored !== id)) return;
     }
     this.id = id;
-    this.#touched = now;
-    storage((s) => s.setItem(this.#key, id + " " + now));
-    setTimeout(this.#begun, SPREAD_MS);
+    this._touched = now;
+    storage((s) => s.setItem(this._key, id + " " + now));
+    setTimeout(this._begun, SPREAD_MS);
   }
 
   /** Makes the next play a new one. */
   forget() {
     this.id = "";
-    storage((s) => s.removeItem(this.#key));
+    storage((s) => s.removeItem(this._key));
   }
 }

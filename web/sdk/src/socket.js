@@ -17,68 +17,68 @@ import { COMPACT_PROTOCOL, GOODBYE, JSON_PROTOCOL, MOVED, compactCounts, parse }
 
 /** @implements {Link} */
 export class Socket {
-  #quietMS = OPEN_MS;
-  #opened = false;
-  #ended = false;
+  _quietMS = OPEN_MS;
+  _opened = false;
+  _ended = false;
   /** @type {string[]} */
-  #dims = [];
+  _dims = [];
   /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #silence;
-  #listener;
-  #ws;
+  _silence;
+  _listener;
+  _ws;
 
   /**
    * @param {string} url @param {string} token @param {Listener} listener
    */
   constructor(url, token, listener) {
-    this.#listener = listener;
+    this._listener = listener;
     const offered = [COMPACT_PROTOCOL, JSON_PROTOCOL];
     if (token) offered.push("bearer." + token);
-    this.#ws = new WebSocket(url, offered);
-    this.#ws.binaryType = "arraybuffer";
-    this.#ws.onmessage = (e) => this.#receive(e.data);
-    this.#ws.onclose = (e) => this.#end(e.code, e.reason);
-    this.#heard();
+    this._ws = new WebSocket(url, offered);
+    this._ws.binaryType = "arraybuffer";
+    this._ws.onmessage = (e) => this._receive(e.data);
+    this._ws.onclose = (e) => this._end(e.code, e.reason);
+    this._heard();
   }
 
   // heard gives up a connection that says nothing: a browser does not notice by
   // itself when the network is gone.
-  #heard() {
-    clearTimeout(this.#silence);
-    this.#silence = setTimeout(() => this.#end(1006, "silent"), this.#quietMS);
+  _heard() {
+    clearTimeout(this._silence);
+    this._silence = setTimeout(() => this._end(1006, "silent"), this._quietMS);
   }
 
   /** @param {string | ArrayBuffer} data */
-  #receive(data) {
-    if (this.#ended) return; // a socket that was left goes on for a while
-    const m = typeof data === "string" ? parse(data) : { t: "counts", counts: compactCounts(data, this.#dims) };
+  _receive(data) {
+    if (this._ended) return; // a socket that was left goes on for a while
+    const m = typeof data === "string" ? parse(data) : { t: "counts", counts: compactCounts(data, this._dims) };
     if (m.t === "hello") {
-      this.#opened = true;
-      this.#dims = Array.isArray(m.dims) ? m.dims.map(String) : [];
-      this.#quietMS = QUIET_MS + 3 * (m.tick_ms || 0);
+      this._opened = true;
+      this._dims = Array.isArray(m.dims) ? m.dims.map(String) : [];
+      this._quietMS = QUIET_MS + 3 * (m.tick_ms || 0);
     }
-    this.#heard();
-    this.#listener.message(m);
+    this._heard();
+    this._listener.message(m);
   }
 
   /** @param {string} m */
   send(m) {
-    if (this.#ended || this.#ws.readyState !== 1) return false;
-    this.#ws.send(m);
+    if (this._ended || this._ws.readyState !== 1) return false;
+    this._ws.send(m);
     return true;
   }
 
   /** @param {boolean} goodbye */
   leave(goodbye) {
-    this.#ended = true;
-    clearTimeout(this.#silence);
-    if (this.#ws.readyState < 2) this.#ws.close(goodbye ? GOODBYE : MOVED);
+    this._ended = true;
+    clearTimeout(this._silence);
+    if (this._ws.readyState < 2) this._ws.close(goodbye ? GOODBYE : MOVED);
   }
 
   /** @param {number} code @param {string} reason */
-  #end(code, reason) {
-    if (this.#ended) return;
+  _end(code, reason) {
+    if (this._ended) return;
     this.leave(false);
-    this.#listener.lost(code, reason, this.#opened);
+    this._listener.lost(code, reason, this._opened);
   }
 }

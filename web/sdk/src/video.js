@@ -20,16 +20,16 @@ export function stateOf(v) {
  * is worth an event of its own: startup, rebuffer, seek, error.
  */
 export class VideoWatch {
-  #video;
-  #changed;
-  #track;
-  #since = performance.now();
-  #started;
-  #tried; // when it began to try to play, 0: it does not
-  #could = Infinity; // when all was there to play
-  #seekFrom = -1;
+  _video;
+  _changed;
+  _track;
+  _since = performance.now();
+  _started;
+  _tried; // when it began to try to play, 0: it does not
+  _could = Infinity; // when all was there to play
+  _seekFrom = -1;
   /** @type {[number, number]} */
-  #decoded;
+  _decoded;
 
   /**
    * @param {HTMLMediaElement} video
@@ -38,47 +38,47 @@ export class VideoWatch {
    * @param {AbortSignal} signal ends it
    */
   constructor(video, changed, track, signal) {
-    this.#video = video;
-    this.#changed = changed;
-    this.#track = track;
+    this._video = video;
+    this._changed = changed;
+    this._track = track;
     this.state = stateOf(video);
-    this.#started = this.state === "playing" || video.played.length > 0;
+    this._started = this.state === "playing" || video.played.length > 0;
     // With autoplay "play" comes with the first picture, and it was tried before.
-    this.#tried = !video.paused || (video.autoplay && video.readyState < 4) ? this.#since : 0;
-    this.#decoded = [this.#since, decodedBytes(video)];
-    for (const name of MOVING) video.addEventListener(name, () => this.#saw(name), { signal });
+    this._tried = !video.paused || (video.autoplay && video.readyState < 4) ? this._since : 0;
+    this._decoded = [this._since, decodedBytes(video)];
+    for (const name of MOVING) video.addEventListener(name, () => this._saw(name), { signal });
   }
 
   /** @param {string} type of an event */
-  #saw(type) {
-    const now = performance.now(), was = this.state, took = Math.round(now - this.#since);
-    if (type === "canplaythrough") this.#could = now;
-    if (type === "pause") this.#tried = 0;
+  _saw(type) {
+    const now = performance.now(), was = this.state, took = Math.round(now - this._since);
+    if (type === "canplaythrough") this._could = now;
+    if (type === "pause") this._tried = 0;
     // An autoplay that was allowed comes right after it could: Chromium looks whether the video is in view.
-    if (type === "play" && !(this.#tried && now - this.#could < AUTOPLAY_MS)) this.#tried = now;
-    if (type === "error") this.#track("error", { code: this.#video.error?.code || 0 });
-    if (type === "seeking" && this.#seekFrom < 0) this.#seekFrom = now;
-    if (type === "seeked" && this.#seekFrom >= 0) {
-      this.#track("seek", { ms: Math.round(now - this.#seekFrom), to: position(this.#video) });
-      this.#seekFrom = -1;
+    if (type === "play" && !(this._tried && now - this._could < AUTOPLAY_MS)) this._tried = now;
+    if (type === "error") this._track("error", { code: this._video.error?.code || 0 });
+    if (type === "seeking" && this._seekFrom < 0) this._seekFrom = now;
+    if (type === "seeked" && this._seekFrom >= 0) {
+      this._track("seek", { ms: Math.round(now - this._seekFrom), to: position(this._video) });
+      this._seekFrom = -1;
     }
-    const is = stateOf(this.#video);
+    const is = stateOf(this._video);
     if (is === was) return;
     this.state = is;
-    this.#since = now;
-    if (is === "playing" && !this.#started) {
-      this.#started = true;
-      this.#track("startup", { ms: Math.round(now - (this.#tried || now)) });
-    } else if (is === "playing" && was === "buffering" && this.#seekFrom < 0 && type !== "seeked") {
-      this.#track("rebuffer", { ms: took });
+    this._since = now;
+    if (is === "playing" && !this._started) {
+      this._started = true;
+      this._track("startup", { ms: Math.round(now - (this._tried || now)) });
+    } else if (is === "playing" && was === "buffering" && this._seekFrom < 0 && type !== "seeked") {
+      this._track("rebuffer", { ms: took });
     }
-    this.#changed();
+    this._changed();
   }
 
   /** The bitrate since the last call in kbit/s, 0 if the browser does not tell. */
   bitrate() {
-    const [then, before] = this.#decoded, now = performance.now(), bytes = decodedBytes(this.#video);
-    this.#decoded = [now, bytes];
+    const [then, before] = this._decoded, now = performance.now(), bytes = decodedBytes(this._video);
+    this._decoded = [now, bytes];
     return this.state === "playing" && bytes > before ? Math.round(((bytes - before) * 8) / (now - then)) : 0;
   }
 }

@@ -19,6 +19,7 @@ test("the package has all that it names, and its license", () => {
       named.push(file.endsWith(".d.ts") ? at.replace(/\.js$/, ".d.ts") : at);
     }
   }
+  for (const file of files.filter((f) => f.endsWith(".d.ts"))) assert.doesNotMatch(readFileSync(join(cwd, file), "utf8"), /^ *(\w+ )?[_#]/m, file + ": what is the SDK's own");
   assert.ok(named.includes("dist/sdk-sse.js"), "what is loaded later counts: " + named);
   for (const name of [...named, "README.md", "LICENSE", "package.json"]) assert.ok(files.includes(name), name);
   assert.ok(!files.some((f) => /test|node_modules/.test(f)));

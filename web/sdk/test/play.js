@@ -32,9 +32,9 @@ export function talking() {
   setInterval(() => server.sockets.forEach((s) => s.readyState === 1 && s.say({ t: "counts", at: Date.now(), age: 1, epoch: 1, n: {} })), 2000);
 }
 
-export function play(options = {}) {
+export function play(options = {}, Of = Client) {
   const told = { states: [], counts: [], blocked: [], unblocked: 0, errors: [] };
-  const client = new Client({
+  const client = new Of({
     event: "final", url: "https://live.example.com", viewer: "v1",
     onState: (s) => told.states.push(s), onCounts: (c) => told.counts.push(c), onBlocked: (r) => told.blocked.push(r),
     onUnblocked: () => told.unblocked++, onError: (e) => told.errors.push(e), ...options,

@@ -11,6 +11,7 @@ import "./outage.test.js";
 import "./pace.test.js";
 import "./package.test.js";
 import { even, pass, play, server, talking } from "./play.js";
+import "./proxy.test.js";
 import "./refused.test.js";
 import "./storage.test.js";
 
