@@ -57,6 +57,7 @@ export class Client {
   _refusedUpgrades = 0;
   _renewed = 0; // tokens that were asked for since the last that was taken
   _unsteady = 0; // 1: the last good connection ended since its token was no good
+  _asked = 0; // when the token was asked for
   _leastMS = 0;
   _notBefore = Infinity; // a wait may be cut short, if there is one
   _beatMS = 10_000;
@@ -228,6 +229,7 @@ export class Client {
     const { token } = this.options;
     if (typeof token !== "function") this._token = token || "";
     else if (renew || !this._token) {
+      this._asked = Date.now();
       this._token = String((await Promise.race([token(), new Promise((_, late) => setTimeout(late, ANSWER_MS, "no answer"))])) || "");
     }
     return this._token;
@@ -470,10 +472,10 @@ export class Client {
     if (!opened && this._via === "websocket") this._probe();
   }
 
-  /** Whether to try again with another token: once, until one is taken. */
+  /** Whether to try again with another token: once, until one is taken. One may also have grown old while nobody answered. */
   _renews() {
     this._token = "";
-    return typeof this.options.token === "function" && !this._renewed++;
+    return typeof this.options.token === "function" && (!this._renewed++ || Date.now() - this._asked > STEADY_MS);
   }
 
   /** @param {number} leastMS */

@@ -67,6 +67,47 @@ for (const code of [4002, 4501]) {
   });
 }
 
+// tokens are good for life ms. The server says hello to those that are, and closes with 4002 or refuses others.
+function tokens(life, then = () => {}) {
+  const issued = new Map(), good = (s) => Date.now() - issued.get(s.protocols.at(-1)) < life;
+  server.onopen = (s) => {
+    if (!good(s)) return s.gone(1006);
+    s.hello();
+    then(s, good);
+  };
+  server.answer = () => new Response(`{"code":"unauthorized","message":"the token has expired"}`, { status: 401 });
+  const token = async () => {
+    issued.set("bearer.t" + issued.size, Date.now());
+    return "t" + (issued.size - 1);
+  };
+  return { issued, token };
+}
+
+test("a new token that grows old in an outage, before anybody took it, is not the end", async () => {
+  const { issued, token } = tokens(300_000), { client, told } = play({ token });
+  talking();
+  await pass(300_000, 500);
+  server.up = false;
+  server.last.gone(4002, "token_expired");
+  await pass(400_000, 500);
+  assert.equal(issued.size, 2);
+  server.up = true;
+  await pass(60_000);
+  assert.equal(issued.size, 3);
+  assert.equal(told.states.at(-1).state, "open", JSON.stringify(told.states.at(-1)));
+  client.close();
+});
+
+test("short tokens on a connection that never lasts are renewed each time", async () => {
+  const { issued, token } = tokens(120_000, (s, good) => setTimeout(() => s.gone(good(s) ? 1006 : 4002), 8000));
+  const { client, told } = play({ token });
+  talking();
+  await pass(900_000, 500);
+  assert.ok(issued.size >= 6 && issued.size <= 8, "one every two minutes: " + issued.size);
+  assert.ok(told.states.every((s) => s.state !== "closed"), JSON.stringify(told.states.at(-1)));
+  client.close();
+});
+
 test("a server that dies in the middle of a play is told of, once an outage", async () => {
   const { told } = play(), nobody = { code: "unavailable", message: "no answer from live.example.com: check the address, and that it runs" };
   talking();
