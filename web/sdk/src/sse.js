@@ -79,8 +79,10 @@ export class Sse {
         // A list is refused for one of it: which, its halves say.
         await this.post(messages.slice(0, half));
         if (!this.ended) await this.post(messages.slice(half));
+      } else if (typeof m.code !== "string") {
+        this.end(1013, `HTTP ${status}: it is tried again`); // no gateway's word
       } else {
-        this.refuse(m.message || "HTTP " + status, m.code, one.seq);
+        this.refuse(m.message, m.code, one.seq);
       }
     } catch {
       this.end(1006, "no answer: it is tried again");

@@ -84,7 +84,13 @@ for (const [what, answer] of [
   });
 }
 
-for (const [what, page] of [["200", () => new Response("<h1>Welcome</h1>")], ["404", () => new Response("<h1>default backend</h1>", { status: 404 })], ["403", () => new Response("<h1>no</h1>", { status: 403 })]]) {
+for (const [what, page] of [
+  ["200", () => new Response("<h1>Welcome</h1>")],
+  ["404", () => new Response("<h1>default backend</h1>", { status: 404 })],
+  ["403", () => new Response("<h1>no</h1>", { status: 403 })],
+  ["400", () => new Response("<h1>Bad Request</h1>", { status: 400 })],
+  ["413", () => new Response(`{"code":413}`, { status: 413 })],
+]) {
   test("without WebSockets a play outlives what is no gateway, and loses nothing: " + what, async () => {
     const took = [], well = (url, init) => beats(init, took, undefined, { session: "r1", interval_ms: 10000, segments: ["world"] });
     let answer = well;
