@@ -237,10 +237,11 @@ export class Client {
 
   /** @param {string} path */
   _address(path) {
-    const { viewer, device, account, limit, name, segments } = this.options, url = new URL(this._base + path), { searchParams } = url;
-    const known = { viewer, device, account, limit, name, session: !searchParams.has("session") && this.session, interval_ms: this._hidden() && HIDDEN_MS };
+    const { viewer, device, account, limit, name, segments } = this.options, url = new URL(this._base + path), { searchParams } = url, own = !searchParams.has("session");
+    const known = { viewer, device, account, limit, name, session: own && this.session, interval_ms: this._hidden() && HIDDEN_MS };
     for (const [k, v] of Object.entries(known)) if (v) searchParams.set(k, String(v));
-    for (const [dim, value] of Object.entries(segments || {})) if (!searchParams.has(dim)) searchParams.set(dim, value);
+    // A backlog tells of what was: it may not undo a join that was asked for since.
+    if (own) for (const [dim, value] of Object.entries(segments || {})) if (!searchParams.has(dim)) searchParams.set(dim, value);
     return url.href;
   }
 

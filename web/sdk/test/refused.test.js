@@ -228,6 +228,27 @@ test("the next connection asks for what a join was given, and asks anew for what
   client.close();
 });
 
+test("a backlog does not undo a join that is asked for anew", async () => {
+  const { client } = play({ segments: { team: "KC" } }), teams = [];
+  await pass(100);
+  client.join({ team: "SF" });
+  server.up = false;
+  server.last.gone(1006);
+  await pass(2_000);
+  for (let i = 0; i < 30; i++) client.track("goal", { i });
+  server.answer = (url) => {
+    if (url.pathname.endsWith("/beats")) teams.push(url.searchParams.get("team"));
+    return new Response(`{"session":"s1"}`);
+  };
+  server.up = true;
+  await pass(20_000);
+  assert.match(server.last.url, /team=KC/);
+  assert.deepEqual(server.last.of("join").map((m) => m.seg), [{ team: "SF" }]);
+  assert.deepEqual(teams, [null], "the session has its segments");
+  assert.equal(client.outbox.items.length, 0);
+  client.close();
+});
+
 test("without WebSockets a join that is refused is forgotten, and nothing else is", async () => {
   const took = [], asked = [];
   blocked((url, init) => {
