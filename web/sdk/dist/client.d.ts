@@ -119,7 +119,6 @@ export type ConnectionState = {
 /** One play of one event. */
 export declare class Client {
     options: Options;
-    shared: SharedSession;
     outbox: Outbox;
     seq: number;
     running: boolean;
@@ -150,20 +149,8 @@ export declare class Client {
     retry(): void;
     /** Says goodbye: this play is not counted from the next tick on, and the next is another. */
     close(): void;
-    /** @param {string} path @param {RequestInit} [init] */
-    request(path: string, init?: RequestInit): Promise<Response>;
     /** Connects anew, with the options as they are now. The play goes on. */
     connect(): Promise<void>;
     /** Beats now, and from then on in its interval. */
     beat(): void;
-    /**
-     * Sends events by requests, and forgets what is durable, or refused.
-     * @param {import("./outbox.js").Item[]} items @param {string} session
-     * @returns {Promise<number>} 0, or after how many ms some are to be sent again
-     */
-    post(items: import("./outbox.js").Item[], session: string): Promise<number>;
-    /** @param {any} m a message "error" @returns {false} */
-    refused(m: any): false;
-    /** Says why there is no connection, once until there is. @param {any} m as a message "error" */
-    trouble(m: any): void;
 }

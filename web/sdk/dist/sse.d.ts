@@ -7,7 +7,6 @@ export declare class Sse implements Link {
     request: (path: string, init?: RequestInit) => Promise<Response>;
     parse: typeof import("./protocol.js").parse;
     retryAfter: typeof import("./protocol.js").retryAfter;
-    shared: import("./session.js").SharedSession;
     listener: import("./socket.js").Listener;
     opened: boolean;
     ended: boolean;

@@ -10,7 +10,7 @@ import { AGAIN_MS, BATCH, KEPT_MS, SEQ_PER_MS } from "./limits.js";
 const QUIET_TAB_MS = 3_600_000; // it may live all the same: what two send in the same hour is told by its number
 
 /**
- * Client.post.
+ * Client._post.
  * @param {import("./client.js").Client} client @param {import("./outbox.js").Item[]} items @param {string} session
  * @param {Pick<typeof import("./protocol.js"), "STRANGE" | "parse" | "retryAfter">} protocol which sdk.js has
  * @returns {Promise<number>}
@@ -23,16 +23,16 @@ export async function post(client, items, session, protocol) {
     const bodies = items.map((i) => i.body);
     // The last word of a play that is over.
     if (session !== client.session) bodies.push(`{"t":"beat","state":"ended"}`);
-    const answer = await client.request("/beats?session=" + session, { method: "POST", body: `[${bodies}]` }), { status } = answer;
+    const answer = await client._request("/beats?session=" + session, { method: "POST", body: `[${bodies}]` }), { status } = answer;
     if (status === 401 || status === 429 || status >= 500) return protocol.retryAfter(answer);
     const said = protocol.parse(await answer.text());
     if (half && (status === 400 || status === 413)) return halves(); // for one of them: the halves say which
     if (typeof (answer.ok ? said.session : said.code) !== "string") {
-      client.trouble({ code: "invalid", message: protocol.STRANGE });
+      client._trouble({ code: "invalid", message: protocol.STRANGE });
       return protocol.retryAfter(answer);
     }
-    if (!answer.ok) client.refused(said); // what can never be taken is no use to keep
-    client.outbox.forget(items);
+    if (!answer.ok) client._refused(said); // what can never be taken is no use to keep
+    client.outbox._forget(items);
     return 0;
   } catch {
     return AGAIN_MS;
@@ -40,7 +40,7 @@ export async function post(client, items, session, protocol) {
 }
 
 /**
- * Outbox.adopt.
+ * Outbox._adopt.
  * @param {import("./outbox.js").Outbox} outbox @param {import("./outbox.js").Item[]} all that other tabs stored
  * @param {string} lock before the name of a tab: what it holds while it lives
  * @param {(items: import("./outbox.js").Item[], session: string) => Promise<number>} give
@@ -61,7 +61,7 @@ export async function adopt(outbox, all, lock, give) {
 /** @param {import("./outbox.js").Outbox} outbox @param {import("./outbox.js").Item[]} theirs @param {Parameters<typeof adopt>[3]} give */
 async function take(outbox, theirs, give) {
   const ours = theirs.filter((i) => i.scope === outbox.scope), old = Date.now() - KEPT_MS;
-  outbox.forget(theirs.filter((i) => i.seq / SEQ_PER_MS < old));
+  outbox._forget(theirs.filter((i) => i.seq / SEQ_PER_MS < old));
   for (const session of new Set(ours.map((i) => i.session))) {
     const wait = await give(ours.filter((i) => i.session === session), session);
     if (wait) return wait;

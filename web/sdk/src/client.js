@@ -89,7 +89,7 @@ export class Client {
       // missing says what it is.
     }
     const scope = [host, options.event, options.viewer || "", options.device || "", options.account || ""];
-    this.shared = new SharedSession(scope);
+    this._shared = new SharedSession(scope);
     this.outbox = new Outbox(JSON.stringify(scope), options.storage !== false);
     this.seq = Date.now() * SEQ_PER_MS + ((Math.random() * SEQ_PER_MS) | 0);
     this.running = false;
@@ -103,7 +103,7 @@ export class Client {
 
   /** The id of the session, "" before the first hello. */
   get session() {
-    return this.shared.id;
+    return this._shared.id;
   }
 
   /**
@@ -120,8 +120,8 @@ export class Client {
       message = String(err);
     }
     if (new Blob([body]).size > MESSAGE_BYTES) [code, message] = ["too_large", "an event has at most 4 KB"];
-    if (message) return this.refused({ code, message });
-    if (this.outbox.add(this.session, this.seq, body)) this.refused({ code: "unavailable", message: "too many events wait: the oldest are lost" });
+    if (message) return this._refused({ code, message });
+    if (this.outbox.add(this.session, this.seq, body)) this._refused({ code: "unavailable", message: "too many events wait: the oldest are lost" });
     this._flush();
     return true;
   }
@@ -164,7 +164,7 @@ export class Client {
   /** Says goodbye: this play is not counted from the next tick on, and the next is another. */
   close() {
     this._stop();
-    this.shared.forget();
+    this._shared._forget();
     this._gone.abort();
     this.outbox.close();
   }
@@ -209,7 +209,7 @@ export class Client {
 
   async _start() {
     this.running = true;
-    const session = await (this._missing || this.shared.resume());
+    const session = await (this._missing || this._shared._resume());
     if (this._missing) {
       const words = `say which ${this._missing}: connect({ ${this._missing}: "..." })`;
       if (this.options.onState) console.error("grandstand:", words); // it may not look at all states
@@ -246,7 +246,7 @@ export class Client {
   }
 
   /** @param {string} path @param {RequestInit} [init] */
-  request(path, init) {
+  _request(path, init) {
     const late = new AbortController(); // Safari 15 has no AbortSignal.timeout
     setTimeout(() => late.abort(), ANSWER_MS);
     return fetch(this._address(path), { cache: "no-store", signal: late.signal, ...init, headers: this._token ? { Authorization: "Bearer " + this._token } : {} });
@@ -267,7 +267,7 @@ export class Client {
       if (this._via === "sse") sse = await import("./sse.js");
     } catch (err) {
       if (mine !== this._tries || !this.running) return;
-      this.trouble({ code: "unavailable", message: what + ": " + err });
+      this._trouble({ code: "unavailable", message: what + ": " + err });
       return this._wait(0);
     }
     if (mine !== this._tries || !this.running) return;
@@ -276,7 +276,7 @@ export class Client {
       lost: (/** @type {number} */ code, /** @type {string} */ reason, /** @type {boolean} */ opened) => mine === this._tries && this._lost(code, reason, opened),
     };
     try {
-      this._link = sse ? new sse.Sse((path, init) => this.request(path, init), listener, PROTOCOL, this.shared) : new Socket(this._address("/live").replace("http", "ws"), this._token, listener);
+      this._link = sse ? new sse.Sse((path, init) => this._request(path, init), listener, PROTOCOL, this._shared) : new Socket(this._address("/live").replace("http", "ws"), this._token, listener);
     } catch (err) {
       this._end("invalid", String(err));
     }
@@ -306,7 +306,7 @@ export class Client {
       case "unblocked":
         return this._unblock();
       case "error":
-        return this.refused(m);
+        return this._refused(m);
       case "ok":
         if (m.re === "takeover") this._unblock();
         if (m.re === "join") this._joined();
@@ -317,7 +317,7 @@ export class Client {
   _hello(m) {
     const id = String(m.session);
     if (id !== this.session) this._order = [-1, -1]; // another play
-    this.shared.keep(id);
+    this._shared._keep(id);
     this.outbox.name(id);
     this._ready = true;
     this._told = false;
@@ -340,7 +340,7 @@ export class Client {
     if (!c || c.epoch < epoch || (c.epoch === epoch && c.at < at)) return;
     this._order = [c.epoch, c.at];
     this.counts = c;
-    this.shared.keep(this.session);
+    this._shared._keep(this.session);
     this._tell("onCounts", c);
   }
 
@@ -402,7 +402,7 @@ export class Client {
         if (!this._link?.send(i.body)) return;
         this._tell("onMessage", i.body, "player");
         this._sent.add(i.seq);
-        if (!this._acks) this.outbox.remove((x) => x === i); // nothing ever says that it is kept
+        if (!this._acks) this.outbox._remove((x) => x === i); // nothing ever says that it is kept
       }
       if (list.length > BURST) this._again();
       return;
@@ -410,7 +410,7 @@ export class Client {
     this._sending = true;
     let wait = 0;
     try {
-      wait = await this.post(list, this.session);
+      wait = await this._post(list, this.session);
     } catch {
       this._alone = true; // backlog.js does not come: all goes on the connection, a few at a time
     }
@@ -423,7 +423,7 @@ export class Client {
   async _adopt() {
     if (this._adopted || !this._ready || !this._acks) return;
     this._adopted = true;
-    const wait = await this.outbox.adopt((items, session) => this.post(items, session || this.session)).catch(() => AGAIN_MS);
+    const wait = await this.outbox._adopt((items, session) => this._post(items, session || this.session)).catch(() => AGAIN_MS);
     this._adopted = !wait;
     if (wait) this._later("adopt", backoff(AGAIN_ATTEMPT, wait), () => this._adopt());
   }
@@ -437,23 +437,23 @@ export class Client {
    * @param {import("./outbox.js").Item[]} items @param {string} session
    * @returns {Promise<number>} 0, or after how many ms some are to be sent again
    */
-  async post(items, session) {
+  async _post(items, session) {
     return (await import("./backlog.js")).post(this, items, session, PROTOCOL);
   }
 
   /** @param {number} upTo */
   _acked(upTo) {
-    this.outbox.remove((i) => i.seq <= upTo && this._sent.delete(i.seq)); // true if it was sent
+    this.outbox._remove((i) => i.seq <= upTo && this._sent.delete(i.seq)); // true if it was sent
     this._flush();
   }
 
   /** @param {any} m a message "error" @returns {false} */
-  refused(m) {
+  _refused(m) {
     if (!this._joins.delete(m.seq) && m.seq && m.code === "unavailable") {
       this._sent.delete(m.seq);
       this._again();
     } else {
-      if (m.seq) this.outbox.remove((i) => i.seq === m.seq);
+      if (m.seq) this.outbox._remove((i) => i.seq === m.seq);
       this._tell("onError", { code: String(m.code), message: String(m.message) });
     }
     return false;
@@ -468,7 +468,7 @@ export class Client {
     const renews = what === "renew";
     if (what === "final" || (renews && !this._renews())) return this._end(renews ? "unauthorized" : NAMES[code] || String(code), reason);
     if (renews) this._unsteady = 1; // until a connection with the next token is a good one
-    else if (reason && this._via === "sse") this.trouble({ code: "unavailable", message: reason });
+    else if (reason && this._via === "sse") this._trouble({ code: "unavailable", message: reason });
     this._wait(Math.max(leastMS, what === "slowly" ? SLOW_MS : 0));
     if (!opened && this._via === "websocket") this._probe();
   }
@@ -488,8 +488,8 @@ export class Client {
   }
 
   /** Says why there is no connection, once until there is. @param {any} m as a message "error" */
-  trouble(m) {
-    this._told ||= !this.refused(m);
+  _trouble(m) {
+    this._told ||= !this._refused(m);
   }
 
   /** Asks in plain HTTP why an upgrade was refused: a browser does not say. */
@@ -499,25 +499,25 @@ export class Client {
     let answer;
     let said;
     try {
-      answer = await this.request("/live");
+      answer = await this._request("/live");
       said = parse(await answer.text());
     } catch {
       const why = await unanswered(this._base);
-      if (this.running && !this._ready) this.trouble(why); // trying again is all there is
+      if (this.running && !this._ready) this._trouble(why); // trying again is all there is
       return;
     }
     if (mine !== this._tries || !this.running) return;
     const { status } = answer;
     // Something between may speak for a gateway that was there before, and will be again.
     if (status === 429 || status >= 500 || (this.session && !said.code && status !== 401)) {
-      this.trouble({ code: "unavailable", message: `HTTP ${status}: it is tried again`, ...said });
+      this._trouble({ code: "unavailable", message: `HTTP ${status}: it is tried again`, ...said });
       this._attempt--;
       this._wait(retryAfter(answer));
     } else if (status === 400 && /upgrade/.test(said.message)) {
       // All is well but the way: something between does not let WebSockets through.
       if (++this._refusedUpgrades >= BLOCKED_TRIES) this.connect();
     } else if ((status === 400 || status === 403) && this.session) {
-      this.shared.forget(); // of a server that has a new secret since
+      this._shared._forget(); // of a server that has a new secret since
       this.connect();
     } else if (status === 401 && this._renews()) {
       this.connect();

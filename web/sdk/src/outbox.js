@@ -28,10 +28,10 @@ export class Outbox {
     this.tab = "" + Math.random() + Date.now();
     /** @type {Item[]} by seq */
     this.items = [];
-    this.full = false; // some gave way since all was delivered
+    this._full = false; // some gave way since all was delivered
     /** @type {Promise<IDBDatabase | null>} */
-    this.db = persistent ? this._open().catch(() => null) : Promise.resolve(null);
-    this.release = (/** @type {any} */ _) => {};
+    this._db = persistent ? this._open().catch(() => null) : Promise.resolve(null);
+    this._release = (/** @type {any} */ _) => {};
   }
 
   /** @returns {Promise<IDBDatabase>} */
@@ -41,13 +41,13 @@ export class Outbox {
     const db = await done(request);
     db.onversionchange = () => db.close();
     // The lock lives as long as the tab: that it is free says that the tab is gone.
-    globalThis.navigator?.locks?.request(LOCK + this.tab, () => new Promise((resolve) => (this.release = resolve))).catch(() => {});
+    globalThis.navigator?.locks?.request(LOCK + this.tab, () => new Promise((resolve) => (this._release = resolve))).catch(() => {});
     return db;
   }
 
   /** Carries out changes; that they fail is no worse than a tab without storage. @param {(s: IDBObjectStore) => void} change */
   async _write(change) {
-    const db = await this.db;
+    const db = await this._db;
     try {
       if (db) change(db.transaction(STORE, "readwrite").objectStore(STORE));
     } catch {
@@ -57,14 +57,14 @@ export class Outbox {
 
   /** @param {string} session @param {number} seq @param {string} body @returns {boolean} whether it is the first that another gave way to */
   add(session, seq, body) {
-    const { full } = this, item = { tab: this.tab, scope: this.scope, session, seq, body };
+    const full = this._full, item = { tab: this.tab, scope: this.scope, session, seq, body };
     const gone = this.items.push(item) > MOST && this.items.shift();
-    if (gone) this.full = true;
+    if (gone) this._full = true;
     this._write((s) => {
       s.put(item);
       if (gone) s.delete([gone.tab, gone.seq]);
     });
-    return this.full && !full;
+    return this._full && !full;
   }
 
   /** Says which session what waits belongs to. @param {string} session */
@@ -75,27 +75,27 @@ export class Outbox {
   }
 
   /** @param {(i: Item) => boolean} which are durable, or can never be */
-  remove(which) {
-    this.forget(this.items.filter(which));
+  _remove(which) {
+    this._forget(this.items.filter(which));
   }
 
   /** @param {Item[]} items */
-  forget(items) {
+  _forget(items) {
     if (!items.length) return;
     this.items = this.items.filter((i) => !items.includes(i));
-    this.full &&= this.items.length > 0;
+    this._full &&= this.items.length > 0;
     this._write((s) => items.forEach((i) => s.delete([i.tab, i.seq])));
   }
 
   /**
    * What tabs left that are gone, of the same play, session by session; "" is of
-   * those that never had one. They stay stored until forget. give is called with
+   * those that never had one. They stay stored until _forget. give is called with
    * them while no other tab takes them too; 0: it took them, and gets the next.
    * @param {(items: Item[], session: string) => Promise<number>} give
    * @returns {Promise<number>} 0, or what give returned else
    */
-  async adopt(give) {
-    const db = await this.db;
+  async _adopt(give) {
+    const db = await this._db;
     if (!db) return 0;
     /** @type {Item[]} */
     const all = await done(db.transaction(STORE).objectStore(STORE).getAll()), theirs = all.filter((i) => i.tab !== this.tab);
@@ -103,7 +103,7 @@ export class Outbox {
   }
 
   async close() {
-    this.release(0);
-    (await this.db)?.close();
+    this._release(0);
+    (await this._db)?.close();
   }
 }

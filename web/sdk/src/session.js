@@ -33,8 +33,8 @@ export class SharedSession {
     return Math.abs(Date.now() - +at) < FRESH_MS ? id : "";
   }
 
-  /** The session to resume, "" if there is none: then other tabs that begin the same play wait until keep names it. */
-  async resume() {
+  /** The session to resume, "" if there is none: then other tabs that begin the same play wait until _keep names it. */
+  async _resume() {
     if (!this._stored() && globalThis.navigator?.locks) await this._turn();
     return (this.id = this._stored());
   }
@@ -52,7 +52,7 @@ export class SharedSession {
   }
 
   /** Remembers the session, and that it is alive. @param {string} id */
-  keep(id) {
+  _keep(id) {
     const now = Date.now();
     if (id === this.id) {
       const stored = this._stored();
@@ -66,7 +66,7 @@ export class SharedSession {
   }
 
   /** Makes the next play a new one. */
-  forget() {
+  _forget() {
     this.id = "";
     storage((s) => s.removeItem(this._key));
   }

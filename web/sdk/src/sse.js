@@ -23,7 +23,7 @@ export class Sse {
     this.request = request;
     this.parse = parse;
     this.retryAfter = retryAfter;
-    this.shared = shared;
+    this._shared = shared;
     this.listener = listener;
     this.opened = this.ended = this.blocked = this.posting = false;
     /** @type {string[]} */
@@ -99,13 +99,13 @@ export class Sse {
     if (status === 401) return this.end(4002, m.message);
     if (status === 409) return this.end(4504, m.message);
     const ours = typeof (status === 200 ? m.session : m.code) === "string";
-    if ((status === 404 || status === 405) && (ours || !this.shared.id)) return this.end(4500, m.message || "no gateway of grandstand.v1");
-    if (ours && this.shared.id && (status === 403 || (status === 400 && !this.opened))) {
-      this.shared.forget(); // of a server that has a new secret since
+    if ((status === 404 || status === 405) && (ours || !this._shared.id)) return this.end(4500, m.message || "no gateway of grandstand.v1");
+    if (ours && this._shared.id && (status === 403 || (status === 400 && !this.opened))) {
+      this._shared._forget(); // of a server that has a new secret since
       return this.end(1013, "");
     }
     // What is not ours speaks for no gateway: where one was there will be one again.
-    if (status !== 200 || !ours) return this.end(status === 429 ? 1008 : status === 403 && (ours || !this.shared.id) ? 4503 : 1013, m.message || `HTTP ${status}: it is tried again`);
+    if (status !== 200 || !ours) return this.end(status === 429 ? 1008 : status === 403 && (ours || !this._shared.id) ? 4503 : 1013, m.message || `HTTP ${status}: it is tried again`);
     const { message } = this.listener, said = messages.map((text) => this.parse(text));
     const own = said.filter((one) => one.interval_ms).at(-1)?.interval_ms === OWN, paced = own && m.interval_ms > 0 && m.interval_ms !== this.beatMS;
     if (paced) this.beatMS = m.interval_ms;

@@ -100,7 +100,7 @@ test("a backlog goes by requests, whose answers say that it is durable", async (
 test("where backlog.js does not come a backlog goes on the connection, a few at a time", async () => {
   server.up = false;
   const { client } = play();
-  client.post = () => Promise.reject(new TypeError("Failed to fetch dynamically imported module"));
+  client._post = () => Promise.reject(new TypeError("Failed to fetch dynamically imported module"));
   await pass(5_000);
   for (let i = 0; i < 50; i++) client.track("goal", { i });
   talking();
