@@ -467,6 +467,7 @@ export class Client {
     const what = after(code);
     const renews = what === "renew";
     if (what === "final" || (renews && !this._renews())) return this._end(renews ? "unauthorized" : NAMES[code] || String(code), reason);
+    if (code === 401) this._renews(); // of something between, which may look at tokens too
     if (renews) this._unsteady = 1; // until a connection with the next token is a good one
     else if (reason && this._via === "sse") this._trouble({ code: "unavailable", message: reason });
     this._wait(Math.max(leastMS, what === "slowly" ? SLOW_MS : 0));
@@ -475,8 +476,9 @@ export class Client {
 
   /** Whether to try again with another token: once, until one is taken. One may also have grown old while nobody answered. */
   _renews() {
-    this._token = "";
-    return typeof this.options.token === "function" && (!this._renewed++ || Date.now() - this._asked > STEADY_MS);
+    const renews = typeof this.options.token === "function" && (!this._renewed++ || Date.now() - this._asked > STEADY_MS);
+    if (renews) this._token = "";
+    return renews;
   }
 
   /** @param {number} leastMS */
@@ -507,10 +509,12 @@ export class Client {
       return;
     }
     if (mine !== this._tries || !this.running) return;
-    const { status } = answer;
-    // Something between may speak for a gateway that was there before, and will be again.
-    if (status === 429 || status >= 500 || (this.session && !said.code && status !== 401)) {
-      this._trouble({ code: "unavailable", message: `HTTP ${status}: it is tried again`, ...said });
+    const { status } = answer, known = typeof said.code === "string"; // else it is no gateway's word
+    if (status === 401 && this._renews()) {
+      this.connect();
+    } else if (status === 429 || status >= 500 || (this.session && !known)) {
+      // Something between may speak for a gateway that was there before, and will be again.
+      this._trouble(known ? said : { code: "unavailable", message: `HTTP ${status}: it is tried again` });
       this._attempt--;
       this._wait(retryAfter(answer));
     } else if (status === 400 && /upgrade/.test(said.message)) {
@@ -519,10 +523,8 @@ export class Client {
     } else if ((status === 400 || status === 403) && this.session) {
       this._shared._forget(); // of a server that has a new secret since
       this.connect();
-    } else if (status === 401 && this._renews()) {
-      this.connect();
     } else {
-      this._end(said.code || "invalid", said.message || STRANGE);
+      this._end(known ? said.code : "invalid", said.message || STRANGE);
     }
   }
 

@@ -71,7 +71,7 @@ export class Sse {
       const answer = await this.request("/beats" + (join ? "?" + new URLSearchParams(join.seg) : ""), { method: "POST", body: `[${messages}]` });
       const m = this.parse(await answer.text()), { status } = answer;
       if (this.ended) return;
-      if (join && status === 400 && m.code) return this.refuse(m.message, m.code, join.seq);
+      if (join && status === 400 && typeof m.code === "string") return this.refuse(m.message, m.code, join.seq);
       if (!this.opened || (status !== 400 && status !== 413) || (!half && one.t !== "event")) {
         if (status === 429 || status >= 500) this.listener.message({ t: "drain", retry_ms: this.retryAfter(answer) });
         this.answered(status, m, messages, join);
@@ -96,16 +96,16 @@ export class Sse {
 
   /** @param {number} status @param {any} m @param {string[]} messages @param {Sse["joins"][0]} [join] */
   answered(status, m, messages, join) {
-    if (status === 401) return this.end(4002, m.message);
-    if (status === 409) return this.end(4504, m.message);
-    const ours = typeof (status === 200 ? m.session : m.code) === "string";
-    if ((status === 404 || status === 405) && (ours || !this._shared.id)) return this.end(4500, m.message || "no gateway of grandstand.v1");
+    // What is not ours speaks for no gateway: where one was there will be one again.
+    const ours = typeof (status === 200 ? m.session : m.code) === "string", counts = ours || !this._shared.id;
+    if (status === 401 && counts) return this.end(4002, m.message);
+    if (status === 409 && ours) return this.end(4504, m.message);
+    if ((status === 404 || status === 405) && counts) return this.end(4500, m.message || "no gateway of grandstand.v1");
     if (ours && this._shared.id && (status === 403 || (status === 400 && !this.opened))) {
       this._shared._forget(); // of a server that has a new secret since
       return this.end(1013, "");
     }
-    // What is not ours speaks for no gateway: where one was there will be one again.
-    if (status !== 200 || !ours) return this.end(status === 429 ? 1008 : status === 403 && (ours || !this._shared.id) ? 4503 : 1013, m.message || `HTTP ${status}: it is tried again`);
+    if (status !== 200 || !ours) return this.end(status === 429 ? 1008 : status === 401 ? 401 : status === 403 && counts ? 4503 : 1013, m.message || `HTTP ${status}: it is tried again`);
     const { message } = this.listener, said = messages.map((text) => this.parse(text));
     const own = said.filter((one) => one.interval_ms).at(-1)?.interval_ms === OWN, paced = own && m.interval_ms > 0 && m.interval_ms !== this.beatMS;
     if (paced) this.beatMS = m.interval_ms;

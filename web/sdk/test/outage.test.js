@@ -147,7 +147,7 @@ test("what a proxy says is told once, and the play begins when it can", async ()
 
 test("a play outlives what something between says while its gateway is replaced", async () => {
   talking();
-  for (const [status, body] of [[404, "<h1>default backend</h1>"], [200, "<h1>Welcome</h1>"], [403, "<h1>no</h1>"]]) {
+  for (const [status, body] of [[404, "<h1>default backend</h1>"], [200, "<h1>Welcome</h1>"], [403, "<h1>no</h1>"], [401, "<h1>Sign in</h1>"], [409, ""], [404, `{"code":404,"message":"no route"}`]]) {
     const { client, told } = play({ viewer: "v" + status });
     await pass(15_000);
     server.upgrades = false;
@@ -278,6 +278,30 @@ test("without WebSockets an outage is told of once too", async () => {
     assert.equal(told.states.at(-1).state, "open");
   }
   client.close();
+});
+
+test("something between that wants a token may have another, but does not end the play", async () => {
+  const page = () => new Response("<h1>Sign in</h1>", { status: 401 });
+  for (const way of ["websocket", "sse"]) {
+    let asked = 0;
+    const token = async () => "t" + ++asked, viewer = way, gateway = server.answer;
+    const { client, told, g } = way === "sse" ? await fallback(well, { token, viewer }) : play({ token, viewer });
+    talking();
+    await pass(15_000);
+    assert.deepEqual([told.states.at(-1).via, asked], [way, 1]);
+    if (g) g.answer = page;
+    else [server.answer, server.upgrades] = [page, false];
+    server.last.gone(1006);
+    await pass(60_000);
+    assert.ok(asked >= 2 && asked <= 8, "not at each try: " + asked);
+    assert.ok(told.states.every((s) => s.state !== "closed"), JSON.stringify(told.states.at(-1)));
+    assert.deepEqual(told.errors, [{ code: "unavailable", message: "HTTP 401: it is tried again" }]);
+    if (g) g.answer = well;
+    else [server.answer, server.upgrades] = [gateway, true];
+    await pass(45_000);
+    assert.equal(told.states.at(-1).state, "open");
+    client.close();
+  }
 });
 
 test("without WebSockets a token that is revoked is the end, and why is said", async () => {

@@ -89,6 +89,8 @@ for (const [what, page] of [
   ["404", () => new Response("<h1>default backend</h1>", { status: 404 })],
   ["403", () => new Response("<h1>no</h1>", { status: 403 })],
   ["400", () => new Response("<h1>Bad Request</h1>", { status: 400 })],
+  ["401", () => new Response("<h1>Sign in</h1>", { status: 401 })],
+  ["409", () => new Response(`{"code":409}`, { status: 409 })],
   ["413", () => new Response(`{"code":413}`, { status: 413 })],
 ]) {
   test("without WebSockets a play outlives what is no gateway, and loses nothing: " + what, async () => {
