@@ -330,7 +330,7 @@ export class Client {
     this.beat();
     for (const [seq, seg] of this._joins) this._say({ t: "join", seq, seg });
     this._tell("onState", { state: "open", via: this._via });
-    this._flush();
+    this._flush(true);
     this._adopt();
   }
 
@@ -393,11 +393,12 @@ export class Client {
     return true;
   }
 
-  /** Sends what waits: a few on the connection, many by requests whose answers say that all is durable. */
-  async _flush() {
+  /** Sends what waits: a few on the connection, many by requests whose answers say that all is durable. @param {boolean} [due] false: many that have no other way wait for their time */
+  async _flush(due) {
     if (!this._ready || this._sending) return;
     const list = this.outbox.items.filter((i) => !this._sent.has(i.seq));
     if (list.length <= BURST || !this._acks || this._alone) {
+      if (list.length > BURST && !due) return;
       for (const i of list.slice(0, BURST)) {
         if (!this._link?.send(i.body)) return;
         this._tell("onMessage", i.body, "player");
@@ -416,7 +417,7 @@ export class Client {
     }
     this._sending = false;
     if (wait) this._again(wait);
-    else this._flush();
+    else this._flush(true);
   }
 
   /** Sends what tabs left that are gone, once in the life of a page. */
@@ -429,7 +430,7 @@ export class Client {
   }
 
   _again(leastMS = AGAIN_MS) {
-    this._later("flush", backoff(AGAIN_ATTEMPT, leastMS), () => this._flush());
+    this._later("flush", backoff(AGAIN_ATTEMPT, leastMS), () => this._flush(true));
   }
 
   /**

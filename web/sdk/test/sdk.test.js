@@ -113,6 +113,39 @@ test("where backlog.js does not come a backlog goes on the connection, a few at 
   client.close();
 });
 
+test("a backlog on the connection keeps to what a gateway takes, however fast it is acknowledged", async () => {
+  server.up = false;
+  const { client, told } = play(), got = new Set();
+  client._post = () => Promise.reject(new TypeError("Failed to fetch dynamically imported module"));
+  await pass(5_000);
+  for (let i = 0; i < 300; i++) client.track("goal", { i });
+  server.onopen = (s) => {
+    let left = 60, at = Date.now(); // 60, then 10/s, as gateways take by default
+    const { send } = s;
+    s.send = (text) => {
+      send.call(s, text);
+      left = Math.min(60, left + (Date.now() - at) / 100) - 1;
+      at = Date.now();
+      if (left < 0) return s.gone(1008, "rate_limited");
+      const { t, seq } = JSON.parse(text);
+      if (t !== "event") return;
+      got.add(seq);
+      setTimeout(() => s.readyState === 1 && s.say({ t: "ack", seq }), 150);
+    };
+    s.hello();
+  };
+  talking();
+  server.up = true;
+  for (let i = 300; i < 400; i++) {
+    await pass(1_500);
+    client.track("goal", { i });
+  }
+  assert.equal(told.states.filter((s) => s.state === "open").length, 1, "one connection");
+  await pass(30_000);
+  assert.deepEqual([got.size, client.outbox.items.length], [400, 0]);
+  client.close();
+});
+
 test("close codes: what is final, what asks for a token, what for patience", async () => {
   assert.deepEqual([1006, 1012, 1008, 4000, 4002, 4008, 4501, 4503, 4504].map(after), ["retry", "retry", "slowly", "retry", "renew", "retry", "renew", "final", "final"]);
   let asked = 0;
