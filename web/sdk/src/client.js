@@ -424,7 +424,7 @@ export class Client {
   async _adopt() {
     if (this._adopted || !this._ready || !this._acks) return;
     this._adopted = true;
-    const wait = await this.outbox._adopt((items, session) => this._post(items, session || this.session)).catch(() => AGAIN_MS);
+    const wait = await this.outbox._adopt((items, session) => this._post(items, session || this.session)).catch(() => 0); // it cannot be had in this page
     this._adopted = !wait;
     if (wait) this._later("adopt", backoff(AGAIN_ATTEMPT, wait), () => this._adopt());
   }

@@ -120,6 +120,27 @@ test("what gone tabs left is tried again until a server takes it, no sooner than
   });
 });
 
+for (const [what, items, locks, broken] of [
+  ["cannot be had without sdk-backlog.js", 1, [], { _post: () => Promise.reject(new TypeError("Failed to fetch dynamically imported module")) }],
+  ["is unreadable", 0, [], {}],
+]) {
+  test("what gone tabs left is asked for once a page where it " + what, async () => {
+    await within(items ? [left("a", 60_000, 0)] : [], locks, async (of) => {
+      let asked = 0;
+      const { client } = play(), adopt = client.outbox._adopt.bind(client.outbox);
+      Object.assign(client, broken);
+      client.outbox._adopt = (give) => (asked++, items ? adopt(give) : Promise.reject(new DOMException("unreadable", "UnknownError")));
+      talking();
+      await pass(60_000);
+      server.last.gone(1006);
+      await pass(60_000);
+      assert.equal(asked, 1);
+      assert.equal(of.size, items, "it stays for the next page");
+      client.close();
+    });
+  });
+}
+
 test("a page without locks takes what a tab left an hour ago, and removes what is too old", async () => {
   await within([left("a", 2 * 3_600_000, 0), left("b", 60_000, 1), left("c", 8 * 86_400_000, 2)], undefined, async (of) => {
     const took = [];
