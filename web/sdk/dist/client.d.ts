@@ -120,7 +120,6 @@ export type ConnectionState = {
 export declare class Client {
     options: Options;
     outbox: Outbox;
-    seq: number;
     running: boolean;
     /** The newest counts. @type {Counts | null} */
     counts: Counts | null;

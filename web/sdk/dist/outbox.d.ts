@@ -24,8 +24,6 @@ export declare class Outbox {
     items: Item[];
     /** @param {string} scope @param {boolean} persistent */
     constructor(scope: string, persistent: boolean);
-    /** @param {string} session @param {number} seq @param {string} body @returns {boolean} whether it is the first that another gave way to */
-    add(session: string, seq: number, body: string): boolean;
     /** Says which session what waits belongs to. @param {string} session */
     name(session: string): void;
     close(): Promise<void>;

@@ -6,6 +6,8 @@ import { Socket } from "./socket.js";
 import { VideoWatch, position } from "./video.js";
 
 const NAME = /^[\w.-]{1,64}$/; // of an event, as servers have it
+const long = (/** @type {string} */ body) => new Blob([body]).size > MESSAGE_BYTES;
+const LONG = { code: "too_large", message: "an event or join has at most 4 KB" };
 const PROTOCOL = { STRANGE, parse, retryAfter }; // what the files that are loaded later use of this one
 
 /**
@@ -72,7 +74,7 @@ export class Client {
   _timers = {};
   /** @type {Set<number>} seqs that are on their way */
   _sent = new Set();
-  /** @type {Map<number, Record<string, string>>} by seq; those that have no answer yet */
+  /** @type {Map<number, {seg: Record<string, string>}>} messages by seq; those that have no answer yet */
   _joins = new Map();
   _gone = new AbortController();
 
@@ -91,7 +93,7 @@ export class Client {
     const scope = [host, options.event, options.viewer || "", options.device || "", options.account || ""];
     this._shared = new SharedSession(scope);
     this.outbox = new Outbox(JSON.stringify(scope), options.storage !== false);
-    this.seq = Date.now() * SEQ_PER_MS + ((Math.random() * SEQ_PER_MS) | 0);
+    this._seq = Date.now() * SEQ_PER_MS + ((Math.random() * SEQ_PER_MS) | 0);
     this.running = false;
     /** The newest counts. @type {Counts | null} */
     this.counts = null;
@@ -112,32 +114,33 @@ export class Client {
    * @returns {boolean} false: it cannot be used, as onError says
    */
   track(name, data) {
-    let body = "", code = "invalid", message = "";
+    let body = "", message = "";
     try {
-      body = JSON.stringify({ t: "event", seq: ++this.seq, name: (name = String(name)), ts: Date.now(), data });
+      body = JSON.stringify({ t: "event", seq: ++this._seq, name: (name = String(name)), ts: Date.now(), data });
       if (!NAME.test(name)) message = "an event's name is " + NAME;
     } catch (err) {
       message = String(err);
     }
-    if (new Blob([body]).size > MESSAGE_BYTES) [code, message] = ["too_large", "an event has at most 4 KB"];
-    if (message) return this._refused({ code, message });
-    if (this.outbox.add(this.session, this.seq, body)) this._refused({ code: "unavailable", message: "too many events wait: the oldest are lost" });
+    if (long(body)) return this._refused(LONG);
+    if (message) return this._refused({ code: "invalid", message });
+    if (this.outbox._add(this.session, this._seq, body)) this._refused({ code: "unavailable", message: "too many events wait: the oldest are lost" });
     this._flush();
     return true;
   }
 
   /** Changes dimensions that viewers may choose. @param {Record<string, string>} seg */
   join(seg) {
-    const seq = ++this.seq;
-    this._joins.set(seq, seg);
-    const said = this._say({ t: "join", seq, seg });
+    const seq = ++this._seq, m = { t: "join", seq, seg };
+    if (long(JSON.stringify(m))) return this._refused(LONG); // or each connection would end with it
+    this._joins.set(seq, m);
+    const said = this._say(m);
     if (!said) this._joined(seq);
     return said;
   }
 
   /** Has the next connection ask for what a join did: by default the oldest, as answers are in the order of the joins. */
   _joined(seq = [...this._joins.keys()][0]) {
-    this.options.segments = { ...this.options.segments, ...this._joins.get(seq) };
+    this.options.segments = { ...this.options.segments, ...this._joins.get(seq)?.seg };
     this._joins.delete(seq);
   }
 
@@ -153,7 +156,7 @@ export class Client {
 
   /** Cuts a wait short. */
   retry() {
-    if (this.running && !this._link) this.connect();
+    if (!this._link) this.connect();
   }
 
   /** Cuts a wait short that no server asked for, but not to nothing: many pages come back in the same moment. */
@@ -204,7 +207,7 @@ export class Client {
   }
 
   _hidden() {
-    return Boolean(globalThis.document?.hidden);
+    return globalThis.document?.hidden;
   }
 
   async _start() {
@@ -216,7 +219,7 @@ export class Client {
       return this._end("invalid", words);
     }
     if (session) this.outbox.name(session);
-    if (this.running && !this._link) this.connect();
+    if (!this._link) this.connect();
   }
 
   _stop() {
@@ -254,6 +257,7 @@ export class Client {
 
   /** Connects anew, with the options as they are now. The play goes on. */
   async connect() {
+    if (!this.running) return;
     this._drop(false);
     const mine = this._tries;
     this._tell("onState", { state: "connecting" });
@@ -266,11 +270,11 @@ export class Client {
       what = "sdk-sse.js";
       if (this._via === "sse") sse = await import("./sse.js");
     } catch (err) {
-      if (mine !== this._tries || !this.running) return;
+      if (mine !== this._tries) return;
       this._trouble({ code: "unavailable", message: what + ": " + err });
       return this._wait(0);
     }
-    if (mine !== this._tries || !this.running) return;
+    if (mine !== this._tries) return;
     const listener = {
       message: (/** @type {any} */ m) => mine === this._tries && this._receive(m),
       lost: (/** @type {number} */ code, /** @type {string} */ reason, /** @type {boolean} */ opened) => mine === this._tries && this._lost(code, reason, opened),
@@ -328,7 +332,7 @@ export class Client {
     this._later("steady", STEADY_MS, () => (this._attempt = this._renewed = this._unsteady = 0));
     this._beatMS = positive(m.beat_ms, this._beatMS);
     this.beat();
-    for (const [seq, seg] of this._joins) this._say({ t: "join", seq, seg });
+    for (const m of this._joins.values()) this._say(m);
     this._tell("onState", { state: "open", via: this._via });
     this._flush(true);
     this._adopt();
@@ -376,7 +380,7 @@ export class Client {
     const every = this._hidden() ? Math.max(HIDDEN_MS, this._beatMS) : this._beatMS;
     const { video, bitrate } = this.options;
     const m = {
-      t: "beat", seq: ++this.seq, interval_ms: every,
+      t: "beat", seq: ++this._seq, interval_ms: every,
       state: !this.blocked ? this._watch?.state || "playing" : this.blocked.final ? "paused" : "starting",
       pos: video && position(video),
       bitrate: positive(bitrate ? this._tell("bitrate") : this._watch?.bitrate()) || undefined,
@@ -462,7 +466,7 @@ export class Client {
 
   /** The connection ended without our will. @param {number} code @param {string} reason @param {boolean} opened */
   _lost(code, reason, opened) {
-    const leastMS = this._leastMS || 0;
+    const leastMS = this._leastMS;
     this._drop(false);
     if (!this.running) return;
     const what = after(code);
@@ -477,9 +481,7 @@ export class Client {
 
   /** Whether to try again with another token: once, until one is taken. One may also have grown old while nobody answered. */
   _renews() {
-    const renews = typeof this.options.token === "function" && (!this._renewed++ || Date.now() - this._asked > STEADY_MS);
-    if (renews) this._token = "";
-    return renews;
+    return typeof this.options.token === "function" && (!this._renewed++ || Date.now() - this._asked > STEADY_MS) && !(this._token = "");
   }
 
   /** @param {number} leastMS */
@@ -509,7 +511,7 @@ export class Client {
       if (this.running && !this._ready) this._trouble(why); // trying again is all there is
       return;
     }
-    if (mine !== this._tries || !this.running) return;
+    if (mine !== this._tries) return;
     const { status } = answer, known = typeof said.code === "string"; // else it is no gateway's word
     if (status === 401 && this._renews()) {
       this.connect();

@@ -56,7 +56,7 @@ export class Outbox {
   }
 
   /** @param {string} session @param {number} seq @param {string} body @returns {boolean} whether it is the first that another gave way to */
-  add(session, seq, body) {
+  _add(session, seq, body) {
     const full = this._full, item = { tab: this.tab, scope: this.scope, session, seq, body };
     const gone = this.items.push(item) > MOST && this.items.shift();
     if (gone) this._full = true;

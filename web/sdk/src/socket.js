@@ -18,7 +18,7 @@ import { COMPACT_PROTOCOL, GOODBYE, JSON_PROTOCOL, MOVED, compactCounts, parse }
 /** @implements {Link} */
 export class Socket {
   _quietMS = OPEN_MS;
-  _opened = false;
+  _ready = false;
   _ended = false;
   /** @type {string[]} */
   _dims = [];
@@ -53,7 +53,7 @@ export class Socket {
     if (this._ended) return; // a socket that was left goes on for a while
     const m = typeof data === "string" ? parse(data) : { t: "counts", counts: compactCounts(data, this._dims) };
     if (m.t === "hello") {
-      this._opened = true;
+      this._ready = true;
       this._dims = Array.isArray(m.dims) ? m.dims.map(String) : [];
       this._quietMS = QUIET_MS + 3 * (m.tick_ms || 0);
     }
@@ -79,6 +79,6 @@ export class Socket {
   _end(code, reason) {
     if (this._ended) return;
     this.leave(false);
-    this._listener.lost(code, reason, this._opened);
+    this._listener.lost(code, reason, this._ready);
   }
 }

@@ -204,6 +204,24 @@ test("takeover and join without WebSockets", async () => {
   client.close();
 });
 
+test("a join that is too large for a server is told of, and not said by any connection", async () => {
+  const { client, told } = play(), large = { team: "é".repeat(2100) };
+  await pass(100);
+  assert.equal(client.join(large), false);
+  server.last.gone(1006);
+  assert.equal(client.join(large), false, "nor by the next address");
+  await pass(5_000);
+  assert.deepEqual(told.errors, Array(2).fill({ code: "too_large", message: "an event or join has at most 4 KB" }));
+  assert.deepEqual(server.sockets.flatMap((s) => s.of("join")), []);
+  assert.doesNotMatch(server.last.url, /team/);
+  assert.throws(() => client.join({ n: 7n }));
+  assert.ok(client.join({ team: "é".repeat(2000) }), "so much is taken");
+  server.last.gone(1006);
+  await pass(5_000);
+  assert.equal(server.last.of("join").length, 1);
+  client.close();
+});
+
 test("the next connection asks for what a join was given, and asks anew for what has no answer", async () => {
   const { client, told } = play({ segments: { team: "KC" } });
   await pass(100);
