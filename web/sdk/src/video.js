@@ -54,8 +54,8 @@ export class VideoWatch {
     const now = performance.now(), was = this.state, took = Math.round(now - this._since);
     if (type === "canplaythrough") this._could = now;
     if (type === "pause") this._tried = 0;
-    // An autoplay that was allowed comes right after it could: Chromium looks whether the video is in view.
-    if (type === "play" && !(this._tried && now - this._could < AUTOPLAY_MS)) this._tried = now;
+    // An autoplay that was allowed comes when all is there, and right after: Chromium looks whether the video is in view.
+    if (type === "play" && (!this._tried || this._video.readyState < 4 || now - this._could > AUTOPLAY_MS)) this._tried = now;
     if (type === "error") this._track("error", { code: this._video.error?.code || 0 });
     if (type === "seeking" && this._seekFrom < 0) this._seekFrom = now;
     if (type === "seeked" && this._seekFrom >= 0) {

@@ -363,6 +363,7 @@ for (const [what, first, steps, want] of [
   ["that tries to play already", { paused: false }, [[900, ready, "playing"]], [["startup", 900]]],
   ["with autoplay", { autoplay: true }, [[500, { readyState: 3 }, "canplay"], [400, { readyState: 4, paused: false }, "play"], [0, ready, "playing"], [0, {}, "canplaythrough"]], [["startup", 900]]],
   ["with autoplay, as Chromium has it", { autoplay: true }, [[500, { readyState: 4 }, "canplay"], [0, {}, "canplaythrough"], [20, { ...ready, currentTime: 0.1 }, "play"], [0, {}, "playing"]], [["startup", 520]]],
+  ["with autoplay that is not allowed, before all is there", { autoplay: true }, [[1000, { readyState: 1 }, "loadstart"], [59_000, { paused: false }, "play"], [400, ready, "playing"]], [["startup", 400]]],
   ["with autoplay that is not allowed", { autoplay: true }, [[500, { readyState: 3 }, "canplay"], [400, preloaded, "canplaythrough"], [60_000, { paused: false }, "play"], [100, ready, "playing"]], [["startup", 100]]],
 ]) {
   test("startup and rebuffer of a video " + what, async () => {
