@@ -86,20 +86,21 @@ func (s *stand) linkFaults() (list []fault) {
 // processFaults kill, freeze and restart everything in turn.
 func (s *stand) processFaults() (list []fault) {
 	for _, role := range []struct {
-		name string
-		part func() *unit
+		name   string
+		part   func() *unit
+		counts bool // while it hangs, nobody knows who comes and goes on it
 	}{
-		{"the relay among the gateways", func() *unit { return s.gateways[s.relay()] }},
-		{"another gateway", func() *unit { return s.gateways[s.leaf()] }},
-		{"the aggregator at work", func() *unit { return s.aggregators[s.atWork()] }},
-		{"the blocker", func() *unit { return s.blocker }},
-		{"the archiver", func() *unit { return s.archiver }},
-		{"the web", func() *unit { return s.web }},
+		{"the relay among the gateways", func() *unit { return s.gateways[s.relay()] }, true},
+		{"another gateway", func() *unit { return s.gateways[s.leaf()] }, true},
+		{"the aggregator at work", func() *unit { return s.aggregators[s.atWork()] }, false},
+		{"the blocker", func() *unit { return s.blocker }, false},
+		{"the archiver", func() *unit { return s.archiver }, false},
+		{"the web", func() *unit { return s.web }, false},
 	} {
 		var hit *unit
 		list = append(list,
 			fault{name: role.name + ": kill -9, restart", strike: func() { hit = role.part(); hit.kill() }, mend: func() { hit.start(); hit.now.ready(hit.addr) }},
-			fault{name: role.name + ": SIGSTOP, SIGCONT", strike: func() { hit = role.part(); hit.stop() }, mend: func() { hit.cont() }},
+			fault{name: role.name + ": SIGSTOP, SIGCONT", strike: func() { hit = role.part(); hit.stop() }, mend: func() { hit.cont() }, blinds: role.counts},
 			fault{name: role.name + ": SIGTERM, restart", strike: func() { hit = role.part(); hit.drain() }, lasts: atOnce, mend: func() { hit.start(); hit.now.ready(hit.addr) }},
 		)
 	}
