@@ -48,8 +48,10 @@ func (c *badgeCounts) ask(ctx context.Context, event string, query url.Values) (
 		return http.StatusServiceUnavailable, nil
 	case mine:
 		// Others wait for it, so it does not end with this reader.
-		a.status, a.body = c.gateway(context.WithoutCancel(ctx), event, query)
-		c.answered(a)
+		func() {
+			defer c.answered(a) // whatever happens: others wait, and a call that is under way takes a place
+			a.status, a.body = c.gateway(context.WithoutCancel(ctx), event, query)
+		}()
 	}
 	select {
 	case <-a.done:
