@@ -58,6 +58,54 @@ func TestElementsTakeStylesOfThePage(t *testing.T) {
 	}
 }
 
+// A number and a peak have room for what they say, wherever a page puts them, also
+// once there are more digits: nothing is cut, and nothing runs over its neighbours.
+func TestNumbersHaveRoom(t *testing.T) {
+	t.Parallel()
+	f, ctx := newFakeGateway(t), browser(t)
+	f.locked(func() { f.folded = "XX" })
+	onAPage(t, ctx, f, "en", "ltr", `
+		main > * { margin: 5px; border: 1px solid }
+		#padded::part(number) { padding: 20px 30px; line-height: 2; letter-spacing: 4px }
+		#middle { display: block; text-align: center }
+		#narrow { width: 130px }
+		#said::part(number), #said::part(label), #said::part(peak) { display: inline }
+		#flex::part(number) { display: flex; justify-content: end }
+		#serif { --live-font: serif; --live-size: 90px }`, `
+		<live-counts event="final" segment="team:KC" label="KC fans" peak></live-counts>
+		<live-counts id="fans" event="final" value="fans"></live-counts>
+		<live-counts id="few" event="final" segment="team:XX" peak></live-counts>
+		<live-counts id="padded" event="final"></live-counts>
+		<live-counts id="middle" event="final" peak></live-counts>
+		<live-counts id="narrow" event="final" peak="the most there were yet, so far:"></live-counts>
+		<p>There are <live-counts id="said" event="final" label="people" peak="of at most"></live-counts> with you</p>
+		<live-counts id="flex" event="final" label="a long label that is wider"></live-counts>
+		<live-counts id="serif" lang="ar-EG" event="final" peak></live-counts>`)
+	roomy := func(shown string) {
+		t.Helper()
+		until(t, ctx, inside("live-counts", "[part=number]")+fmt.Sprintf(" === %q && ", shown)+inside("#few", "[part=number]")+` === "<10"`)
+		until(t, ctx, `[...document.querySelectorAll("live-counts")].every((e) => e.ease.shown === e.ease.to || Number.isNaN(e.ease.to))`)
+		for _, wrong := range eval[[]string](t, ctx, `[...document.querySelectorAll("live-counts")].flatMap((e) => [...e.shadowRoot.querySelectorAll("[part=number], [part=peak]:not([hidden])")].flatMap((box) => {
+			const text = document.createRange(), edge = getComputedStyle(box), outer = box.getBoundingClientRect()
+			text.selectNodeContents(box.firstChild)
+			const r = text.getBoundingClientRect(), left = outer.left + parseFloat(edge.paddingLeft), right = outer.right - parseFloat(edge.paddingRight)
+			const above = r.top - outer.top - parseFloat(edge.paddingTop), below = outer.bottom - parseFloat(edge.paddingBottom) - r.bottom // alike: in the middle of its lines
+			const fits = r.left > left - 2 && r.right < right + 2
+			const centred = e.id !== "middle" || Math.abs(r.left - left - (right - r.right)) < 3, snug = e.id !== "fans" || right - left - r.width < 8
+			return r.width && (fits || e.id === "narrow" && box.part == "number") && Math.abs(above - below) < 3 && centred && snug && (e.id !== "said" || e.offsetHeight < 60)
+				? [] : [(e.id || "first") + " " + box.part + " " + box.textContent + ": " + [left, right, r.left, r.right, above, below].map(Math.round)]
+		}))`) {
+			t.Errorf("with %s: %s", shown, wrong)
+		}
+	}
+	roomy("4,212")
+	screenshot(t, ctx, "numbers-room.png")
+	f.locked(func() { f.crowd["team"]["KC"], f.crowd["world"][""] = 1_234_567, 10_234_567 })
+	roomy("1,234,567")
+	f.locked(func() { f.crowd["team"]["KC"], f.crowd["world"][""] = 7, 12 })
+	roomy("7")
+}
+
 // In the page's language, with its digits, from right to left.
 func TestElementsSpeakThePagesLanguage(t *testing.T) {
 	t.Parallel()
@@ -215,7 +263,7 @@ func TestNumbersEase(t *testing.T) {
 		t.Errorf("with reduced motion it was %q: want one step, and no word of it", got)
 	}
 	got := watch("no-preference")
-	if len(got) < 3 || len(got) > 6 {
+	if len(got) < 2 || len(got) > 4 {
 		t.Errorf("it moved by %q: want some steps, each costs a layout", got)
 	}
 	for i, s := range got {
@@ -230,36 +278,54 @@ func TestNumbersEase(t *testing.T) {
 // time. The floor is a page that changes one text a tick and does nothing else.
 func TestOverlaysCostLittle(t *testing.T) {
 	f := newFakeGatewayAt(t, time.Second)
+	measureOverlays(t, stopwatch{f: f, warm: 2, ticks: 4}, 3.5)
+}
+
+// measureOverlays compares overlays with a page that changes one text a tick and
+// does nothing else: they take most times as much at most.
+func measureOverlays(t *testing.T, w stopwatch, most float64) {
+	t.Helper()
 	floor := elsewhere(t, `<div style="font-size:4rem">0</div><script>let n = 4000; setInterval(() => { document.querySelector("div").firstChild.data = n += 137 }, 1000)</script>`)
-	least := mainThread(t, f, "a text that changes", floor, "document.body")
+	least := w.mainThread(t, "a text that changes", floor, "document.body")
 	for name, query := range map[string]string{"a number with its peak": "segment=team:KC&label=KC+fans&peak=peak", "rivals": "mine=team:KC&theirs=team:SF&theme=card"} {
-		if cost := mainThread(t, f, "overlay of "+name, f.URL+"/overlay/final?"+query, `document.querySelector("main, live-counts, live-rivals").shadowRoot`); cost > 5*least {
-			t.Errorf("an overlay of %s takes %.2f ms a tick, the floor %.2f ms: sixty steps a second do", name, cost, least)
+		if cost := w.mainThread(t, "overlay of "+name, w.f.URL+"/overlay/final?"+query, `document.querySelector("main, live-counts, live-rivals").shadowRoot`); cost > most*least {
+			t.Errorf("an overlay of %s takes %.2f ms a tick, the floor %.2f ms", name, cost, least)
 		}
 	}
 }
 
-// mainThread returns the ms that a page takes of its thread in a tick of f.
-func mainThread(t *testing.T, f *fakeGateway, what, url, root string) float64 {
+// stopwatch measures pages once they have had some ticks: an overlay is open for
+// hours, and the first ticks are those in which a browser compiles.
+type stopwatch struct {
+	f           *fakeGateway
+	warm, ticks int
+}
+
+// mainThread returns the ms of scripts, layout and style that a page takes of its
+// thread in a tick in which all numbers change.
+func (w stopwatch) mainThread(t *testing.T, what, url, root string) float64 {
 	t.Helper()
-	const ticks = 4
 	ctx := browser(t)
 	do(t, ctx, chromedp.Navigate(url))
 	until(t, ctx, `/\d/.test(`+root+`.textContent)`)
 	if _, err := chromedp.Call(ctx, performance.Enable, performance.EnableParams{TimeDomain: "threadTicks"}); err != nil {
 		t.Fatal(err)
 	}
-	before := metrics(t, ctx)
-	for range ticks {
-		f.locked(func() { f.crowd["team"]["KC"] += 137; f.crowd["team"]["SF"] += 41 })
-		do(t, ctx, chromedp.Sleep(f.tick))
+	pass := func(ticks int) {
+		for range ticks {
+			w.f.locked(func() { w.f.crowd["team"]["KC"] += 137; w.f.crowd["team"]["SF"] += 41 })
+			do(t, ctx, chromedp.Sleep(w.f.tick))
+		}
 	}
+	pass(w.warm)
+	before := metrics(t, ctx)
+	pass(w.ticks)
 	after := metrics(t, ctx)
 	ms := func(names ...string) (sum float64) {
 		for _, n := range names {
 			sum += after[n] - before[n]
 		}
-		return sum * 1000 / ticks
+		return sum * 1000 / float64(w.ticks)
 	}
 	cost := ms("ScriptDuration", "LayoutDuration", "RecalcStyleDuration")
 	t.Logf("%s: %.2f ms of main thread a tick (script %.2f, layout %.2f, style %.2f); all tasks %.2f ms",

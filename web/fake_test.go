@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -188,7 +189,7 @@ func (f *fakeGateway) counts(w http.ResponseWriter, r *http.Request) {
 	if !known {
 		w.WriteHeader(http.StatusBadRequest)
 	} else if !f.refused(w) {
-		w.Write(f.board())
+		w.Write(f.board(""))
 	}
 }
 
@@ -208,18 +209,26 @@ func (f *fakeGateway) refused(w http.ResponseWriter) bool {
 	return true
 }
 
-func (f *fakeGateway) board() []byte {
+// board is what GET counts answers, of the segments asked for: team:KC,team:SF.
+// None: of all.
+func (f *fakeGateway) board(asked string) []byte {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	dims := map[string]any{}
 	for dim, values := range f.crowd {
 		segs := map[string]any{}
 		for v := range values {
+			if asked != "" && !slices.Contains(strings.Split(asked, ","), strings.TrimSuffix(dim+":"+v, ":")) {
+				continue
+			}
 			n := f.countLocked(dim, v)
 			segs[v] = map[string]int{"sessions": n, "fans": n * 97 / 100, "peak": n, "reach": n}
 		}
 		if dim == "team" && f.folded != "" {
 			segs[f.folded] = nil
+		}
+		if len(segs) == 0 {
+			continue
 		}
 		dims[dim] = segs
 		if dim == "world" {
@@ -404,7 +413,7 @@ func (f *fakeGateway) stream(w http.ResponseWriter, r *http.Request) {
 	f.locked(func() { f.streams = append(f.streams, r.URL.RawQuery) })
 	w.Header().Set("Content-Type", "text/event-stream")
 	for r.Context().Err() == nil {
-		fmt.Fprintf(w, "data: %s\n\n", f.board())
+		fmt.Fprintf(w, "data: %s\n\n", f.board(r.URL.Query().Get("segment")))
 		_ = http.NewResponseController(w).Flush()
 		select {
 		case <-time.After(f.tick):

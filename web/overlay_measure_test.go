@@ -7,10 +7,15 @@ import (
 	"time"
 )
 
+// What overlays take of a page's thread once they have been open for a while.
+func TestMeasureOverlays(t *testing.T) {
+	measureOverlays(t, stopwatch{f: newFakeGatewayAt(t, time.Second), warm: 30, ticks: 30}, 3)
+}
+
 // What the cheapest page takes to show one more number, by every way there is
 // (docs/decisions/0024): an overlay that eases reads a message besides.
 func TestMeasureOneStep(t *testing.T) {
-	f := newFakeGatewayAt(t, time.Second)
+	watch := stopwatch{f: newFakeGatewayAt(t, time.Second), warm: 10, ticks: 20}
 	const digits = `<div style="font-size:4rem">0</div><script>let n = 4000; const d = document.querySelector("div"), text = d.firstChild; `
 	for _, w := range []struct{ what, page string }{
 		{"a text", digits + `setInterval(() => { text.data = n += 137 }, 1000)</script>`},
@@ -28,6 +33,6 @@ func TestMeasureOneStep(t *testing.T) {
 		{"three texts, 50 ms apart", digits + `setInterval(() => { for (const i of [0,1,2]) setTimeout(() => { text.data = n += 137 }, 50*i) }, 1000)</script>`},
 		{"two texts", digits + `setInterval(() => { for (const i of [0,1]) setTimeout(() => { text.data = n += 137 }, 300*i) }, 1000)</script>`},
 	} {
-		mainThread(t, f, w.what, elsewhere(t, w.page), "document.body")
+		watch.mainThread(t, w.what, elsewhere(t, w.page), "document.body")
 	}
 }

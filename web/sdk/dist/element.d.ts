@@ -14,9 +14,11 @@ export declare class LiveElement extends HTMLElement {
     board: Board | undefined;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     aging: ReturnType<typeof setTimeout> | undefined;
+    due: number;
     numbers: Intl.NumberFormat | undefined;
     shares: Intl.NumberFormat | undefined;
     ages: Intl.RelativeTimeFormat | undefined;
+    quiet: boolean | undefined;
     static observedAttributes: string[];
     constructor();
     /** @param {string} text */
@@ -55,7 +57,12 @@ export declare class LiveElement extends HTMLElement {
         segments: Record<string, import("./source.js").Shown | null | undefined>;
     }): void;
     age(): void;
-    /** What a screen reader is told now and then; "": nothing is known. */
+    /** Has age() look again in so many ms, or earlier. @param {number} now @param {number} ms */
+    look(now: number, ms: number): void;
+    rest(): void;
+    /** Whether there is a number to be read out. */
+    known(): boolean;
+    /** What a screen reader is told now and then, if something is known. */
     words(): string;
     announce(): void;
 }

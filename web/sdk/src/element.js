@@ -13,8 +13,10 @@ const style = `
 :host { display: inline-block; font-family: var(--live-font, system-ui, sans-serif); color: var(--live-color, inherit); text-align: start }
 :host([hidden]) { display: none }
 [part=number] { font-size: var(--live-size, 2.5rem); font-weight: 700; line-height: 1.1; font-variant-numeric: tabular-nums; white-space: nowrap; contain: layout style }
+[data-as] > * { display: block; height: 0; contain: size layout style } /* over the room that ::after takes */
+[data-as]::after { display: block; content: attr(data-as); visibility: hidden }
 [part=label], [part=note], [part=peak] { font-size: .875rem; font-variant-numeric: tabular-nums }
-[part=note]:empty, [part=label]:empty, [part=peak]:empty { display: none }
+[part=note]:empty, [part=label]:empty, [hidden] { display: none }
 .heard { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap }
 :host([stale]) [part=number] { font-weight: 400 } /* no paler: whatever the page's colours are, what is old is to be read, too */
 `;
@@ -30,8 +32,9 @@ export function make(name, attributes = {}, ...children) {
 /** Changes a text only if it is another, and in its place: each change costs a layout. @param {Element} e @param {string} text */
 export function write(e, text) {
   const node = e.firstChild;
-  if (!(node instanceof Text)) e.textContent = text;
-  else if (node.data !== text) node.data = text;
+  if (!(node instanceof Text)) {
+    if (node || text) e.textContent = text;
+  } else if (node.data !== text) node.data = text;
 }
 
 /** A language that numbers can be written in; undefined: the browser's, for one such as en_US, too. @param {string | undefined} tag */
@@ -59,6 +62,7 @@ export class LiveElement extends HTMLElement {
     this.board = undefined;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.aging = undefined;
+    this.due = 0; // when that is, of performance.now()
   }
 
   /** @param {string} text */
@@ -75,7 +79,7 @@ export class LiveElement extends HTMLElement {
 
   disconnectedCallback() {
     this.stop();
-    clearTimeout(this.aging);
+    this.rest();
   }
 
   /** @param {string} name @param {string | null} before @param {string | null} now */
@@ -111,7 +115,7 @@ export class LiveElement extends HTMLElement {
 
   /** Drops what is shown: other numbers will come. */
   forget() {
-    clearTimeout(this.aging);
+    this.rest();
     this.board = undefined;
     this.note.textContent = "";
     write(this.heard, "");
@@ -136,7 +140,8 @@ export class LiveElement extends HTMLElement {
     this.numbers = new Intl.NumberFormat(lang);
     this.shares = new Intl.NumberFormat(lang, { style: "percent" });
     this.ages = new Intl.RelativeTimeFormat(lang, { numeric: "always" });
-    this.heard.setAttribute("aria-live", this.hasAttribute("quiet") ? "off" : "polite");
+    this.quiet = this.hasAttribute("quiet");
+    this.heard.setAttribute("aria-live", this.quiet ? "off" : "polite");
     if (this.hasAttribute("fed")) {
       if (this.board) this.show(this.board);
     } else if (!this.of("event")) {
@@ -164,30 +169,52 @@ export class LiveElement extends HTMLElement {
     this.take({ at, age, quality, least, arrived, segments: new Map(Object.entries(segments)) });
   }
 
-  // age says how old the numbers are, if they are; a word on each trouble. It looks
-  // again when they will be old, if nothing renews them.
+  // age says how old the numbers are, if they are; a word on each trouble. A timer
+  // looks again when those of now will be old: it is not set anew by each tick.
   age() {
-    clearTimeout(this.aging);
     const b = this.board;
     if (!b) return;
-    const age = positive(b.age) + performance.now() - b.arrived;
-    const old = b.quality !== "final" && b.quality !== "" && (b.quality === "stale" || age > OLD_MS);
+    const now = performance.now(), age = positive(b.age) + now - b.arrived;
+    const ages = b.quality !== "final" && b.quality !== "";
+    const old = ages && (b.quality === "stale" || age > OLD_MS);
     if (this.hasAttribute("stale") !== old) this.toggleAttribute("stale", old);
     const ago = old && this.ages?.format(-Math.max(1, Math.round(age / 1000)), "second");
-    write(this.note, [ago, (old || b.quality === "") && b.trouble].filter(Boolean).join(" · "));
-    if (b.quality !== "final" && b.quality !== "") this.aging = setTimeout(() => this.age(), old ? 1000 : OLD_MS - age + 1);
+    write(this.note, old || b.quality === "" ? [ago, b.trouble].filter(Boolean).join(" · ") : "");
+    if (ages) this.look(now, old ? 1000 : OLD_MS - age + 1);
+    else this.rest();
   }
 
-  /** What a screen reader is told now and then; "": nothing is known. */
+  /** Has age() look again in so many ms, or earlier. @param {number} now @param {number} ms */
+  look(now, ms) {
+    if (this.aging && this.due <= now + ms) return;
+    this.rest();
+    this.due = now + ms;
+    this.aging = setTimeout(() => {
+      this.aging = undefined;
+      this.age();
+    }, ms);
+  }
+
+  rest() {
+    clearTimeout(this.aging);
+    this.aging = undefined;
+  }
+
+  /** Whether there is a number to be read out. */
+  known() {
+    return false;
+  }
+
+  /** What a screen reader is told now and then, if something is known. */
   words() {
     return "";
   }
 
   announce() {
-    const words = this.words(), now = performance.now();
-    if (!words) write(this.heard, ""); // it could be read as if it were so
-    if (!words || document.hidden || (now - this.announced < ANNOUNCE_MS && !this.hasAttribute("quiet"))) return;
+    const known = this.known(), now = performance.now();
+    if (!known) write(this.heard, ""); // it could be read as if it were so
+    if (!known || (now - this.announced < ANNOUNCE_MS && !this.quiet) || document.hidden) return;
     this.announced = now;
-    write(this.heard, words);
+    write(this.heard, this.words());
   }
 }

@@ -23,18 +23,20 @@ import { LiveTrend } from "./trend.js";
 
 /** @typedef {import("./source.js").Board} Board */
 
-const STEPS = [0.6, 0.9, 1]; // of the way from one tick's number to the next; each costs a layout, and nobody reads sixty a second
-const STEP_MS = 300;
+const STEPS = [0.7, 1]; // of the way from one tick's number to the next; each costs a layout, and nobody reads sixty a second
+const STEP_MS = 400;
 
 const FINE = 10_000; // parts of a bar
+const SEEN = FINE / 200; // a bar that moves by less moves at once: nobody sees a step of it
 
 const calm = globalThis.matchMedia?.("(prefers-reduced-motion: reduce)");
 
 /** Moves a number from what is shown to what is so, by a few steps, of which the first is at once: its page is at work anyway. */
 class Ease {
-  /** @param {(v: number) => void} paint */
-  constructor(paint) {
+  /** @param {(v: number) => void} paint @param {number} [least] a way that is worth a second step */
+  constructor(paint, least = 1) {
     this.paint = paint;
+    this.least = least;
     this.from = this.to = this.shown = NaN;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.timer = undefined;
@@ -49,7 +51,8 @@ class Ease {
   set(n) {
     const v = Math.round(n);
     if (v === this.to) return;
-    this.from = Number.isNaN(this.to) || calm?.matches || document.hidden ? v : this.shown;
+    const jumps = Number.isNaN(this.to) || Math.abs(v - this.shown) < this.least || calm?.matches || document.hidden;
+    this.from = jumps ? v : this.shown;
     this.to = v;
     this.step(0);
   }
@@ -69,58 +72,102 @@ class Ease {
 }
 
 /**
+ * A text with a number in room of its own, which is as wide as a number of so many
+ * digits: while that stays, a change is a layout of one line, and of nothing around
+ * it. Where a page puts it into a line of text, or into a grid, it is a text as any.
+ */
+class Figure {
+  /** @param {string} part */
+  constructor(part) {
+    this.line = make("span");
+    this.box = make("div", { part }, this.line);
+    this.length = -1; // of the text that the room was made for
+  }
+
+  /** @param {string} text @param {Intl.NumberFormat} [numbers] that it was written by */
+  write(text, numbers) {
+    write(this.line, text);
+    if (text.length === this.length) return;
+    this.length = text.length;
+    this.box.toggleAttribute("hidden", !text);
+    if (/block/.test(getComputedStyle(this.box).display)) this.box.setAttribute("data-as", text.replace(/\p{Nd}/gu, numbers?.format(0) ?? "0"));
+    else this.box.removeAttribute("data-as");
+  }
+
+  /** Makes room anew: the next text may have other digits, or stand elsewhere. */
+  move() {
+    this.length = -1;
+  }
+}
+
+/**
  * A big number: value="sessions" (default), "fans", "peak" or "reach". With the
  * attribute peak the highest number yet stands under it; its value is the word for it.
  */
 class LiveCounts extends LiveElement {
   constructor() {
     super();
-    this.number = make("div", { part: "number", "aria-hidden": "true" }, "–");
+    this.number = new Figure("number");
     this.label = make("div", { part: "label" });
-    this.peak = make("div", { part: "peak" });
-    this.root.append(this.number, this.label, this.peak, this.note, this.heard);
-    this.ease = new Ease((v) => write(this.number, this.text(v)));
+    this.number.box.setAttribute("aria-hidden", "true"); // the words are read out, not each step
+    this.peak = new Figure("peak");
+    this.root.append(this.number.box, this.label, this.peak.box, this.note, this.heard);
+    this.ease = new Ease((v) => this.number.write(this.text(v), this.numbers));
     this.partial = false;
+    this.segment = "world";
+    this.value = "sessions";
+    this.estimate = false; // fans and reach are
+    this.peakWord = ""; // none: no peak is shown
+    this.number.write("–");
   }
 
+  // follow reads the attributes, so that no tick has to.
   follow() {
     this.label.textContent = this.of("label");
-    this.peak.textContent = "";
+    this.segment = this.of("segment", "world");
+    this.value = this.of("value", "sessions");
+    this.estimate = /fans|reach/.test(this.value);
+    this.peakWord = this.hasAttribute("peak") ? this.of("peak", "peak") + "\u00a0" : "";
+    this.number.move();
+    this.peak.move();
+    this.peak.write("");
     super.follow();
-    this.ease.again(); // in another language, maybe
+    this.ease.again();
   }
 
   forget() {
     super.forget();
     this.ease.forget();
-    write(this.number, "–");
-    this.peak.textContent = "";
+    this.number.write("–");
+    this.peak.write("");
   }
 
-  /** Fans and reach are estimates. @param {number} v */
+  /** @param {number} v */
   text(v) {
-    return this.about(v, /fans|reach/.test(this.of("value")) && v > 2000);
+    return this.about(v, this.estimate && v > 2000);
   }
 
   /** @param {Board} b */
   show(b) {
-    const c = b.segments.get(this.of("segment", "world"));
+    const c = b.segments.get(this.segment);
     if (c) {
-      this.ease.set(positive(/** @type {any} */ (c)[this.of("value", "sessions")]));
+      this.ease.set(positive(/** @type {any} */ (c)[this.value]));
       const partial = b.quality === "partial";
       if (partial !== this.partial) this.ease.again();
       this.partial = partial;
     } else if (b.quality) {
       this.ease.forget();
-      write(this.number, this.blank(c));
+      this.number.write(this.blank(c), this.numbers);
     }
-    if (!this.hasAttribute("peak")) return;
-    const peak = c?.peak ? this.of("peak", "peak") + "\u00a0" + this.numbers?.format(c.peak) : "";
-    write(this.peak, peak);
+    if (this.peakWord) this.peak.write(c?.peak ? this.peakWord + this.numbers?.format(c.peak) : "", this.numbers);
+  }
+
+  known() {
+    return !Number.isNaN(this.ease.to);
   }
 
   words() {
-    return Number.isNaN(this.ease.to) ? "" : this.text(this.ease.to) + " " + this.of("label", "watching");
+    return this.text(this.ease.to) + " " + this.of("label", "watching");
   }
 }
 
@@ -139,9 +186,15 @@ class LiveRivals extends LiveElement {
     this.theirs = make("span");
     this.bar = make("div", { part: "mine" });
     this.bars = make("div", { part: "bar", "aria-hidden": "true" }, make("div", { part: "theirs" }), this.bar);
-    this.ease = new Ease((v) => (this.bar.style.transform = `scaleX(${v / FINE})`)); // moves without a layout
+    this.ease = new Ease((v) => (this.bar.style.transform = `scaleX(${v / FINE})`), SEEN); // moves without a layout
     this.root.append(make("div", { class: "row", "aria-hidden": "true" }, this.mine, this.theirs), this.bars, this.note, this.heard);
+    this.sides = [{ segment: "", name: "" }, { segment: "", name: "" }]; // mine, theirs
     this.share(NaN);
+  }
+
+  follow() {
+    this.sides = ["mine", "theirs"].map((side) => this.of(side)).map((segment) => ({ segment, name: segment.slice(segment.indexOf(":") + 1) }));
+    super.follow();
   }
 
   forget() {
@@ -160,17 +213,21 @@ class LiveRivals extends LiveElement {
   }
 
   segments() {
-    return [this.of("mine"), this.of("theirs")].filter(Boolean);
+    return this.sides.map((s) => s.segment).filter(Boolean);
   }
 
   /** @param {Board} b */
   show(b) {
-    const sides = ["mine", "theirs"].map((n) => ({ name: this.of(n).slice(this.of(n).indexOf(":") + 1), c: b.segments.get(this.of(n)) }));
-    const [mine, theirs] = sides.map(({ c }) => c?.sessions ?? NaN), share = mine / (mine + theirs); // NaN unless both are known, and somebody is there
-    const texts = sides.map(({ name, c }) => name + " " + (c ? this.about(c.sessions) : this.blank(c)));
+    const counts = this.sides.map(({ segment }) => b.segments.get(segment));
+    const [mine, theirs] = counts.map((c) => c?.sessions ?? NaN), share = mine / (mine + theirs); // NaN unless both are known, and somebody is there
+    const texts = counts.map((c, i) => this.sides[i].name + " " + (c ? this.about(c.sessions) : this.blank(c)));
     this.said = mine + theirs >= 0 ? texts.join(", ") : "";
     [this.mine, this.theirs].forEach((e, i) => write(e, texts[i] + (share >= 0 ? ` (${this.shares?.format(i ? 1 - share : share)})` : "")));
     this.share(share);
+  }
+
+  known() {
+    return Boolean(this.said);
   }
 
   words() {
@@ -214,6 +271,10 @@ b { overflow: hidden; text-overflow: ellipsis; white-space: nowrap }`);
       write(row.children[1], this.about(n));
       row.style.setProperty("--share", (100 * n) / (top[0][1] || 1) + "%");
     });
+  }
+
+  known() {
+    return Boolean(this.said);
   }
 
   words() {

@@ -86,7 +86,7 @@ onPage("what is too small to be shown says what it is less than, also on the dem
   const e = put("live-counts", { fed: "", segment: "team:SF" }), teams = new Teams();
   teams.take({ dims: { team: { KC: of(3000), SF: null } }, min_cohort: 10 });
   e.feed({ at: 1, age: 0, quality: "live", least: teams.least, segments: teams.segments() });
-  assert.equal(e.number.textContent, "<10");
+  assert.equal(e.number.line.textContent, "<10");
   teams.clear();
   assert.equal(teams.least, undefined, "another event");
 });
@@ -97,10 +97,10 @@ onPage("odd answers stop no element", async () => {
   const stream = streams.at(-1);
   for (const odd of ["7", "null", "[]", `{"dims":7}`, `{"dims":null}`, `{"dims":{"team":null}}`, `{"dims":{"team":"KC"},"quality":"live"}`, `{"dims":{"team":{"KC":7}},"quality":"live"}`]) {
     stream.say(odd);
-    assert.equal(e.number.textContent, "–", odd);
+    assert.equal(e.number.line.textContent, "–", odd);
   }
   stream.say({ dims: { world: of(7), team: { KC: of(3000), SF: null } }, quality: "live", at: 1, age_ms: 0 });
-  assert.equal(e.number.textContent, "3,000");
+  assert.equal(e.number.line.textContent, "3,000");
   e.disconnectedCallback();
   for (const [body, want] of [[`{"message":7}`, "This is no gateway"], [`{"message":""}`, "This is no gateway"], [`{"dims":7,"message":"no such event"}`, "No such event."], [`{"message":{"a":1}}`, "This is no gateway"]]) {
     globalThis.fetch = async () => new Response(body, { status: 400 });
@@ -119,12 +119,12 @@ onPage("what is more than a stream takes is said, and comes when there is room",
   await wait(150);
   assert.equal(streams.at(-1).url.searchParams.get("segment").split(",").length, 16);
   streams.at(-1).say({ dims: { team: Object.fromEntries(names.slice(0, 16).map((n) => [n, of(7)])) }, quality: "live", at: 1, age_ms: 0 });
-  assert.deepEqual([all[15].number.textContent, all[15].note.textContent], ["7", ""]);
-  assert.deepEqual([all[16].number.textContent, all[16].note.textContent], ["–", "A page shows at most 16 segments of an event, and this is one more."]);
+  assert.deepEqual([all[15].number.line.textContent, all[15].note.textContent], ["7", ""]);
+  assert.deepEqual([all[16].number.line.textContent, all[16].note.textContent], ["–", "A page shows at most 16 segments of an event, and this is one more."]);
   all[0].disconnectedCallback();
   await wait(150);
   streams.at(-1).say({ dims: { team: Object.fromEntries(names.slice(1).map((n) => [n, of(8)])) }, quality: "live", at: 2, age_ms: 0 });
-  assert.deepEqual([all[16].number.textContent, all[16].note.textContent], ["8", ""]);
+  assert.deepEqual([all[16].number.line.textContent, all[16].note.textContent], ["8", ""]);
   for (const e of all.slice(1)) e.disconnectedCallback();
 });
 
@@ -176,7 +176,7 @@ onPage("numbers grow old, whatever is asked meanwhile and whoever comes later", 
     const at = src(), e = put("live-counts", { event: "final", src: at });
     await pass(150);
     streams.at(-1).say(board(3000));
-    assert.deepEqual([e.number.textContent, e.note.textContent], ["3,000", ""]);
+    assert.deepEqual([e.number.line.textContent, e.note.textContent], ["3,000", ""]);
     let before = 0, asked = 0;
     for (let i = 0; i < 120; i++) {
       if (streams.at(-1).readyState === 1) {
@@ -191,7 +191,7 @@ onPage("numbers grow old, whatever is asked meanwhile and whoever comes later", 
     assert.ok(asked > 3, `asked ${asked} times`);
     assert.match(e.note.textContent, /^120 seconds ago · This is no gateway/);
     const later = put("live-counts", { event: "final", src: at });
-    assert.deepEqual([later.number.textContent, later.note.textContent], ["3,000", e.note.textContent]);
+    assert.deepEqual([later.number.line.textContent, later.note.textContent], ["3,000", e.note.textContent]);
     e.disconnectedCallback();
     later.disconnectedCallback();
     await pass(600_000);
@@ -200,7 +200,7 @@ onPage("numbers grow old, whatever is asked meanwhile and whoever comes later", 
     await pass(150);
     streams.at(-1).say(board(4000));
     for (let i = 0; i < 3; i++) await pass(300); // the steps of a number that moves
-    assert.deepEqual([latest.number.textContent, latest.note.textContent, latest.hasAttribute("stale")], ["4,000", "", false]);
+    assert.deepEqual([latest.number.line.textContent, latest.note.textContent, latest.hasAttribute("stale")], ["4,000", "", false]);
     latest.disconnectedCallback();
   }));
 
@@ -214,7 +214,7 @@ onPage("an event that is taken away says so beside its last numbers", () =>
     await pass(9_000);
     assert.equal(e.note.textContent, "");
     await pass(3_000);
-    assert.deepEqual([e.number.textContent, e.note.textContent], ["3,000", "12 seconds ago · There is no such event."]);
+    assert.deepEqual([e.number.line.textContent, e.note.textContent], ["3,000", "12 seconds ago · There is no such event."]);
     e.disconnectedCallback();
   }));
 
@@ -233,12 +233,12 @@ onPage("a language that is none is the browser's, and a src that is no address i
     document.lang = lang;
     const e = put("live-counts", { fed: "" });
     e.feed({ at: 1, age: 0, quality: "live", segments: { world: of(3000) } });
-    assert.equal(e.number.textContent, new Intl.NumberFormat().format(3000), lang);
+    assert.equal(e.number.line.textContent, new Intl.NumberFormat().format(3000), lang);
   }
   document.lang = "de";
   const german = put("live-counts", { fed: "" });
   german.feed({ at: 1, age: 0, quality: "live", segments: { world: of(3000) } });
-  assert.equal(german.number.textContent, "3.000");
+  assert.equal(german.number.line.textContent, "3.000");
   document.lang = "en";
   for (const bad of ["live.example.com", "localhost:8080", "//", "https://", "/v1"]) {
     const e = put("live-counts", { event: "final", src: bad });
@@ -257,7 +257,7 @@ onPage("a number that is none to count with is rounded, and holds still", async 
   for (const [n, want] of [[3.5, "4"], [10.4, "10"], [10, "10"], [0.4, "0"]]) {
     feed(n);
     for (let i = 0; i < 5; i++) await wait(300);
-    assert.equal(e.number.textContent, want);
+    assert.equal(e.number.line.textContent, want);
   }
   assert.equal(e.heard.textContent, "4 watching");
 });

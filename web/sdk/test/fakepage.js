@@ -95,6 +95,7 @@ const elements = new Map();
 
 const page = {
   document: { hidden: false, lang: "en", createElement: (name) => Object.assign(new (elements.get(name) || FakeElement)(), { localName: name }) },
+  getComputedStyle: () => ({ display: "block" }),
   HTMLElement: FakeElement, Text: FakeText, EventSource: FakeEventSource,
   CSSStyleSheet: class {
     replaceSync() {}
