@@ -70,7 +70,9 @@ func TestNumbersHaveRoom(t *testing.T) {
 		#middle { display: block; text-align: center }
 		#narrow { width: 130px }
 		#said::part(number), #said::part(label), #said::part(peak) { display: inline }
-		#flex::part(number) { display: flex; justify-content: end }
+		#flex::part(number) { display: flex; justify-content: end; align-items: center; height: 90px }
+		#through::part(number) { background: linear-gradient(red, blue); background-clip: text; color: transparent }
+		#dotted::part(number)::after { content: " fans" }
 		#serif { --live-font: serif; --live-size: 90px }`, `
 		<live-counts event="final" segment="team:KC" label="KC fans" peak></live-counts>
 		<live-counts id="fans" event="final" value="fans"></live-counts>
@@ -80,6 +82,8 @@ func TestNumbersHaveRoom(t *testing.T) {
 		<live-counts id="narrow" event="final" peak="the most there were yet, so far:"></live-counts>
 		<p>There are <live-counts id="said" event="final" label="people" peak="of at most"></live-counts> with you</p>
 		<live-counts id="flex" event="final" label="a long label that is wider"></live-counts>
+		<live-counts id="through" event="final"></live-counts>
+		<live-counts id="dotted" event="final"></live-counts>
 		<live-counts id="serif" lang="ar-EG" event="final" peak></live-counts>`)
 	roomy := func(shown string) {
 		t.Helper()
@@ -87,7 +91,7 @@ func TestNumbersHaveRoom(t *testing.T) {
 		until(t, ctx, `[...document.querySelectorAll("live-counts")].every((e) => e.ease.shown === e.ease.to || Number.isNaN(e.ease.to))`)
 		for _, wrong := range eval[[]string](t, ctx, `[...document.querySelectorAll("live-counts")].flatMap((e) => [...e.shadowRoot.querySelectorAll("[part=number], [part=peak]:not([hidden])")].flatMap((box) => {
 			const text = document.createRange(), edge = getComputedStyle(box), outer = box.getBoundingClientRect()
-			text.selectNodeContents(box.firstChild)
+			text.selectNodeContents(box.firstChild.firstChild)
 			const r = text.getBoundingClientRect(), left = outer.left + parseFloat(edge.paddingLeft), right = outer.right - parseFloat(edge.paddingRight)
 			const above = r.top - outer.top - parseFloat(edge.paddingTop), below = outer.bottom - parseFloat(edge.paddingBottom) - r.bottom // alike: in the middle of its lines
 			const fits = r.left > left - 2 && r.right < right + 2
@@ -99,6 +103,12 @@ func TestNumbersHaveRoom(t *testing.T) {
 		}
 	}
 	roomy("4,212")
+	if got := eval[string](t, ctx, `[...document.querySelectorAll("live-counts")].filter((e) => e.shadowRoot.querySelector("[part=number] .plain")).map((e) => e.id).join()`); got != "through" {
+		t.Errorf("these have no room of their own: %q, want the one that a picture is shown through", got)
+	}
+	if got := eval[int](t, ctx, `[...document.querySelectorAll("live-counts")].filter((e) => e.shadowRoot.querySelector("[part=peak]").offsetHeight > 9).length`); got != 5 {
+		t.Errorf("%d peaks are to be seen, want 5", got)
+	}
 	screenshot(t, ctx, "numbers-room.png")
 	f.locked(func() { f.crowd["team"]["KC"], f.crowd["world"][""] = 1_234_567, 10_234_567 })
 	roomy("1,234,567")
@@ -287,9 +297,19 @@ func measureOverlays(t *testing.T, w stopwatch, most float64) {
 	t.Helper()
 	floor := elsewhere(t, `<div style="font-size:4rem">0</div><script>let n = 4000; setInterval(() => { document.querySelector("div").firstChild.data = n += 137 }, 1000)</script>`)
 	least := w.mainThread(t, "a text that changes", floor, "document.body")
-	for name, query := range map[string]string{"a number with its peak": "segment=team:KC&label=KC+fans&peak=peak", "rivals": "mine=team:KC&theirs=team:SF&theme=card"} {
-		if cost := w.mainThread(t, "overlay of "+name, w.f.URL+"/overlay/final?"+query, `document.querySelector("main, live-counts, live-rivals").shadowRoot`); cost > most*least {
-			t.Errorf("an overlay of %s takes %.2f ms a tick, the floor %.2f ms", name, cost, least)
+	const rivals = "mine=team:KC&theirs=team:SF&theme=card"
+	for _, o := range []struct {
+		name, query string
+		swing       int
+	}{
+		{"a number with its peak", "segment=team:KC&label=KC+fans&peak=peak", 0},
+		{"rivals", rivals, 0},
+		{"rivals whose bar swings by 3 %", rivals, 500},
+	} {
+		w.swing = o.swing
+		cost := w.mainThread(t, "overlay of "+o.name, w.f.URL+"/overlay/final?"+o.query, `document.querySelector("main, live-counts, live-rivals").shadowRoot`)
+		if cost > most*least {
+			t.Errorf("an overlay of %s takes %.2f ms a tick, the floor %.2f ms", o.name, cost, least)
 		}
 	}
 }
@@ -299,12 +319,14 @@ func measureOverlays(t *testing.T, w stopwatch, most float64) {
 type stopwatch struct {
 	f           *fakeGateway
 	warm, ticks int
+	swing       int // of a team's audience, to and fro
 }
 
 // mainThread returns the ms of scripts, layout and style that a page takes of its
 // thread in a tick in which all numbers change.
 func (w stopwatch) mainThread(t *testing.T, what, url, root string) float64 {
 	t.Helper()
+	w.f.locked(func() { w.f.crowd["team"]["KC"], w.f.crowd["team"]["SF"] = 4212, 3875 })
 	ctx := browser(t)
 	do(t, ctx, chromedp.Navigate(url))
 	until(t, ctx, `/\d/.test(`+root+`.textContent)`)
@@ -313,7 +335,8 @@ func (w stopwatch) mainThread(t *testing.T, what, url, root string) float64 {
 	}
 	pass := func(ticks int) {
 		for range ticks {
-			w.f.locked(func() { w.f.crowd["team"]["KC"] += 137; w.f.crowd["team"]["SF"] += 41 })
+			w.f.locked(func() { w.f.crowd["team"]["KC"] += 137 + w.swing; w.f.crowd["team"]["SF"] += 41 })
+			w.swing = -w.swing
 			do(t, ctx, chromedp.Sleep(w.f.tick))
 		}
 	}

@@ -9,6 +9,7 @@ export declare class LiveElement extends HTMLElement {
     note: HTMLElement;
     heard: HTMLElement;
     announced: number;
+    silent: boolean;
     stop: () => void;
     /** @type {Board | undefined} */
     board: Board | undefined;
@@ -18,7 +19,6 @@ export declare class LiveElement extends HTMLElement {
     numbers: Intl.NumberFormat | undefined;
     shares: Intl.NumberFormat | undefined;
     ages: Intl.RelativeTimeFormat | undefined;
-    quiet: boolean | undefined;
     static observedAttributes: string[];
     constructor();
     /** @param {string} text */
@@ -29,6 +29,8 @@ export declare class LiveElement extends HTMLElement {
     attributeChangedCallback(name: string, before: string | null, now: string | null): void;
     /** @param {string} name @param {string} [otherwise] */
     of(name: string, otherwise?: string): string;
+    /** Reads the attributes that each tick needs. A field of an attribute's name would be set instead of it by React, Vue and Preact. */
+    read(): void;
     /** @returns {string[]} */
     segments(): string[];
     /** @param {Board} _b */
@@ -57,6 +59,8 @@ export declare class LiveElement extends HTMLElement {
         segments: Record<string, import("./source.js").Shown | null | undefined>;
     }): void;
     age(): void;
+    /** The page may have given its styles another look. */
+    moved(): void;
     /** Has age() look again in so many ms, or earlier. @param {number} now @param {number} ms */
     look(now: number, ms: number): void;
     rest(): void;

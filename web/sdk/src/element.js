@@ -13,8 +13,11 @@ const style = `
 :host { display: inline-block; font-family: var(--live-font, system-ui, sans-serif); color: var(--live-color, inherit); text-align: start }
 :host([hidden]) { display: none }
 [part=number] { font-size: var(--live-size, 2.5rem); font-weight: 700; line-height: 1.1; font-variant-numeric: tabular-nums; white-space: nowrap; contain: layout style }
-[data-as] > * { display: block; height: 0; contain: size layout style } /* over the room that ::after takes */
-[data-as]::after { display: block; content: attr(data-as); visibility: hidden }
+.room { display: inline-block }
+.room::after { display: block; content: attr(data-as); visibility: hidden }
+.room > * { display: block; block-size: 0; contain: size layout style } /* over what ::after takes */
+.room.plain > * { display: inline; contain: none }
+.room.plain::after { content: none }
 [part=label], [part=note], [part=peak] { font-size: .875rem; font-variant-numeric: tabular-nums }
 [part=note]:empty, [part=label]:empty, [hidden] { display: none }
 .heard { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap }
@@ -57,6 +60,7 @@ export class LiveElement extends HTMLElement {
     this.note = make("div", { part: "note" });
     this.heard = make("div", { class: "heard", "aria-live": "polite" });
     this.announced = -ANNOUNCE_MS;
+    this.silent = false;
     this.stop = () => {};
     /** @type {Board | undefined} */
     this.board = undefined;
@@ -84,7 +88,9 @@ export class LiveElement extends HTMLElement {
 
   /** @param {string} name @param {string | null} before @param {string | null} now */
   attributeChangedCallback(name, before, now) {
-    if (before === now || !this.isConnected) return;
+    if (before === now) return;
+    this.read();
+    if (!this.isConnected) return;
     if (/event|src|segment|mine|theirs|value|dim/.test(name)) this.forget();
     this.follow();
   }
@@ -93,6 +99,9 @@ export class LiveElement extends HTMLElement {
   of(name, otherwise = "") {
     return this.getAttribute(name) || otherwise;
   }
+
+  /** Reads the attributes that each tick needs. A field of an attribute's name would be set instead of it by React, Vue and Preact. */
+  read() {}
 
   /** @returns {string[]} */
   segments() {
@@ -140,8 +149,8 @@ export class LiveElement extends HTMLElement {
     this.numbers = new Intl.NumberFormat(lang);
     this.shares = new Intl.NumberFormat(lang, { style: "percent" });
     this.ages = new Intl.RelativeTimeFormat(lang, { numeric: "always" });
-    this.quiet = this.hasAttribute("quiet");
-    this.heard.setAttribute("aria-live", this.quiet ? "off" : "polite");
+    this.silent = this.hasAttribute("quiet");
+    this.heard.setAttribute("aria-live", this.silent ? "off" : "polite");
     if (this.hasAttribute("fed")) {
       if (this.board) this.show(this.board);
     } else if (!this.of("event")) {
@@ -179,10 +188,14 @@ export class LiveElement extends HTMLElement {
     const old = ages && (b.quality === "stale" || age > OLD_MS);
     if (this.hasAttribute("stale") !== old) this.toggleAttribute("stale", old);
     const ago = old && this.ages?.format(-Math.max(1, Math.round(age / 1000)), "second");
-    write(this.note, old || b.quality === "" ? [ago, b.trouble].filter(Boolean).join(" · ") : "");
+    const words = old || b.quality === "" ? [ago, b.trouble].filter(Boolean).join(" · ") : "";
+    if (words || this.note.firstChild) write(this.note, words);
     if (ages) this.look(now, old ? 1000 : OLD_MS - age + 1);
     else this.rest();
   }
+
+  /** The page may have given its styles another look. */
+  moved() {}
 
   /** Has age() look again in so many ms, or earlier. @param {number} now @param {number} ms */
   look(now, ms) {
@@ -191,6 +204,7 @@ export class LiveElement extends HTMLElement {
     this.due = now + ms;
     this.aging = setTimeout(() => {
       this.aging = undefined;
+      this.moved();
       this.age();
     }, ms);
   }
@@ -211,10 +225,11 @@ export class LiveElement extends HTMLElement {
   }
 
   announce() {
-    const known = this.known(), now = performance.now();
-    if (!known) write(this.heard, ""); // it could be read as if it were so
-    if (!known || (now - this.announced < ANNOUNCE_MS && !this.quiet) || document.hidden) return;
-    this.announced = now;
-    write(this.heard, this.words());
+    const now = performance.now();
+    if (!this.known()) write(this.heard, ""); // it could be read as if it were so
+    else if ((now - this.announced >= ANNOUNCE_MS || this.silent) && !document.hidden) {
+      this.announced = now;
+      write(this.heard, this.words());
+    }
   }
 }

@@ -54,6 +54,7 @@ class Ease {
     const jumps = Number.isNaN(this.to) || Math.abs(v - this.shown) < this.least || calm?.matches || document.hidden;
     this.from = jumps ? v : this.shown;
     this.to = v;
+    clearTimeout(this.timer);
     this.step(0);
   }
 
@@ -64,7 +65,6 @@ class Ease {
 
   /** @param {number} i */
   step(i) {
-    clearTimeout(this.timer);
     const v = Math.round(this.from + (this.to - this.from) * STEPS[i]);
     if (v !== this.shown) this.paint((this.shown = v));
     if (v !== this.to) this.timer = setTimeout(() => this.step(i + 1), STEP_MS);
@@ -74,29 +74,39 @@ class Ease {
 /**
  * A text with a number in room of its own, which is as wide as a number of so many
  * digits: while that stays, a change is a layout of one line, and of nothing around
- * it. Where a page puts it into a line of text, or into a grid, it is a text as any.
+ * it.
  */
 class Figure {
   /** @param {string} part */
   constructor(part) {
-    this.line = make("span");
-    this.box = make("div", { part }, this.line);
-    this.length = -1; // of the text that the room was made for
+    this.text = new Text("");
+    this.line = make("span", {}, this.text);
+    this.room = make("span", { class: "room" }, this.line);
+    this.box = make("div", { part, hidden: "" }, this.room);
+    this.like = NaN; // of the text that the room was made for
   }
 
   /** @param {string} text @param {Intl.NumberFormat} [numbers] that it was written by */
   write(text, numbers) {
-    write(this.line, text);
-    if (text.length === this.length) return;
-    this.length = text.length;
+    if (this.text.data !== text) this.text.data = text;
+    const like = text.length + ("≈<–".includes(text[0]) ? 0.5 : 0); // of one language, and as wide
+    if (like === this.like) return;
+    this.like = like;
     this.box.toggleAttribute("hidden", !text);
-    if (/block/.test(getComputedStyle(this.box).display)) this.box.setAttribute("data-as", text.replace(/\p{Nd}/gu, numbers?.format(0) ?? "0"));
-    else this.box.removeAttribute("data-as");
+    this.room.setAttribute("data-as", text.replace(/\p{Nd}/gu, numbers?.format(0) ?? "0"));
+    this.look();
   }
 
-  /** Makes room anew: the next text may have other digits, or stand elsewhere. */
-  move() {
-    this.length = -1;
+  // look makes it a text as any where a page shows a picture through it: that needs
+  // the text to be the box's own.
+  look() {
+    const { backgroundClip } = getComputedStyle(this.box);
+    this.room.classList.toggle("plain", /text/.test(backgroundClip));
+  }
+
+  /** The next text may have other digits. */
+  forget() {
+    this.like = NaN;
   }
 }
 
@@ -105,53 +115,61 @@ class Figure {
  * attribute peak the highest number yet stands under it; its value is the word for it.
  */
 class LiveCounts extends LiveElement {
+  #segment = "world";
+  #value = "sessions";
+  #estimate = false; // fans and reach are
+  #peak = ""; // the word for it; none: it is not shown
+
   constructor() {
     super();
     this.number = new Figure("number");
-    this.label = make("div", { part: "label" });
     this.number.box.setAttribute("aria-hidden", "true"); // the words are read out, not each step
-    this.peak = new Figure("peak");
-    this.root.append(this.number.box, this.label, this.peak.box, this.note, this.heard);
+    this.labelLine = make("div", { part: "label" });
+    this.highest = new Figure("peak");
+    this.root.append(this.number.box, this.labelLine, this.highest.box, this.note, this.heard);
     this.ease = new Ease((v) => this.number.write(this.text(v), this.numbers));
     this.partial = false;
-    this.segment = "world";
-    this.value = "sessions";
-    this.estimate = false; // fans and reach are
-    this.peakWord = ""; // none: no peak is shown
     this.number.write("–");
   }
 
-  // follow reads the attributes, so that no tick has to.
+  read() {
+    this.#segment = this.of("segment", "world");
+    this.#value = this.of("value", "sessions");
+    this.#estimate = /fans|reach/.test(this.#value);
+    this.#peak = this.hasAttribute("peak") ? this.of("peak", "peak") + "\u00a0" : "";
+  }
+
   follow() {
-    this.label.textContent = this.of("label");
-    this.segment = this.of("segment", "world");
-    this.value = this.of("value", "sessions");
-    this.estimate = /fans|reach/.test(this.value);
-    this.peakWord = this.hasAttribute("peak") ? this.of("peak", "peak") + "\u00a0" : "";
-    this.number.move();
-    this.peak.move();
-    this.peak.write("");
+    this.labelLine.textContent = this.of("label");
+    this.number.forget();
+    this.highest.forget();
+    this.highest.write("");
     super.follow();
-    this.ease.again();
+    this.ease.again(); // in another language, maybe
   }
 
   forget() {
     super.forget();
     this.ease.forget();
     this.number.write("–");
-    this.peak.write("");
+    this.highest.write("");
+  }
+
+  moved() {
+    this.number.look();
+    this.highest.look();
   }
 
   /** @param {number} v */
   text(v) {
-    return this.about(v, this.estimate && v > 2000);
+    return this.about(v, this.#estimate && v > 2000);
   }
 
   /** @param {Board} b */
   show(b) {
-    const c = b.segments.get(this.segment);
+    const c = b.segments.get(this.#segment);
     if (c) {
-      this.ease.set(positive(/** @type {any} */ (c)[this.value]));
+      this.ease.set(positive(/** @type {any} */ (c)[this.#value]));
       const partial = b.quality === "partial";
       if (partial !== this.partial) this.ease.again();
       this.partial = partial;
@@ -159,7 +177,7 @@ class LiveCounts extends LiveElement {
       this.ease.forget();
       this.number.write(this.blank(c), this.numbers);
     }
-    if (this.peakWord) this.peak.write(c?.peak ? this.peakWord + this.numbers?.format(c.peak) : "", this.numbers);
+    if (this.#peak) this.highest.write(c?.peak ? this.#peak + this.numbers?.format(c.peak) : "", this.numbers);
   }
 
   known() {
@@ -173,6 +191,8 @@ class LiveCounts extends LiveElement {
 
 /** Two segments as the parts of a bar. */
 class LiveRivals extends LiveElement {
+  #sides = [{ segment: "", name: "" }, { segment: "", name: "" }]; // mine, theirs
+
   constructor() {
     super();
     this.addStyle(`:host { display: block }
@@ -182,26 +202,24 @@ class LiveRivals extends LiveElement {
 [part=theirs] { background: var(--live-rival, #c4432b) }
 [part=mine] { background: var(--live-mine, #2563eb); transform-origin: left; will-change: transform }
 [part=mine]:dir(rtl) { transform-origin: right }`);
-    this.mine = make("span");
-    this.theirs = make("span");
+    this.left = make("span");
+    this.right = make("span");
     this.bar = make("div", { part: "mine" });
     this.bars = make("div", { part: "bar", "aria-hidden": "true" }, make("div", { part: "theirs" }), this.bar);
     this.ease = new Ease((v) => (this.bar.style.transform = `scaleX(${v / FINE})`), SEEN); // moves without a layout
-    this.root.append(make("div", { class: "row", "aria-hidden": "true" }, this.mine, this.theirs), this.bars, this.note, this.heard);
-    this.sides = [{ segment: "", name: "" }, { segment: "", name: "" }]; // mine, theirs
+    this.root.append(make("div", { class: "row", "aria-hidden": "true" }, this.left, this.right), this.bars, this.note, this.heard);
     this.share(NaN);
   }
 
-  follow() {
-    this.sides = ["mine", "theirs"].map((side) => this.of(side)).map((segment) => ({ segment, name: segment.slice(segment.indexOf(":") + 1) }));
-    super.follow();
+  read() {
+    this.#sides = ["mine", "theirs"].map((side) => this.of(side)).map((segment) => ({ segment, name: segment.slice(segment.indexOf(":") + 1) }));
   }
 
   forget() {
     super.forget();
     this.share(NaN);
-    write(this.mine, "");
-    write(this.theirs, "");
+    write(this.left, "");
+    write(this.right, "");
   }
 
   /** @param {number} mine of 1; NaN: it is not known, and no bar says that it is */
@@ -213,16 +231,16 @@ class LiveRivals extends LiveElement {
   }
 
   segments() {
-    return this.sides.map((s) => s.segment).filter(Boolean);
+    return this.#sides.map((s) => s.segment).filter(Boolean);
   }
 
   /** @param {Board} b */
   show(b) {
-    const counts = this.sides.map(({ segment }) => b.segments.get(segment));
+    const counts = this.#sides.map(({ segment }) => b.segments.get(segment));
     const [mine, theirs] = counts.map((c) => c?.sessions ?? NaN), share = mine / (mine + theirs); // NaN unless both are known, and somebody is there
-    const texts = counts.map((c, i) => this.sides[i].name + " " + (c ? this.about(c.sessions) : this.blank(c)));
+    const texts = counts.map((c, i) => this.#sides[i].name + " " + (c ? this.about(c.sessions) : this.blank(c)));
     this.said = mine + theirs >= 0 ? texts.join(", ") : "";
-    [this.mine, this.theirs].forEach((e, i) => write(e, texts[i] + (share >= 0 ? ` (${this.shares?.format(i ? 1 - share : share)})` : "")));
+    [this.left, this.right].forEach((e, i) => write(e, texts[i] + (share >= 0 ? ` (${this.shares?.format(i ? 1 - share : share)})` : "")));
     this.share(share);
   }
 

@@ -36,7 +36,7 @@ const wait = async (ms) => {
 };
 const team = (kc, sf, more = {}) => ({ at: 1, age: 0, quality: "live", segments: { "team:KC": kc, "team:SF": sf }, ...more });
 const of = (sessions) => ({ sessions, fans: sessions });
-const texts = (e) => [e.mine.textContent, e.theirs.textContent, e.bars.style.visibility, e.heard.textContent];
+const texts = (e) => [e.left.textContent, e.right.textContent, e.bars.style.visibility, e.heard.textContent];
 const rivals = (more) => put("live-rivals", { mine: "team:KC", theirs: "team:SF", ...more });
 
 onPage("rivals: no share of what is not known, and no word", async () => {
@@ -260,4 +260,30 @@ onPage("a number that is none to count with is rounded, and holds still", async 
     assert.equal(e.number.line.textContent, want);
   }
   assert.equal(e.heard.textContent, "4 watching");
+});
+
+onPage("what is fed before an element is in the page is of its segment", async () => {
+  const segments = { world: of(8200), "team:KC": of(4212), "team:SF": of(3875) };
+  const early = (name, attributes) => {
+    const e = document.createElement(name);
+    for (const [k, v] of Object.entries({ fed: "", ...attributes })) e.setAttribute(k, v);
+    e.feed({ at: 1, age: 0, quality: "live", segments });
+    return Object.assign(e, { isConnected: true });
+  };
+  const e = early("live-counts", { segment: "team:KC", label: "KC fans" });
+  e.connectedCallback();
+  assert.deepEqual([e.number.line.textContent, e.heard.textContent], ["4,212", "4212 KC fans"]);
+  const bar = early("live-rivals", { mine: "team:KC", theirs: "team:SF" });
+  bar.connectedCallback();
+  assert.match(bar.heard.textContent, /^KC 4.?212, SF 3.?875$/);
+});
+
+// React, Vue and Preact set a property instead of an attribute where there is one.
+onPage("no attribute of an element is a property of it", () => {
+  for (const name of ["live-counts", "live-rivals", "live-top", "live-trend"]) {
+    const e = put(name, { fed: "" });
+    for (const attribute of e.constructor.observedAttributes) {
+      if (attribute !== "lang") assert.ok(!(attribute in e), `${name}: ${attribute}`);
+    }
+  }
 });

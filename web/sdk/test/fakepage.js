@@ -11,7 +11,7 @@ class FakeText {
 
 class FakeElement {
   constructor() {
-    Object.assign(this, { childNodes: [], attributes: new Map(), isConnected: false, style: { setProperty() {} } });
+    Object.assign(this, { childNodes: [], attributes: new Map(), isConnected: false, style: { setProperty() {} }, classList: { toggle() {} } });
   }
   get children() {
     return this.childNodes.filter((c) => !(c instanceof FakeText));
@@ -95,7 +95,7 @@ const elements = new Map();
 
 const page = {
   document: { hidden: false, lang: "en", createElement: (name) => Object.assign(new (elements.get(name) || FakeElement)(), { localName: name }) },
-  getComputedStyle: () => ({ display: "block" }),
+  getComputedStyle: () => ({ backgroundClip: "border-box" }),
   HTMLElement: FakeElement, Text: FakeText, EventSource: FakeEventSource,
   CSSStyleSheet: class {
     replaceSync() {}
