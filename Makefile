@@ -94,10 +94,11 @@ fuzz: ## fuzz every decoder for a minute each
 	    echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime 60s $$pkg; \
 	  done; done
 
-measure: ## the figures of docs/measured.md over real processes (a quiet machine, some minutes)
+measure: ## the figures of docs/measured.md over real processes (a quiet machine, half an hour)
 	PATH="$$PATH:$(GOBIN_DIR)" $(GO) test -tags measure -run Measure -v -count 1 -timeout 30m ./cmd/grandstand
 	PATH="$$PATH:$(GOBIN_DIR)" $(GO) test -tags measure -run 'Killed|Compact|Memory|Acknowledged' -v -count 1 ./archiver ./gateway/journal
-	$(GO) test -tags measure -run Measure -v -count 1 ./web
+	$(GO) test -tags measure -run MadeUp -v -count 1 ./gateway
+	$(GO) test -tags measure -run Measure -v -count 1 -timeout 30m ./web
 
 chaos: tools ## every fault there is over real processes, then a rollout of 20,000 viewers: docs/faults.md (forty minutes, a quiet machine, root)
 	PATH="$$PATH:$(GOBIN_DIR)" REPORT=$(CURDIR)/docs/faults.md $(GO) test -tags chaos -run 'TestChaos(Evening|Rollout)$$' -v -count 1 -timeout 60m ./cmd/grandstand
