@@ -228,6 +228,23 @@ onPage("what is fed again is as old as it was", () =>
     assert.equal(seconds(e), 21);
   }));
 
+onPage("numbers that come old grow older each second, whatever was looked at before", () =>
+  clocked(async (pass) => {
+    const e = put("live-counts", { fed: "" });
+    const feed = (age, quality) => e.feed({ at: 1, age, quality, segments: { world: of(3000) } });
+    feed(0, "live");
+    await pass(2_000);
+    feed(8_000, "stale");
+    for (const want of [8, 9, 10]) {
+      assert.equal(seconds(e), want);
+      await pass(1_000);
+    }
+    feed(9_500, "live");
+    assert.equal(e.note.textContent, "");
+    await pass(1_000);
+    assert.equal(seconds(e), 11, "10.5, rounded");
+  }));
+
 onPage("a language that is none is the browser's, and a src that is no address is said", async () => {
   for (const lang of ["en_US", "en-", "", undefined, "…"]) {
     document.lang = lang;
